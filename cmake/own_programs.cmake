@@ -1,0 +1,28 @@
+# Flags of our own tests, tools and benchmarks; nothing here reaches users.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+find_program(DEPTHGROW_CCACHE ccache)
+if(DEPTHGROW_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${DEPTHGROW_CCACHE})
+endif()
+
+add_library(depthgrow_warnings INTERFACE)
+target_compile_options(depthgrow_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+
+add_library(depthgrow_own INTERFACE)
+target_link_libraries(depthgrow_own INTERFACE depthgrow_warnings)
+target_compile_options(depthgrow_own INTERFACE -fno-math-errno -fno-trapping-math)
+if(DEPTHGROW_NATIVE)
+  target_compile_options(depthgrow_own INTERFACE -march=native)
+endif()
+
+# The CPU backend as our programs use it: with oneDNN's products when it is there.
+if(TARGET depthgrow_blas)
+  add_library(depthgrow_cpu INTERFACE)
+  if(DEPTHGROW_ONEDNN AND TARGET depthgrow_onednn)
+    target_link_libraries(depthgrow_cpu INTERFACE depthgrow_onednn)
+  else()
+    target_link_libraries(depthgrow_cpu INTERFACE depthgrow_blas)
+  endif()
+endif()

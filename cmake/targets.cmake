@@ -1,0 +1,40 @@
+# What users link: INTERFACE targets without global flags.
+#   depthgrow::growth     operators, schedule, grow, metrics: C++17, standard library only
+#   depthgrow::depthgrow  the whole library but for backends that need another library: C++20
+#   depthgrow::blas       the CPU backend: a CBLAS and OpenMP
+#   depthgrow::onednn     oneDNN as the provider of the CPU backend's products (only when found)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+
+add_library(depthgrow_growth INTERFACE)
+add_library(depthgrow::growth ALIAS depthgrow_growth)
+target_include_directories(depthgrow_growth INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+target_compile_features(depthgrow_growth INTERFACE cxx_std_17)
+
+add_library(depthgrow INTERFACE)
+add_library(depthgrow::depthgrow ALIAS depthgrow)
+target_link_libraries(depthgrow INTERFACE depthgrow_growth)
+target_compile_features(depthgrow INTERFACE cxx_std_20)
+
+# A consumer without BLAS still gets the other targets.
+find_package(OpenMP QUIET COMPONENTS CXX)
+find_path(DEPTHGROW_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-openmp)
+find_library(DEPTHGROW_CBLAS_LIBRARY NAMES openblas cblas blas)
+mark_as_advanced(DEPTHGROW_CBLAS_INCLUDE DEPTHGROW_CBLAS_LIBRARY)
+if(OpenMP_CXX_FOUND AND DEPTHGROW_CBLAS_INCLUDE AND DEPTHGROW_CBLAS_LIBRARY)
+  add_library(depthgrow_blas INTERFACE)
+  add_library(depthgrow::blas ALIAS depthgrow_blas)
+  target_link_libraries(depthgrow_blas INTERFACE depthgrow OpenMP::OpenMP_CXX ${DEPTHGROW_CBLAS_LIBRARY})
+  target_include_directories(depthgrow_blas SYSTEM INTERFACE $<BUILD_INTERFACE:${DEPTHGROW_CBLAS_INCLUDE}>)
+elseif(PROJECT_IS_TOP_LEVEL)
+  message(STATUS "depthgrow::blas is off: it needs OpenMP and cblas.h with its library (Debian: libopenblas-openmp-dev)")
+endif()
+
+find_path(DEPTHGROW_DNNL_INCLUDE dnnl.h)
+find_library(DEPTHGROW_DNNL_LIBRARY NAMES dnnl)
+mark_as_advanced(DEPTHGROW_DNNL_INCLUDE DEPTHGROW_DNNL_LIBRARY)
+if(TARGET depthgrow_blas AND DEPTHGROW_DNNL_INCLUDE AND DEPTHGROW_DNNL_LIBRARY)
+  add_library(depthgrow_onednn INTERFACE)
+  add_library(depthgrow::onednn ALIAS depthgrow_onednn)
+  target_link_libraries(depthgrow_onednn INTERFACE depthgrow_blas ${DEPTHGROW_DNNL_LIBRARY})
+  target_include_directories(depthgrow_onednn SYSTEM INTERFACE $<BUILD_INTERFACE:${DEPTHGROW_DNNL_INCLUDE}>)
+endif()

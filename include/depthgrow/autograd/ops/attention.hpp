@@ -1,0 +1,46 @@
+// Causal grouped-query attention with rotary positions, over packed query-key-value rows.
+// Assumes rows b*T + t. RoPE (Su et al. 2021, half-split) turns queries and keys in place; its way back turns the
+// gradient back. Softmax weights are recomputed from saved log denominators (Dao et al. 2022), never stored.
+#pragma once
+
+#include "depthgrow/autograd/tape.hpp"
+
+namespace depthgrow::ops {
+
+/// Cosines and sines of every position and channel pair: (context, head_width / 2) each, in backend memory.
+template <class T>
+struct rope_table {
+    matrix<const wide_t<T>> cosine, sine;
+};
+
+/// Turns the queries and keys of qkv (B*T, (H + 2 H_kv) D) in place.
+template <class T, class Backend>
+void rope_inplace(tape<T, Backend>& tape, variable<T> qkv, attention_shape s, rope_table<T> table) {
+    const std::size_t turned = s.heads + s.kv_heads;
+    require(s.length <= table.cosine.rows, "[rope] expected a sequence of at most ", table.cosine.rows, " tokens, got ", s.length);
+    tape.backend().template rope_inplace<T>(qkv.value, s.length, turned, s.head_width, table.cosine, table.sine, 1);
+    tape.record([&tape, qkv, s, table, turned] {
+        if (!tape.gradient(qkv).data) return;
+        const auto d = tape.claim(qkv).out;
+        tape.backend().template rope_inplace<T>(d, s.length, turned, s.head_width, table.cosine, table.sine, -1);
+    });
+}
+
+/// qkv (B*T, (H + 2 H_kv) D) -> (B*T, H D).
+template <class T, class Backend>
+variable<T> attention(tape<T, Backend>& tape, variable<T> qkv, attention_shape s) {
+    auto y = tape.make(s.rows(), s.width());               // (B*T, H*D)
+    const auto lse = tape.make_wide(s.rows() * s.heads);   // (B*T, H)
+    tape.backend().template attention_forward<T>(qkv.value, s, y.value, lse);
+    tape.record([&tape, qkv, s, y, lse] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        const auto dqkv = tape.claim(qkv);
+        require(!dqkv.accumulate(), "[attention] expected queries, keys and values to be used once");
+        tape.backend().template attention_backward<T>(qkv.value, s, y.value, {lse.data(), lse.size()}, dy, dqkv.out);
+        tape.release(y);
+    });
+    return y;
+}
+
+}  // namespace depthgrow::ops

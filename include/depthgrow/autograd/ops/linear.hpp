@@ -1,0 +1,26 @@
+// Linear map without bias: y = x Wᵀ. Assumes W is (out, in), as Hugging Face stores it.
+// dx = dy W; dW += dyᵀ x.
+#pragma once
+
+#include "depthgrow/autograd/tape.hpp"
+
+namespace depthgrow::ops {
+
+/// x (M, in), weight (out, in) -> (M, out).
+template <class T, class Backend>
+variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
+    auto y = tape.make(x.value.rows, weight.value.rows);  // (M, out)
+    tape.backend().template gemm<T>(transpose::no, transpose::yes, 1, x.value, weight.value, 0, y.value);
+    tape.record([&tape, x, weight, y] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        if (weight.gradient.data)
+            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, 1, weight.gradient);
+        const auto dx = tape.claim(x);
+        tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
+        tape.release(y);
+    });
+    return y;
+}
+
+}  // namespace depthgrow::ops

@@ -1,0 +1,116 @@
+// The contract every backend keeps: operation extents, overlap rules and the checks that state them.
+// Rows are contiguous with a leading dimension; inputs and outputs never overlap unless an operation says `_inplace`.
+// The maths of each operation is written out once, in reference.hpp.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "depthgrow/core/error.hpp"
+#include "depthgrow/core/span.hpp"
+
+namespace depthgrow {
+
+using token = std::int32_t;
+
+/// Wide type of reductions and saved statistics: double for double, float for everything narrower.
+template <class T>
+using wide_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// Whether an operand is read as it lies or transposed.
+enum class transpose { no, yes };
+
+/// Extents of causal attention over packed rows: row b*length + t holds heads queries, kv_heads keys, kv_heads values.
+struct attention_shape {
+    std::size_t batch = 0;       // B
+    std::size_t length = 0;      // T
+    std::size_t heads = 0;       // H
+    std::size_t kv_heads = 0;    // H_kv, divides H
+    std::size_t head_width = 0;  // D
+
+    std::size_t rows() const { return batch * length; }
+    std::size_t width() const { return heads * head_width; }
+    std::size_t kv_width() const { return kv_heads * head_width; }
+    std::size_t packed_width() const { return width() + 2 * kv_width(); }
+    std::size_t group() const { return heads / kv_heads; }
+};
+
+/// Constants of one AdamW step (Loshchilov & Hutter 2019): decoupled decay first, bias-corrected moments.
+struct adamw_constants {
+    double rate = 1e-3;
+    double beta1 = 0.9;
+    double beta2 = 0.95;
+    double eps = 1e-8;
+    double decay = 0.01;
+    double clip = 1.0;  // global gradient norm above which gradients are scaled; 0 = never
+    std::int64_t step = 1;
+};
+
+namespace contract {
+
+template <class T, class U>
+bool overlap(const T* a, std::size_t a_count, const U* b, std::size_t b_count) {
+    const auto a0 = reinterpret_cast<std::uintptr_t>(a), b0 = reinterpret_cast<std::uintptr_t>(b);
+    return a_count && b_count && a0 < b0 + b_count * sizeof(U) && b0 < a0 + a_count * sizeof(T);
+}
+
+/// Two matrices share memory when their rows interleave or coincide; column ranges of one matrix may lie side by side.
+template <class T, class U>
+bool overlap(matrix<T> a, matrix<U> b) {
+    if (a.rows == 0 || b.rows == 0 || a.cols == 0 || b.cols == 0) return false;
+    const std::size_t a_run = (a.rows - 1) * a.stride + a.cols, b_run = (b.rows - 1) * b.stride + b.cols;
+    if (!overlap(a.data, a_run, b.data, b_run)) return false;
+    if (a.stride != b.stride || sizeof(T) != sizeof(U)) return true;
+    const auto difference = reinterpret_cast<std::intptr_t>(b.data) - reinterpret_cast<std::intptr_t>(a.data);
+    const auto pitch = static_cast<std::intptr_t>(a.stride * sizeof(T));
+    const auto column = static_cast<std::size_t>((difference % pitch + pitch) % pitch) / sizeof(T);
+    return column < a.cols || column + b.cols > a.stride;
+}
+
+template <class Out, class In>
+void disjoint(const char* op, matrix<Out> out, matrix<In> in) {
+    require(!overlap(out, in), "[", op, "] expected output and input in different memory, got an overlap");
+}
+
+template <class T>
+void extents(const char* op, const char* name, matrix<T> got, std::size_t rows, std::size_t cols) {
+    if (got.rows != rows || got.cols != cols)
+        fail("[", op, "] expected ", name, " of ", rows, " x ", cols, ", got ", got.rows, " x ", got.cols);
+    if (got.stride < got.cols)
+        fail("[", op, "] expected ", name, " with a leading dimension of at least ", got.cols, ", got ", got.stride);
+}
+
+template <class T>
+void length(const char* op, const char* name, span<T> got, std::size_t count) {
+    if (got.size() != count) fail("[", op, "] expected ", name, " of ", count, " elements, got ", got.size());
+}
+
+template <class T>
+void gemm(transpose ta, transpose tb, matrix<const T> a, matrix<const T> b, matrix<T> c) {
+    const std::size_t inner = ta == transpose::no ? a.cols : a.rows;
+    extents("gemm", "a", a, ta == transpose::no ? c.rows : inner, ta == transpose::no ? inner : c.rows);
+    extents("gemm", "b", b, tb == transpose::no ? inner : c.cols, tb == transpose::no ? c.cols : inner);
+    extents("gemm", "c", c, c.rows, c.cols);
+    disjoint("gemm", c, a);
+    disjoint("gemm", c, b);
+}
+
+template <class T>
+void rms_norm(const char* op, matrix<const T> x, span<const T> gain, matrix<T> y, span<const wide_t<T>> rstd) {
+    extents(op, "y", matrix<const T>(y), x.rows, x.cols);
+    if (gain.size() != x.cols)
+        fail("[", op, "] expected weight of ", x.cols, " elements (last extent of x), got ", gain.size());
+    length(op, "rstd", rstd, x.rows);
+}
+
+template <class T>
+void attention(const char* op, matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse) {
+    require(s.kv_heads > 0 && s.heads % s.kv_heads == 0, "[", op, "] expected kv_heads to divide heads ", s.heads, ", got ", s.kv_heads);
+    extents(op, "qkv", qkv, s.rows(), s.packed_width());
+    extents(op, "out", out, s.rows(), s.width());
+    length(op, "lse", lse, s.rows() * s.heads);
+    disjoint(op, out, qkv);
+}
+
+}  // namespace contract
+}  // namespace depthgrow

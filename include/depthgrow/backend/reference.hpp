@@ -1,0 +1,278 @@
+// The reference backend: every operation as plain loops for float and double. Documentation and oracle.
+// Assumes host memory, one thread. Other backends override operations and are held against this one.
+// Maths: Llama (Touvron et al. 2023), RoPE half-split (Su et al. 2021), RMSNorm (Zhang & Sennrich 2019), AdamW.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "depthgrow/backend/contract.hpp"
+
+namespace depthgrow {
+
+class reference {
+public:
+    // ---- memory: 64-byte aligned host memory; `allocate` throws std::bad_alloc
+    template <class T> T* allocate(std::size_t count) {
+        return static_cast<T*>(::operator new(std::max<std::size_t>(1, count) * sizeof(T), std::align_val_t{64}));
+    }
+    template <class T> void deallocate(T* data, std::size_t) { ::operator delete(data, std::align_val_t{64}); }
+    template <class T> void copy(const T* from, T* to, std::size_t count) { if (count) std::memcpy(to, from, count * sizeof(T)); }
+    template <class T> void from_host(const T* from, T* to, std::size_t count) { copy(from, to, count); }
+    template <class T> void to_host(const T* from, T* to, std::size_t count) { copy(from, to, count); }
+    template <class T> void fill(T* data, std::size_t count, T value) { std::fill_n(data, count, value); }
+    void synchronize() {}
+
+    // ---- products: c = alpha * op(a) op(b) + beta * c
+    template <class T>
+    void gemm(transpose ta, transpose tb, wide_t<T> alpha, matrix<const T> a, matrix<const T> b, wide_t<T> beta, matrix<T> c) {
+        contract::gemm(ta, tb, a, b, c);
+        const std::size_t inner = ta == transpose::no ? a.cols : a.rows;
+        for (std::size_t i = 0; i < c.rows; ++i)
+            for (std::size_t j = 0; j < c.cols; ++j) {
+                T sum = 0;
+                for (std::size_t k = 0; k < inner; ++k)
+                    sum += (ta == transpose::no ? a(i, k) : a(k, i)) * (tb == transpose::no ? b(k, j) : b(j, k));
+                c(i, j) = alpha * sum + (beta == T(0) ? T(0) : beta * c(i, j));
+            }
+    }
+
+    // ---- embedding: out[r] = table[ids[r]]
+    template <class T>
+    void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
+        contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
+        for (std::size_t r = 0; r < ids.size(); ++r) copy(table.row(static_cast<std::size_t>(ids[r])), out.row(r), out.cols);
+    }
+    /// dtable[ids[r]] += dout[r]
+    template <class T>
+    void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<T> dtable) {
+        contract::extents("embedding_backward", "dout", dout, ids.size(), dtable.cols);
+        for (std::size_t r = 0; r < ids.size(); ++r)
+            for (std::size_t c = 0; c < dout.cols; ++c) dtable(static_cast<std::size_t>(ids[r]), c) += dout(r, c);
+    }
+
+    // ---- RMSNorm: y = scale * gain * x / sqrt(mean(x^2) + eps); rstd is saved for the way back
+    template <class T>
+    void rms_norm_forward(matrix<const T> x, span<const T> gain, wide_t<T> eps, wide_t<T> scale, matrix<T> y, span<wide_t<T>> rstd) {
+        contract::rms_norm<T>("rms_norm", x, gain, y, {rstd.data(), rstd.size()});
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            T squares = 0;
+            for (std::size_t c = 0; c < x.cols; ++c) squares += x(r, c) * x(r, c);
+            rstd[r] = T(1) / std::sqrt(squares / static_cast<T>(x.cols) + eps);
+            for (std::size_t c = 0; c < x.cols; ++c) y(r, c) = x(r, c) * rstd[r] * gain[c] * scale;
+        }
+    }
+    /// sum = h + a; y = RMSNorm(sum). The residual add and the norm that follows it, in one pass.
+    template <class T>
+    void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, wide_t<T> eps, wide_t<T> scale,
+                                   matrix<T> sum, matrix<T> y, span<wide_t<T>> rstd) {
+        add<T>(h, T(1), a, sum);
+        rms_norm_forward<T>(sum, gain, eps, scale, y, rstd);
+    }
+    /// dx = skip + d(RMSNorm); `skip` is empty or the gradient that reaches x past the norm, and may be dx itself.
+    /// dgain += …
+    template <class T>
+    void rms_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> rstd, wide_t<T> scale,
+                           matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<T> dgain) {
+        contract::rms_norm<T>("rms_norm_backward", x, gain, dx, rstd);
+        const auto width = static_cast<T>(x.cols);
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            T dot = 0;
+            for (std::size_t c = 0; c < x.cols; ++c) {
+                const T normed = x(r, c) * rstd[r];
+                dot += dy(r, c) * gain[c] * scale * normed;
+                dgain[c] += dy(r, c) * scale * normed;
+            }
+            for (std::size_t c = 0; c < x.cols; ++c) {
+                const T through = rstd[r] * (dy(r, c) * gain[c] * scale - x(r, c) * rstd[r] * dot / width);
+                dx(r, c) = through + (skip.data ? skip(r, c) : T(0));
+            }
+        }
+    }
+
+    // ---- RoPE on the first heads * head_width columns of each row, position r % length; channel i pairs with i + half
+    /// cosine and sine are (length, head_width / 2); `sign` is 1 forward and -1 on the way back.
+    template <class T>
+    void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
+                      matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine, wide_t<T> sign) {
+        const std::size_t half = head_width / 2;
+        for (std::size_t r = 0; r < x.rows; ++r)
+            for (std::size_t h = 0; h < heads; ++h)
+                for (std::size_t i = 0; i < half; ++i) {
+                    T& low = x(r, h * head_width + i);
+                    T& high = x(r, h * head_width + half + i);
+                    const T c = cosine(r % length, i), s = sign * sine(r % length, i);
+                    const T a = low, b = high;
+                    low = a * c - b * s;
+                    high = b * c + a * s;
+                }
+    }
+
+    // ---- causal grouped-query attention; lse (rows, heads) = log of the softmax denominators
+    template <class T>
+    void attention_forward(matrix<const T> qkv, attention_shape s, matrix<T> out, span<wide_t<T>> lse) {
+        contract::attention<T>("attention_forward", qkv, s, out, {lse.data(), lse.size()});
+        const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
+        std::vector<T> weight(s.length);
+        for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
+            const T* q = qkv.row(row) + h * s.head_width;
+            T largest = -INFINITY;
+            for (std::size_t u = 0; u <= t; ++u) {
+                weight[u] = scale * dot(q, key(qkv, s, row - t + u, h), s.head_width);
+                largest = std::max(largest, weight[u]);
+            }
+            T sum = 0;
+            for (std::size_t u = 0; u <= t; ++u) sum += weight[u] = std::exp(weight[u] - largest);
+            lse[row * s.heads + h] = largest + std::log(sum);
+            T* o = out.row(row) + h * s.head_width;
+            std::fill_n(o, s.head_width, T(0));
+            for (std::size_t u = 0; u <= t; ++u)
+                for (std::size_t c = 0; c < s.head_width; ++c) o[c] += weight[u] / sum * value(qkv, s, row - t + u, h)[c];
+        });
+    }
+    /// dqkv is overwritten; weights are recomputed from lse.
+    template <class T>
+    void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
+                            matrix<const T> dout, matrix<T> dqkv) {
+        contract::attention<T>("attention_backward", qkv, s, out, lse);
+        const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
+        for (std::size_t r = 0; r < dqkv.rows; ++r) std::fill_n(dqkv.row(r), dqkv.cols, T(0));
+        for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
+            const std::size_t column = h * s.head_width;
+            const T* q = qkv.row(row) + column;
+            const T* d = dout.row(row) + column;
+            const T delta = dot(d, out.row(row) + column, s.head_width);
+            for (std::size_t u = 0; u <= t; ++u) {
+                const std::size_t other = row - t + u;
+                const T* k = key(qkv, s, other, h);
+                const T weight = std::exp(scale * dot(q, k, s.head_width) - lse[row * s.heads + h]);
+                const T dscore = scale * weight * (dot(d, value(qkv, s, other, h), s.head_width) - delta);
+                T* dq = dqkv.row(row) + column;
+                T* dk = dqkv.row(other) + (k - qkv.row(other));
+                T* dv = dk + s.kv_width();
+                for (std::size_t c = 0; c < s.head_width; ++c) {
+                    dq[c] += dscore * k[c];
+                    dk[c] += dscore * q[c];
+                    dv[c] += weight * d[c];
+                }
+            }
+        });
+    }
+
+    // ---- SwiGLU: out = silu(gate) * up, where a row of gate_up is gate then up (F each)
+    template <class T>
+    void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
+        contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
+        for (std::size_t r = 0; r < out.rows; ++r)
+            for (std::size_t c = 0; c < out.cols; ++c) {
+                const T gate = gate_up(r, c);
+                out(r, c) = gate / (T(1) + std::exp(-gate)) * gate_up(r, out.cols + c);
+            }
+    }
+    template <class T>
+    void swiglu_backward(matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
+        contract::extents("swiglu_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
+        const std::size_t width = dout.cols;
+        for (std::size_t r = 0; r < dout.rows; ++r)
+            for (std::size_t c = 0; c < width; ++c) {
+                const T gate = gate_up(r, c), up = gate_up(r, width + c);
+                const T sigmoid = T(1) / (T(1) + std::exp(-gate));
+                dgate_up(r, c) = dout(r, c) * up * sigmoid * (T(1) + gate * (T(1) - sigmoid));
+                dgate_up(r, width + c) = dout(r, c) * gate * sigmoid;
+            }
+    }
+
+    // ---- sums: out = a + factor * b
+    template <class T>
+    void add(matrix<const T> a, wide_t<T> factor, matrix<const T> b, matrix<T> out) {
+        contract::extents("add", "a", a, out.rows, out.cols);
+        contract::extents("add", "b", b, out.rows, out.cols);
+        for (std::size_t r = 0; r < out.rows; ++r)
+            for (std::size_t c = 0; c < out.cols; ++c) out(r, c) = a(r, c) + factor * b(r, c);
+    }
+    /// y += factor * x
+    template <class T>
+    void add_inplace(wide_t<T> factor, matrix<const T> x, matrix<T> y) {
+        contract::extents("add_inplace", "x", x, y.rows, y.cols);
+        for (std::size_t r = 0; r < y.rows; ++r)
+            for (std::size_t c = 0; c < y.cols; ++c) y(r, c) += factor * x(r, c);
+    }
+
+    // ---- cross entropy: loss[r] = -log softmax(logits[r])[target[r]]
+    /// With `gradient`, each logits row becomes scale * weight[r] * (softmax - onehot). A target below 0 has loss 0.
+    template <class T>
+    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const float> weights, wide_t<T> scale,
+                               span<wide_t<T>> loss, bool gradient) {
+        contract::length("cross_entropy", "targets", targets, logits.rows);
+        contract::length("cross_entropy", "loss", loss, logits.rows);
+        for (std::size_t r = 0; r < logits.rows; ++r) {
+            T* row = logits.row(r);
+            const T largest = *std::max_element(row, row + logits.cols);
+            T sum = 0;
+            for (std::size_t c = 0; c < logits.cols; ++c) sum += std::exp(row[c] - largest);
+            const bool counts = targets[r] >= 0;
+            loss[r] = counts ? largest + std::log(sum) - row[targets[r]] : T(0);
+            if (!gradient) continue;
+            const T factor = counts ? scale * static_cast<T>(weights[r]) : T(0);
+            for (std::size_t c = 0; c < logits.cols; ++c) row[c] = factor * std::exp(row[c] - largest) / sum;
+            if (counts) row[targets[r]] -= factor;
+        }
+    }
+
+    // ---- best[r] = column of the largest logit of row r, the lowest on a tie
+    template <class T>
+    void row_argmax(matrix<const T> logits, span<token> best) {
+        contract::length("row_argmax", "best", best, logits.rows);
+        for (std::size_t r = 0; r < logits.rows; ++r)
+            best[r] = static_cast<token>(std::max_element(logits.row(r), logits.row(r) + logits.cols) - logits.row(r));
+    }
+
+    // ---- optimiser
+    /// *sum += Σ x²; `sum` is backend memory.
+    template <class T>
+    void accumulate_squares(span<const T> x, double* sum) {
+        for (T value : x) *sum += static_cast<double>(value) * static_cast<double>(value);
+    }
+    /// One AdamW step; gradients are first scaled by min(1, clip / (sqrt(*squares) + 1e-6)). Nothing changes when
+    /// *squares is not finite, so that a run that diverges keeps its last good weights.
+    template <class T>
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, const adamw_constants& k, const double* squares) {
+        const double norm = std::sqrt(*squares);
+        if (!std::isfinite(norm)) return;
+        const T scale = static_cast<T>(k.clip > 0 ? std::min(1.0, k.clip / (norm + 1e-6)) : 1.0);
+        const double correct1 = 1 - std::pow(k.beta1, static_cast<double>(k.step));
+        const double correct2 = 1 - std::pow(k.beta2, static_cast<double>(k.step));
+        const T b1 = static_cast<T>(k.beta1), b2 = static_cast<T>(k.beta2), keep = static_cast<T>(1 - k.rate * k.decay);
+        const T c1 = static_cast<T>(1 - k.beta1), c2 = static_cast<T>(1 - k.beta2);
+        const T rate = static_cast<T>(k.rate / correct1), root = static_cast<T>(1 / correct2), eps = static_cast<T>(k.eps);
+        for (std::size_t i = 0; i < weight.size(); ++i) {
+            const T g = gradient[i] * scale;
+            first[i] = b1 * first[i] + c1 * g;
+            second[i] = b2 * second[i] + c2 * g * g;
+            weight[i] = weight[i] * keep - rate * first[i] / (std::sqrt(second[i] * root) + eps);
+        }
+    }
+
+private:
+    template <class T> static T dot(const T* a, const T* b, std::size_t count) {
+        T sum = 0;
+        for (std::size_t i = 0; i < count; ++i) sum += a[i] * b[i];
+        return sum;
+    }
+    template <class T> static const T* key(matrix<const T> qkv, const attention_shape& s, std::size_t row, std::size_t h) {
+        return qkv.row(row) + s.width() + h / s.group() * s.head_width;
+    }
+    template <class T> static const T* value(matrix<const T> qkv, const attention_shape& s, std::size_t row, std::size_t h) {
+        return key(qkv, s, row, h) + s.kv_width();
+    }
+    template <class Body> static void for_each_query(const attention_shape& s, Body body) {
+        for (std::size_t b = 0; b < s.batch; ++b)
+            for (std::size_t h = 0; h < s.heads; ++h)
+                for (std::size_t t = 0; t < s.length; ++t) body(b * s.length + t, t, h);
+    }
+};
+
+}  // namespace depthgrow

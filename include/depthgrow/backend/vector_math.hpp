@@ -1,0 +1,37 @@
+// Exponentials that compilers vectorise: float by range reduction and a polynomial, double by the library.
+// Assumes round-to-nearest; the float version is within 2 units in the last place on [-87, 88] and saturates outside.
+// Source: Cody & Waite range reduction; minimax coefficients of e^r on |r| <= ln(2)/2.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace depthgrow {
+namespace detail {
+
+inline float exp_of(float x) {
+    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
+    const float n = shifted - 12582912.0f;
+    float r = x - n * 0.693145751953125f;
+    r = r - n * 1.42860682030941723212e-6f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    std::int32_t bits;
+    std::memcpy(&bits, &shifted, 4);
+    const std::int32_t power = (bits + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &power, 4);
+    return p * scale;
+}
+
+inline double exp_of(double x) { return std::exp(x); }
+
+}  // namespace detail
+}  // namespace depthgrow

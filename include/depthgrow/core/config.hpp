@@ -1,0 +1,20 @@
+// Version and compiler facts: the only header of the library with #ifdefs.
+// Assumes C++17; nothing else is included. A macro here may add a declaration, never change one.
+#pragma once
+
+#define DEPTHGROW_VERSION_MAJOR 0
+#define DEPTHGROW_VERSION_MINOR 1
+#define DEPTHGROW_VERSION_PATCH 0
+#define DEPTHGROW_VERSION_STRING "0.1.0"
+
+#ifdef __CUDACC__
+#define DEPTHGROW_HOST_DEVICE __host__ __device__
+#else
+#define DEPTHGROW_HOST_DEVICE
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define DEPTHGROW_RESTRICT __restrict__
+#else
+#define DEPTHGROW_RESTRICT
+#endif

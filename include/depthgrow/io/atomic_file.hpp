@@ -1,0 +1,261 @@
+// Files and directories that appear whole or not at all: written aside, flushed to disk, renamed.
+// Assumes POSIX and one writer for each directory. Names that begin with ".tmp-" or ".old-" belong to this header.
+// A rename replaces its target in one step, so that a kill or a full disk leaves the old content.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "depthgrow/core/error.hpp"
+
+namespace depthgrow {
+
+namespace detail {
+
+[[noreturn]] inline void fail_write(const std::filesystem::path& path, int code) {
+    fail(path.string(), ": expected to write it whole, found: ", std::strerror(code), " (what was there before is unchanged)");
+}
+
+inline std::filesystem::path aside(const std::filesystem::path& path, const char* mark) {
+    return path.parent_path() / (mark + path.filename().string());
+}
+
+/// Waits until the file or directory is on the disk.
+inline void flush_to_disk(const std::filesystem::path& path) {
+    const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (handle < 0) fail_write(path, errno);
+    const int status = ::fsync(handle);
+    const int code = errno;
+    ::close(handle);
+    if (status != 0 && code != EINVAL && code != ENOTSUP) fail_write(path, code);  // some file systems cannot flush a directory
+}
+
+inline void flush_parent(const std::filesystem::path& path) {
+    const auto parent = path.parent_path();
+    flush_to_disk(parent.empty() ? std::filesystem::path(".") : parent);
+}
+
+inline void rename_or_fail(const std::filesystem::path& from, const std::filesystem::path& to) {
+    if (std::rename(from.c_str(), to.c_str()) != 0) fail_write(to, errno);
+}
+
+}  // namespace detail
+
+/// A file written aside and put in place by `commit`; without it the destructor leaves what was there.
+class atomic_file {
+public:
+    explicit atomic_file(std::filesystem::path path) : path_(std::move(path)), temporary_(detail::aside(path_, ".tmp-")) {
+        handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (handle_ < 0) detail::fail_write(path_, errno);
+    }
+    atomic_file(const atomic_file&) = delete;
+    atomic_file& operator=(const atomic_file&) = delete;
+    ~atomic_file() { abandon(); }
+
+    /// Appends `bytes` bytes.
+    void write(const void* data, std::size_t bytes) {
+        write_at(end_, data, bytes);
+    }
+    void write(std::string_view content) { write(content.data(), content.size()); }
+
+    /// Writes at a position; a gap before it reads as zeros.
+    void write_at(std::uint64_t position, const void* data, std::size_t bytes) {
+        const auto* next = static_cast<const char*>(data);
+        while (bytes > 0) {
+            const ssize_t count = ::pwrite(handle_, next, bytes, static_cast<off_t>(position));
+            if (count < 0 && errno == EINTR) continue;
+            if (count <= 0) detail::fail_write(path_, count < 0 ? errno : ENOSPC);
+            next += count;
+            bytes -= static_cast<std::size_t>(count);
+            position += static_cast<std::uint64_t>(count);
+        }
+        end_ = std::max(end_, position);
+    }
+
+    /// Flushes and renames into place; the file is whole from here on.
+    void commit() {
+        if (::fsync(handle_) != 0 && errno != EINVAL) detail::fail_write(path_, errno);
+        const int handle = std::exchange(handle_, -1);
+        if (::close(handle) != 0 && errno != EINTR) {
+            const int code = errno;
+            ::unlink(temporary_.c_str());
+            detail::fail_write(path_, code);
+        }
+        if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+            const int code = errno;
+            ::unlink(temporary_.c_str());
+            detail::fail_write(path_, code);
+        }
+        detail::flush_parent(path_);
+    }
+
+private:
+    void abandon() {
+        if (handle_ < 0) return;
+        ::close(std::exchange(handle_, -1));
+        ::unlink(temporary_.c_str());
+    }
+
+    std::filesystem::path path_, temporary_;
+    int handle_ = -1;
+    std::uint64_t end_ = 0;
+};
+
+/// Replaces `path` by a file of this content, whole or not at all.
+inline void write_file(const std::filesystem::path& path, std::string_view content) {
+    atomic_file file(path);
+    file.write(content);
+    file.commit();
+}
+
+/// Puts the file `from` also at `to` (a second name for the same bytes where possible, else a copy), in one step.
+/// Neither may be edited in place afterwards; everything in this library replaces files instead.
+inline void publish_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+    const auto temporary = detail::aside(to, ".tmp-");
+    std::error_code problem;
+    std::filesystem::remove(temporary, problem);
+    std::filesystem::create_hard_link(from, temporary, problem);
+    if (problem) {
+        problem.clear();
+        std::filesystem::copy_file(from, temporary, std::filesystem::copy_options::overwrite_existing, problem);
+        if (problem) {
+            std::error_code ignored;
+            std::filesystem::remove(temporary, ignored);
+            detail::fail_write(to, problem.value());
+        }
+        detail::flush_to_disk(temporary);
+    }
+    if (std::rename(temporary.c_str(), to.c_str()) != 0) detail::fail_write(to, errno);
+    std::filesystem::remove(temporary, problem);  // rename of two names of one file leaves both
+    detail::flush_parent(to);
+}
+
+/// A directory filled aside (write into `path()`) and put in place by `commit`.
+class atomic_directory {
+public:
+    explicit atomic_directory(std::filesystem::path target) : target_(std::move(target)), temporary_(detail::aside(target_, ".tmp-")) {
+        std::error_code problem;
+        std::filesystem::remove_all(temporary_, problem);
+        std::filesystem::create_directories(temporary_, problem);
+        if (problem) detail::fail_write(target_, problem.value());
+    }
+    atomic_directory(const atomic_directory&) = delete;
+    atomic_directory& operator=(const atomic_directory&) = delete;
+    ~atomic_directory() {
+        std::error_code ignored;
+        if (!done_) std::filesystem::remove_all(temporary_, ignored);
+    }
+
+    /// Where to write.
+    const std::filesystem::path& path() const { return temporary_; }
+
+    /// Flushes every file and puts the directory in place; one of the same name moves aside first and is deleted
+    /// last (`clean_leftovers` brings it back when a kill falls between).
+    void commit() {
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_))
+            if (entry.is_regular_file() || entry.is_directory()) detail::flush_to_disk(entry.path());
+        detail::flush_to_disk(temporary_);
+        const auto old = detail::aside(target_, ".old-");
+        std::error_code problem;
+        const bool replaces = std::filesystem::exists(target_, problem);
+        if (replaces) {
+            std::filesystem::remove_all(old, problem);
+            detail::rename_or_fail(target_, old);
+        }
+        if (std::rename(temporary_.c_str(), target_.c_str()) != 0) {
+            const int code = errno;
+            if (replaces) detail::rename_or_fail(old, target_);
+            detail::fail_write(target_, code);
+        }
+        done_ = true;
+        detail::flush_parent(target_);
+        if (replaces) std::filesystem::remove_all(old, problem);
+    }
+
+private:
+    std::filesystem::path target_, temporary_;
+    bool done_ = false;
+};
+
+/// Removes a directory such that it is never seen half removed under its name.
+inline void remove_directory(const std::filesystem::path& path) {
+    const auto temporary = detail::aside(path, ".tmp-");
+    std::error_code ignored;
+    std::filesystem::remove_all(temporary, ignored);
+    if (std::rename(path.c_str(), temporary.c_str()) == 0) std::filesystem::remove_all(temporary, ignored);
+}
+
+/// Clears what killed writers left in a directory; what a replacement had moved aside comes back.
+inline void clean_leftovers(const std::filesystem::path& directory) {
+    std::error_code ignored;
+    std::vector<std::filesystem::path> entries;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) entries.push_back(entry.path());
+    for (const auto& path : entries) {
+        const std::string name = path.filename().string();
+        if (name.rfind(".old-", 0) == 0) {
+            const auto original = directory / name.substr(5);
+            if (std::filesystem::exists(original, ignored)) std::filesystem::remove_all(path, ignored);
+            else detail::rename_or_fail(path, original);
+        } else if (name.rfind(".tmp-", 0) == 0) {
+            std::filesystem::remove_all(path, ignored);
+        }
+    }
+}
+
+/// One checkpoint directory `step-00000120`.
+struct checkpoint_entry {
+    std::uint64_t step = 0;
+    std::filesystem::path path;
+};
+
+/// "step-00000120".
+inline std::string checkpoint_name(std::uint64_t step) {
+    char name[32];
+    std::snprintf(name, sizeof name, "step-%08llu", static_cast<unsigned long long>(step));
+    return name;
+}
+
+/// The whole checkpoints in a directory, oldest first; none when there is no such directory.
+inline std::vector<checkpoint_entry> list_checkpoints(const std::filesystem::path& directory) {
+    std::vector<checkpoint_entry> found;
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+        const std::string name = entry.path().filename().string();
+        if (name.rfind("step-", 0) != 0 || name.size() > 24 || name.size() < 13 || !entry.is_directory()) continue;
+        if (name.find_first_not_of("0123456789", 5) != name.npos) continue;
+        found.push_back({std::stoull(name.substr(5)), entry.path()});
+    }
+    std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+    return found;
+}
+
+/// The newest whole checkpoint in a directory.
+inline std::optional<checkpoint_entry> latest_checkpoint(const std::filesystem::path& directory) {
+    auto found = list_checkpoints(directory);
+    if (found.empty()) return std::nullopt;
+    return found.back();
+}
+
+/// Deletes the oldest checkpoints beyond `keep` (at least one stays). Call it after the newest is in place.
+inline void keep_checkpoints(const std::filesystem::path& directory, std::size_t keep) {
+    const auto found = list_checkpoints(directory);
+    const std::size_t kept = std::max<std::size_t>(keep, 1);
+    for (std::size_t i = 0; i + kept < found.size(); ++i) remove_directory(found[i].path);
+}
+
+}  // namespace depthgrow

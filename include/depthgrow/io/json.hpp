@@ -1,0 +1,192 @@
+// JSON read with care: depth limit, no duplicate keys, no trailing text, errors as one sentence naming the file.
+// Assumes files that fit in memory; numbers beyond double are refused, non-finite numbers are written as null.
+// Parsing itself is nlohmann::json; this header adds the checks that it leaves to its callers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "depthgrow/core/error.hpp"
+
+namespace depthgrow {
+
+using json = nlohmann::json;
+
+/// Objects and arrays may nest this deep.
+inline constexpr std::size_t json_depth_limit = 64;
+
+namespace detail {
+
+/// Printable ASCII of `message`, at most `limit` bytes: what an error sentence may quote of a foreign file.
+inline std::string quotable(std::string_view message, std::size_t limit = 200) {
+    std::string out;
+    for (char c : message.substr(0, limit)) out += c >= ' ' && c <= '~' ? c : '?';
+    if (message.size() > limit) out += "...";
+    return out;
+}
+
+/// Builds the document while refusing what nlohmann::json accepts silently.
+class strict_json_callback {
+public:
+    explicit strict_json_callback(std::string_view file) : file_(file) {}
+
+    bool operator()(int, json::parse_event_t event, json& parsed) {
+        using parse = json::parse_event_t;
+        if (event == parse::object_start || event == parse::array_start) {
+            require(depth_++ < json_depth_limit, file_, ": expected JSON nested at most ", json_depth_limit, " deep, found more");
+            if (event == parse::object_start) keys_.emplace_back();
+        } else if (event == parse::object_end || event == parse::array_end) {
+            --depth_;
+            if (event == parse::object_end) keys_.pop_back();
+        } else if (event == parse::key) {
+            const auto& key = parsed.get_ref<const std::string&>();
+            require(keys_.back().insert(key).second, file_, ": expected every key once, found \"", quotable(key), "\" twice");
+        }
+        return true;
+    }
+
+private:
+    std::string_view file_;
+    std::size_t depth_ = 0;
+    std::vector<std::set<std::string>> keys_;
+};
+
+}  // namespace detail
+
+/// The JSON value that `text` holds, all of it; `file` names it in errors.
+inline json parse_json(std::string_view text, std::string_view file) {
+    detail::strict_json_callback check(file);
+    try {
+        return json::parse(text.begin(), text.end(), [&check](int depth, json::parse_event_t event, json& parsed) {
+            return check(depth, event, parsed);
+        });
+    } catch (const json::exception& problem) {
+        std::string_view message = problem.what();
+        if (const auto bracket = message.find("] "); bracket != message.npos) message.remove_prefix(bracket + 2);
+        fail(file, ": expected valid JSON, found ", detail::quotable(message));
+    }
+}
+
+/// The whole of a non-empty file.
+inline std::string read_text_file(const std::filesystem::path& path) {
+    std::error_code ignored;
+    const auto status = std::filesystem::status(path, ignored);
+    require(std::filesystem::exists(status), path.string(), ": expected a file, found nothing of that name");
+    require(!std::filesystem::is_directory(status), path.string(), ": expected a file, found a directory");
+    std::FILE* file = std::fopen(path.c_str(), "rb");
+    require(file != nullptr, path.string(), ": expected a readable file, found one that cannot be opened");
+    std::string content;
+    std::vector<char> chunk(1 << 16);
+    std::size_t count;
+    while ((count = std::fread(chunk.data(), 1, chunk.size(), file)) > 0) content.append(chunk.data(), count);
+    const bool broken = std::ferror(file) != 0;
+    std::fclose(file);
+    require(!broken, path.string(), ": expected a readable file, found a read error");
+    require(!content.empty(), path.string(), ": expected content, found an empty file");
+    return content;
+}
+
+/// The JSON value in a file.
+inline json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
+
+/// JSON text ending in a newline; NaN and infinities become null, broken UTF-8 becomes U+FFFD.
+inline std::string json_text(const json& value, int indent = 1) {
+    return value.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+/// One line of JSON text, for `.jsonl` logs.
+inline std::string json_line(const json& value) { return json_text(value, -1); }
+
+/// What an error says about a value found in a file: its text, cut short; "nothing" when absent.
+inline std::string describe(const json* value) {
+    return value ? detail::quotable(value->dump(-1, ' ', true, json::error_handler_t::replace), 60) : "nothing";
+}
+
+/// Typed access to the fields of one JSON object; every refusal is a sentence naming file, key and what was found.
+/// Holds references: the object and the name must outlive it.
+class json_fields {
+public:
+    json_fields(const json& object, std::string_view file) : object_(object), file_(file) {
+        require(object.is_object(), file_, ": expected a JSON object, found ", describe(&object));
+    }
+
+    /// The field, or nullptr when it is absent or null.
+    const json* find(const std::string& key) const {
+        const auto found = object_.find(key);
+        return found == object_.end() || found->is_null() ? nullptr : &*found;
+    }
+    /// An integer from 1 to 2^31 - 1; `fallback` when absent.
+    std::size_t positive(const std::string& key, std::optional<std::size_t> fallback = {}) const {
+        const std::uint64_t value = unsigned_or_refuse(key, fallback, "a positive integer");
+        require(value >= 1 && value <= 0x7fffffffu, file_, ": expected ", key, " to be a positive integer, found ", value);
+        return static_cast<std::size_t>(value);
+    }
+    /// An integer from 0 up; `fallback` when absent.
+    std::uint64_t count(const std::string& key, std::optional<std::uint64_t> fallback = {}) const {
+        return unsigned_or_refuse(key, fallback, "an integer of at least 0");
+    }
+    /// A finite number; `fallback` when absent.
+    double number(const std::string& key, std::optional<double> fallback = {}) const {
+        const json* value = find(key);
+        if (!value && fallback) return *fallback;
+        require(value && value->is_number(), file_, ": expected ", key, " to be a number, found ", describe(value));
+        return value->get<double>();
+    }
+    /// A finite number above 0; `fallback` when absent.
+    double positive_number(const std::string& key, std::optional<double> fallback = {}) const {
+        const double value = number(key, fallback);
+        require(value > 0, file_, ": expected ", key, " to be above 0, found ", value);
+        return value;
+    }
+    bool boolean(const std::string& key, std::optional<bool> fallback = {}) const {
+        const json* value = find(key);
+        if (!value && fallback) return *fallback;
+        require(value && value->is_boolean(), file_, ": expected ", key, " to be true or false, found ", describe(value));
+        return value->get<bool>();
+    }
+    std::string string(const std::string& key, std::optional<std::string> fallback = {}) const {
+        const json* value = find(key);
+        if (!value && fallback) return *fallback;
+        require(value && value->is_string(), file_, ": expected ", key, " to be a string, found ", describe(value));
+        return value->get<std::string>();
+    }
+    const json& object(const std::string& key) const {
+        const json* value = find(key);
+        require(value && value->is_object(), file_, ": expected ", key, " to be an object, found ", describe(value));
+        return *value;
+    }
+    /// A list of integers from 0 up.
+    std::vector<std::size_t> indices(const std::string& key) const {
+        const json* value = find(key);
+        require(value && value->is_array(), file_, ": expected ", key, " to be a list of integers, found ", describe(value));
+        std::vector<std::size_t> out;
+        for (const json& element : *value) {
+            require(element.is_number_unsigned(), file_, ": expected ", key, " to hold integers of at least 0, found ", describe(&element));
+            out.push_back(element.get<std::size_t>());
+        }
+        return out;
+    }
+
+private:
+    std::uint64_t unsigned_or_refuse(const std::string& key, std::optional<std::uint64_t> fallback, const char* kind) const {
+        const json* value = find(key);
+        if (!value && fallback) return *fallback;
+        require(value && value->is_number_unsigned(), file_, ": expected ", key, " to be ", kind, ", found ", describe(value));
+        return value->get<std::uint64_t>();
+    }
+
+    const json& object_;
+    std::string_view file_;
+};
+
+}  // namespace depthgrow

@@ -1,0 +1,105 @@
+// A model and its optimiser as Hugging Face files: model.safetensors with config.json, optimizer.safetensors beside it.
+// Assumes a directory that is not yet visible (atomic_directory) or one of the caller's own when writing.
+// One tensor is on the host at a time. Moments are float32: exp_avg.NAME and exp_avg_sq.NAME.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "depthgrow/io/hf_directory.hpp"
+#include "depthgrow/nn/llama.hpp"
+#include "depthgrow/optim/adamw.hpp"
+
+namespace depthgrow {
+
+namespace detail {
+
+inline std::vector<std::size_t> stored_shape(const tensor_place& place) {
+    return place.vector ? std::vector<std::size_t>{place.cols} : std::vector<std::size_t>{place.rows, place.cols};
+}
+
+template <class T, class Backend>
+void write_set(safetensors_writer& file, const llama_config& config, const parameter_set<T, Backend>& set, const std::string& prefix) {
+    std::vector<T> values;
+    each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
+        values.resize(place.size());
+        const auto& numbers = block_of(set, block);
+        numbers.backend().template to_host<T>(numbers.at(place).data, values.data(), values.size());
+        file.write(prefix + name, values.data(), values.size());
+    });
+}
+
+template <class T, class Backend, class Reader>
+void read_set(const Reader& file, const llama_config& config, parameter_set<T, Backend>& set, const std::string& prefix) {
+    std::vector<T> values;
+    each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
+        values.resize(place.size());
+        file.read(prefix + name, values.data(), values.size());
+        auto& numbers = block_of(set, block);
+        numbers.backend().template from_host<T>(values.data(), numbers.at(place).data, values.size());
+    });
+}
+
+}  // namespace detail
+
+/// Writes config.json and model.safetensors; `metadata` goes into the file's string map (growth provenance).
+template <class T, class Backend>
+void write_model(const std::filesystem::path& directory, const llama<T, Backend>& model, dtype stored = dtype::f32,
+                 std::map<std::string, std::string> metadata = {}, const json& base = json::object()) {
+    std::vector<tensor_entry> entries;
+    each_tensor(model.config(), [&](const std::string& name, const tensor_place& place, std::size_t) {
+        entries.push_back({name, std::string(name_of(stored)), detail::stored_shape(place)});
+    });
+    safetensors_writer file(directory / "model.safetensors", entries, std::move(metadata));
+    detail::write_set(file, model.config(), model.weights, "");
+    file.commit();
+    write_hf_config(directory / "config.json", model.config(), base, stored);
+}
+
+/// Fills a model of the checkpoint's configuration with its weights.
+template <class T, class Backend>
+void read_model(const checkpoint_reader& checkpoint, llama<T, Backend>& model) {
+    detail::read_set(checkpoint, model.config(), model.weights, "");
+}
+
+/// A model as a checkpoint directory holds it.
+template <class T, class Backend>
+llama<T, Backend> load_model(Backend& backend, const std::filesystem::path& directory) {
+    const checkpoint_reader checkpoint(directory);
+    llama<T, Backend> model(backend, checkpoint.config());
+    read_model(checkpoint, model);
+    return model;
+}
+
+/// Writes optimizer.safetensors: both moments of every tensor; the step count goes into the file's string map.
+template <class T, class Backend>
+void write_optimizer(const std::filesystem::path& file_name, const llama_config& config, const adamw<T, Backend>& optimizer) {
+    std::vector<tensor_entry> entries;
+    const std::string type(name_of(dtype_of<T>::value));
+    for (const char* moment : {"exp_avg.", "exp_avg_sq."})
+        each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
+            entries.push_back({moment + name, type, detail::stored_shape(place)});
+        });
+    safetensors_writer file(file_name, entries, {{"step", std::to_string(optimizer.steps())}});
+    detail::write_set(file, config, optimizer.first, "exp_avg.");
+    detail::write_set(file, config, optimizer.second, "exp_avg_sq.");
+    file.commit();
+}
+
+/// Fills both moments and the step count.
+template <class T, class Backend>
+void read_optimizer(const std::filesystem::path& file_name, const llama_config& config, adamw<T, Backend>& optimizer) {
+    const safetensors_file file(file_name);
+    detail::read_set(file, config, optimizer.first, "exp_avg.");
+    detail::read_set(file, config, optimizer.second, "exp_avg_sq.");
+    const auto step = file.metadata().find("step");
+    const bool digits = step != file.metadata().end() && !step->second.empty() && step->second.size() < 16 &&
+                        step->second.find_first_not_of("0123456789") == std::string::npos;
+    require(digits, file_name.string(), ": expected the optimiser's step count in the metadata, found ",
+            step == file.metadata().end() ? "none" : step->second);
+    optimizer.set_steps(std::stoll(step->second));
+}
+
+}  // namespace depthgrow

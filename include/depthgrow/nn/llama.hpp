@@ -1,0 +1,179 @@
+// A Llama-shaped decoder: weights and the forward pass under any layer order, on any backend.
+// Assumes a validated config. Slot-dependent parts (norm scaling, Mix-LN) go by the slot in the executed order.
+// h += Attn(Norm(h)); h += MLP(Norm(h)); logits = W_U Norm_f(h). Residual adds are fused with the norm that follows.
+#pragma once
+
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "depthgrow/autograd/ops/add.hpp"
+#include "depthgrow/autograd/ops/attention.hpp"
+#include "depthgrow/autograd/ops/cross_entropy.hpp"
+#include "depthgrow/autograd/ops/embedding.hpp"
+#include "depthgrow/autograd/ops/linear.hpp"
+#include "depthgrow/autograd/ops/rms_norm.hpp"
+#include "depthgrow/autograd/ops/swiglu.hpp"
+#include "depthgrow/nn/parameters.hpp"
+#include "depthgrow/nn/sites.hpp"
+
+namespace depthgrow {
+
+template <class T, class Backend>
+class llama {
+public:
+    using set = parameter_set<T, Backend>;
+
+    /// Weights drawn from `seed`; `final_layers` (0: config.layers) scales the residual projections' initialisation.
+    llama(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers = 0)
+        : llama(backend, config) {
+        const std::size_t depth = final_layers ? final_layers : config.layers;
+        initialise(weights.outer, outer_layout(config), seed, 0);
+        const block_layout layout = layer_layout(config, depth);
+        for (std::size_t l = 0; l < config.layers; ++l) initialise(weights.layers[l], layout, seed, 1 + l);
+    }
+    /// Zero weights, to be loaded.
+    llama(Backend& backend, const llama_config& config)
+        : weights((config.validate(), backend), config, config.layers), backend_(&backend), config_(config),
+          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config, 0)) {
+        make_rope_table();
+    }
+
+    const llama_config& config() const { return config_; }
+    Backend& backend() const { return *backend_; }
+    std::size_t layers() const { return weights.layers.size(); }
+    /// After `weights.layers` has grown: takes over the new depth.
+    void adopt_depth() { config_ = config_.with_depth(weights.layers.size()); }
+
+    /// Embedding, the layers of `order` (empty: all, once) and the final norm: the residual h_L and Norm_f(h_L).
+    /// Gradients go to `gradients` when the tape records. `observe(site, slot, rows)` sees every site; it may edit the
+    /// rows of attn_out and mlp_out, which are added to the residual after it returns.
+    template <class Observer = no_observer>
+    ops::residual_norm<T> residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, set* gradients,
+                                   span<const std::size_t> order = {}, Observer&& observe = {}) const;
+
+    /// Norm_f(h): (B*T, C) -> (B*T, C).
+    variable<T> final_norm(tape<T, Backend>& tape, variable<T> h, set* gradients) const {
+        return ops::rms_norm(tape, h, outer(1, gradients), static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
+    }
+    /// W_U, (V, C).
+    parameter<T> head(set* gradients = nullptr) const { return outer(config_.tied ? 0 : 2, gradients); }
+
+    set weights;
+
+private:
+    parameter<T> outer(std::size_t index, set* gradients) const {
+        const auto& place = outer_layout_.places[index];
+        return {weights.outer.at(place), gradients ? gradients->outer.at(place) : matrix<T>{}};
+    }
+    /// Tensors [first, first + count) of a layer as one matrix of stacked rows.
+    parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, set* gradients) const {
+        tensor_place place = layer_layout_.places[first];
+        for (std::size_t p = first + 1; p < first + count; ++p) place.rows += layer_layout_.places[p].rows;
+        return {weights.layers[index].at(place), gradients ? gradients->layers[index].at(place) : matrix<T>{}};
+    }
+    static variable<T> add_and_drop(tape<T, Backend>& tape, variable<T> h, variable<T> a) {
+        const auto sum = ops::add(tape, h, a);
+        tape.drop(h), tape.drop(a);
+        return sum;
+    }
+    /// What a post-norm sublayer changes: Norm(h + out) - h.
+    static variable<T> change(tape<T, Backend>& tape, variable<T> h, variable<T> out, parameter<T> gain, wide_t<T> eps) {
+        const auto both = ops::residual_rms_norm(tape, h, out, gain, eps, wide_t<T>(1));
+        const auto difference = ops::add(tape, both.normed, h, wide_t<T>(-1));
+        tape.drop(out), tape.drop(both.sum), tape.drop(both.normed);
+        return difference;
+    }
+    void make_rope_table() {
+        const std::size_t half = config_.head_width() / 2;
+        std::vector<wide_t<T>> cosine(config_.context * half), sine(config_.context * half);
+        for (std::size_t t = 0; t < config_.context; ++t)
+            for (std::size_t i = 0; i < half; ++i) {
+                const double turn = static_cast<double>(t) * std::pow(config_.rope_theta, -static_cast<double>(i) / static_cast<double>(half));
+                cosine[t * half + i] = static_cast<wide_t<T>>(std::cos(turn));
+                sine[t * half + i] = static_cast<wide_t<T>>(std::sin(turn));
+            }
+        cosine_ = tensor<wide_t<T>, Backend>::from_host(*backend_, {config_.context, half}, cosine);
+        sine_ = tensor<wide_t<T>, Backend>::from_host(*backend_, {config_.context, half}, sine);
+    }
+
+    Backend* backend_;
+    llama_config config_;
+    block_layout outer_layout_, layer_layout_;
+    tensor<wide_t<T>, Backend> cosine_, sine_;
+};
+
+template <class T, class Backend>
+template <class Observer>
+ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, set* gradients,
+                                             span<const std::size_t> order, Observer&& observe) const {
+    require(batch > 0 && ids.size() % batch == 0 && ids.size() > 0, "[llama] expected tokens for ", batch, " equal sequences, got ", ids.size(), " tokens");
+    require(ids.size() / batch <= config_.context, "[llama] expected sequences of at most ", config_.context, " tokens (the context), got ", ids.size() / batch);
+    const attention_shape s{batch, ids.size() / batch, config_.heads, config_.kv_heads, config_.head_width()};
+    const ops::rope_table<T> table{cosine_.rows(), sine_.rows()};
+    const auto eps = static_cast<wide_t<T>>(config_.rms_eps);
+    const std::size_t slots = order.empty() ? layers() : order.size();
+
+    auto h = ops::embedding(tape, ids, outer(0, gradients));  // (B*T, C)
+    variable<T> pending;                                      // mlp_out of the slot before, not yet added
+    for (std::size_t slot = 0; slot < slots; ++slot) {
+        const std::size_t i = order.empty() ? slot : order[slot];
+        require(i < layers(), "[llama] expected layer indices below ", layers(), " in the order, got ", i, " at place ", slot);
+        const auto scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
+        const bool post = config_.post_norm(slot);
+        const auto gain1 = layer(i, 0, 1, gradients), gain2 = layer(i, 5, 1, gradients);
+
+        // the residual entering this slot, and its norm
+        variable<T> x;
+        if (post) {
+            if (pending.value.data) h = add_and_drop(tape, h, pending);
+            x = h;
+        } else if (pending.value.data) {
+            const auto both = ops::residual_rms_norm(tape, h, pending, gain1, eps, scale);
+            tape.drop(h), tape.drop(pending);
+            h = both.sum, x = both.normed;
+        } else {
+            x = ops::rms_norm(tape, h, gain1, eps, scale);
+        }
+        if (slot > 0) observe(site::resid_post, slot - 1, h.value);
+        observe(site::resid_pre, slot, h.value);
+
+        // attention
+        auto qkv = ops::linear(tape, x, layer(i, 1, 3, gradients));  // (B*T, (H + 2 H_kv) D)
+        if (!post) tape.drop(x);
+        ops::rope_inplace(tape, qkv, s, table);
+        auto mixed = ops::attention(tape, qkv, s);  // (B*T, H*D)
+        tape.drop(qkv);
+        auto a = ops::linear(tape, mixed, layer(i, 4, 1, gradients));  // (B*T, C)
+        tape.drop(mixed);
+        if (post) a = change(tape, h, a, gain1, eps);
+        observe(site::attn_out, slot, a.value);
+
+        // the residual between the sublayers, and its norm
+        if (post) {
+            h = add_and_drop(tape, h, a);
+            x = h;
+        } else {
+            const auto both = ops::residual_rms_norm(tape, h, a, gain2, eps, scale);
+            tape.drop(h), tape.drop(a);
+            h = both.sum, x = both.normed;
+        }
+        observe(site::resid_mid, slot, h.value);
+
+        // MLP
+        auto gate_up = ops::linear(tape, x, layer(i, 6, 2, gradients));  // (B*T, 2F)
+        if (!post) tape.drop(x);
+        auto gated = ops::swiglu(tape, gate_up);  // (B*T, F)
+        tape.drop(gate_up);
+        pending = ops::linear(tape, gated, layer(i, 8, 1, gradients));  // (B*T, C)
+        tape.drop(gated);
+        if (post) pending = change(tape, h, pending, gain2, eps);
+        observe(site::mlp_out, slot, pending.value);
+    }
+    const auto last = ops::residual_rms_norm(tape, h, pending, outer(1, gradients), eps, wide_t<T>(1));
+    tape.drop(h), tape.drop(pending);
+    observe(site::resid_post, slots - 1, last.sum.value);
+    return last;
+}
+
+}  // namespace depthgrow

@@ -1,0 +1,96 @@
+#include "depthgrow/growth/optimizer_traits.hpp"
+
+#include <vector>
+
+#include "depthgrow/growth/operators.hpp"
+#include "support/catch.hpp"
+
+using namespace depthgrow;
+
+namespace {
+
+using moment = std::vector<double>;
+using moments = std::vector<moment>;
+
+struct own_optimizer {
+    layer_order seen;
+    void grow_layers(const layer_order& order, state_policy) { seen = order; }
+};
+
+struct foreign_optimizer {
+    std::vector<int> momentum;
+};
+
+struct refuses_second_clone {
+    double value = 0;
+    static int left;
+    refuses_second_clone clone() const {
+        if (left-- == 0) throw std::runtime_error("full");
+        return *this;
+    }
+    void set_zero() { value = 0; }
+};
+int refuses_second_clone::left = 0;
+
+}  // namespace
+
+namespace depthgrow {
+template <>
+struct optimizer_traits<foreign_optimizer> {
+    static void grow(foreign_optimizer& optimizer, const layer_order& order, state_policy) {
+        optimizer.momentum = depthgrow::grow(std::move(optimizer.momentum), order);
+    }
+};
+}  // namespace depthgrow
+
+TEST_CASE("Adam moments are copied with their layers and the step count is carried over") {
+    adam_state<moments> state{{{1, 2}, {3, 4}}, {{5, 6}, {7, 8}}, 41};
+    grow_optimizer(state, doubling{}(2));
+    CHECK(state.first_moment == moments{{1, 2}, {3, 4}, {1, 2}, {3, 4}});
+    CHECK(state.second_moment == moments{{5, 6}, {7, 8}, {5, 6}, {7, 8}});
+    CHECK(state.step == 41);
+    state.first_moment[2][0] = 9;
+    CHECK(state.first_moment[0][0] == 1);
+}
+
+TEST_CASE("with the zero policy only new layers start from zero moments") {
+    adam_state<moments> state{{{1, 2}, {3, 4}}, {{5, 6}, {7, 8}}, 41};
+    grow_optimizer(state, interleave{}(2), state_policy::zero);
+    CHECK(state.first_moment == moments{{1, 2}, {0, 0}, {3, 4}, {0, 0}});
+    CHECK(state.second_moment == moments{{5, 6}, {0, 0}, {7, 8}, {0, 0}});
+    CHECK(state.step == 41);
+}
+
+TEST_CASE("a sequence of one Adam state a layer keeps each step count") {
+    std::vector<adam_state<moment>> states{{{1}, {2}, 10}, {{3}, {4}, 11}};
+    grow_optimizer(states, doubling{}(2), state_policy::zero);
+    REQUIRE(states.size() == 4);
+    CHECK(states[1].first_moment == moment{3});
+    CHECK(states[3].first_moment == moment{0});
+    CHECK(states[3].second_moment == moment{0});
+    CHECK(states[3].step == 11);
+}
+
+TEST_CASE("an optimizer's own member or a specialisation is used") {
+    own_optimizer own;
+    grow_optimizer(own, doubling{}(2));
+    CHECK(own.seen == doubling{}(2));
+    foreign_optimizer foreign{{1, 2}};
+    grow_optimizer(foreign, doubling{}(2));
+    CHECK(foreign.momentum == std::vector<int>{1, 2, 1, 2});
+}
+
+TEST_CASE("moments of two lengths are refused untouched") {
+    adam_state<moments> state{{{1}, {3}}, {{5}}, 3};
+    CHECK_THROWS_WITH(grow_optimizer(state, doubling{}(2)), Catch::Contains("expected 2 elements"));
+    CHECK(state.first_moment == moments{{1}, {3}});
+}
+
+TEST_CASE("both moments survive a clone that throws") {
+    adam_state<std::vector<refuses_second_clone>> state{{{1}, {2}}, {{3}, {4}}, 3};
+    refuses_second_clone::left = 3;
+    CHECK_THROWS_WITH(grow_optimizer(state, doubling{}(2)), "full");
+    REQUIRE(state.first_moment.size() == 2);
+    REQUIRE(state.second_moment.size() == 2);
+    CHECK(state.first_moment[1].value == 2);
+}
