@@ -8,7 +8,8 @@ if(DEPTHGROW_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 add_library(depthgrow_warnings INTERFACE)
-target_compile_options(depthgrow_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+target_compile_options(depthgrow_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # g++ 12 warns falsely of string concatenation
 
 add_library(depthgrow_own INTERFACE)
 target_link_libraries(depthgrow_own INTERFACE depthgrow_warnings)

@@ -32,6 +32,7 @@ TEST_CASE("the second slot that names a source is the new one") {
 TEST_CASE("composing two orders does one after the other") {
     const layer_order twice({0, 1, 0, 1}, 2), middle({0, 2, 1, 3}, 4);
     CHECK(compose(middle, twice) == layer_order({0, 0, 1, 1}, 2));
+    CHECK(compose(layer_order({2, 0}, 3), layer_order({1, 0, 0}, 2)) == layer_order({0, 1}, 2));
     CHECK(compose(twice, layer_order::identity(2)) == twice);
     CHECK(compose(layer_order::identity(4), twice) == twice);
     CHECK_THROWS_WITH(compose(twice, middle),

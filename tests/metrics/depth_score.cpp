@@ -6,7 +6,6 @@
 #include "support/catch.hpp"
 
 using namespace depthgrow;
-using Catch::Approx;
 using list = std::vector<double>;
 
 TEST_CASE("the depth score is the centre of mass of the effects, counted from zero") {

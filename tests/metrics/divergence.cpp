@@ -7,7 +7,6 @@
 #include "support/catch.hpp"
 
 using namespace depthgrow;
-using Catch::Approx;
 using list = std::vector<double>;
 
 TEST_CASE("log-probabilities sum to one and survive large logits") {

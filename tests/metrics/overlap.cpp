@@ -26,7 +26,7 @@ TEST_CASE("a top-k that cannot be is refused") {
 
 TEST_CASE("overlap is the shared part of two top-k sets, in any order") {
     CHECK(set_overlap({1, 2, 3, 4, 5}, {5, 4, 9, 8, 7}) == 0.4);
-    CHECK(top_k_overlap(list{9, 8, 7, 0, 0, 0}, list{0, 8, 9, 7, 0, 0}, 3) == Catch::Approx(2.0 / 3));
+    CHECK(top_k_overlap(list{9, 8, 7, 0, 0, 0}, list{0, 8, 9, 7, 0, 0}, 3) == Approx(2.0 / 3));
     CHECK(top_k_overlap(list{6, 5, 4, 3, 2, 1}, list{1, 2, 3, 4, 5, 6}) == 0.8);
     CHECK_THROWS_WITH(set_overlap({1}, {1, 2}), Catch::Contains("[set_overlap]"));
 }

@@ -15,14 +15,14 @@ TEST_CASE("norm, distance and dot product are those of the plane") {
 }
 
 TEST_CASE("a cosine is that of the angle, and zero beside a zero vector") {
-    CHECK(cosine(list{1, 0}, list{1, 1}) == Catch::Approx(0.70710678118654752));
+    CHECK(cosine(list{1, 0}, list{1, 1}) == Approx(0.70710678118654752));
     CHECK(cosine(list{2, 0}, list{-3, 0}) == -1);
     CHECK(cosine(list{0, 0}, list{1, 1}) == 0);
 }
 
 TEST_CASE("each norm of a cosine has its own floor, as in torch") {
-    CHECK(cosine(list{1e-9}, list{1e9}) == Catch::Approx(0.1));
-    CHECK(cosine(list{1e-9}, list{1e-9}) == Catch::Approx(0.01));
+    CHECK(cosine(list{1e-9}, list{1e9}) == Approx(0.1));
+    CHECK(cosine(list{1e-9}, list{1e-9}) == Approx(0.01));
 }
 
 TEST_CASE("sums are in double whatever the storage") {

@@ -6,7 +6,6 @@
 #include "support/catch.hpp"
 
 using namespace depthgrow;
-using Catch::Approx;
 using list = std::vector<float>;
 using parts = std::vector<span<const float>>;
 

@@ -7,7 +7,6 @@
 #include "support/catch.hpp"
 
 using namespace depthgrow;
-using Catch::Approx;
 using list = std::vector<double>;
 
 TEST_CASE("streaming statistics are those of the whole list") {

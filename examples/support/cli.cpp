@@ -1,0 +1,119 @@
+#include "support/cli.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "depthgrow/core/config.hpp"
+#include "depthgrow/core/error.hpp"
+#include "depthgrow/growth/operators.hpp"
+
+namespace tools {
+
+struct command_line::implementation {
+    CLI::App app;
+    std::string title = "Options";
+    std::vector<std::string> flags;
+
+    CLI::Option* keep(CLI::Option* option, const std::string& flag) {
+        flags.push_back(flag);
+        return option->group(title)->take_last();
+    }
+};
+
+command_line::command_line(const std::string& name, const std::string& summary) : inner_(std::make_unique<implementation>()) {
+    inner_->app.name(name);
+    inner_->app.description(summary);
+    inner_->app.set_help_flag("--help", "Print this help and exit");
+    inner_->app.set_version_flag("--version", std::string("depthgrow ") + DEPTHGROW_VERSION_STRING);
+    inner_->app.option_defaults()->always_capture_default();
+    inner_->flags = {"--help", "--version"};
+}
+command_line::~command_line() = default;
+
+void command_line::group(const std::string& title) { inner_->title = title; }
+void command_line::add(const std::string& flag, std::string& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, std::size_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, std::int64_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, int& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, double& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, std::vector<std::string>& values, const std::string& help) {
+    inner_->flags.push_back(flag);
+    inner_->app.add_option(flag, values, help)->group(inner_->title)->expected(1, 1000);
+}
+void command_line::add(const std::string& flag, std::optional<std::size_t>& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option_function<std::size_t>(flag, [&value](std::size_t given) { value = given; }, help), flag);
+}
+void command_line::add(const std::string& flag, std::optional<double>& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option_function<double>(flag, [&value](double given) { value = given; }, help), flag);
+}
+void command_line::add_switch(const std::string& flag, bool& value, const std::string& help) {
+    inner_->flags.push_back(flag);
+    inner_->app.add_flag(flag, value, help)->group(inner_->title);
+}
+void command_line::add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices, const std::string& help) {
+    const auto check = [flag, choices](const std::string& given) -> std::string {
+        for (const auto& choice : choices)
+            if (given == choice) return {};
+        std::string all;
+        for (const auto& choice : choices) all += (all.empty() ? "" : "|") + choice;
+        return flag + ": expected " + all + ", found \"" + given + "\"; did you mean " + nearest(given, choices) + "?";
+    };
+    std::string all;
+    for (const auto& choice : choices) all += (all.empty() ? "" : "|") + choice;
+    inner_->keep(inner_->app.add_option(flag, value, help + " (" + all + ")")->check(check), flag);
+}
+void command_line::add_positional(const std::string& name, std::string& value, const std::string& help) { inner_->app.add_option(name, value, help); }
+void command_line::footer(const std::string& text) { inner_->app.footer(text); }
+
+bool command_line::parse(int argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string word = argv[i];
+        if (word.rfind("-", 0) != 0 || word.size() < 2 || word.find_first_of("0123456789.") == 1) continue;
+        const std::string flag = word.substr(0, word.find('='));
+        const auto& known = inner_->flags;
+        if (std::find(known.begin(), known.end(), flag) == known.end())
+            depthgrow::fail("unknown flag ", flag, "; did you mean ", nearest(flag, known), "? (--help lists them all)");
+    }
+    try {
+        inner_->app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+        std::fputs(inner_->app.help().c_str(), stdout);
+        return false;
+    } catch (const CLI::CallForVersion&) {
+        std::printf("depthgrow %s\n", DEPTHGROW_VERSION_STRING);
+        return false;
+    } catch (const CLI::ParseError& problem) {
+        std::string sentence = problem.what();
+        for (char& c : sentence)
+            if (c == '\n') c = ' ';
+        throw depthgrow::error(sentence);
+    }
+    return true;
+}
+
+std::string nearest(const std::string& name, const std::vector<std::string>& names) {
+    std::string best;
+    std::size_t smallest = static_cast<std::size_t>(-1);
+    for (const auto& candidate : names) {
+        const std::size_t distance = depthgrow::detail::edit_distance(name, candidate);
+        if (distance < smallest) smallest = distance, best = candidate;
+    }
+    return best;
+}
+
+int run_tool(const std::function<void()>& body) {
+    try {
+        body();
+        return 0;
+    } catch (const depthgrow::error& problem) {
+        std::fflush(stdout);
+        std::fprintf(stderr, "error: %s\n", problem.what());
+        return 1;
+    } catch (const std::exception& problem) {
+        std::fflush(stdout);
+        std::fprintf(stderr, "internal error: %s\n", problem.what());
+        return 2;
+    }
+}
+
+}  // namespace tools

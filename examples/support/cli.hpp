@@ -1,0 +1,52 @@
+// Command lines of the tools: long flags with defaults, --help, unknown flags refused with the nearest name.
+// Values keep their defaults when a flag is absent. CLI11 stays in cli.cpp: it costs ten seconds to compile.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tools {
+
+class command_line {
+public:
+    command_line(const std::string& name, const std::string& summary);
+    ~command_line();
+
+    /// Starts a group of flags in --help.
+    void group(const std::string& title);
+    void add(const std::string& flag, std::string& value, const std::string& help);
+    void add(const std::string& flag, std::size_t& value, const std::string& help);
+    void add(const std::string& flag, std::int64_t& value, const std::string& help);
+    void add(const std::string& flag, int& value, const std::string& help);
+    void add(const std::string& flag, double& value, const std::string& help);
+    void add(const std::string& flag, std::vector<std::string>& values, const std::string& help);
+    void add(const std::string& flag, std::optional<std::size_t>& value, const std::string& help);
+    void add(const std::string& flag, std::optional<double>& value, const std::string& help);
+    /// A flag without a value.
+    void add_switch(const std::string& flag, bool& value, const std::string& help);
+    /// A string that must be one of `choices`.
+    void add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices, const std::string& help);
+    /// A positional argument.
+    void add_positional(const std::string& name, std::string& value, const std::string& help);
+    /// Text at the end of --help.
+    void footer(const std::string& text);
+
+    /// False when --help or --version was printed. Throws depthgrow::error with one sentence on bad input.
+    bool parse(int argc, char** argv);
+
+private:
+    struct implementation;
+    std::unique_ptr<implementation> inner_;
+};
+
+/// The nearest of `names`.
+std::string nearest(const std::string& name, const std::vector<std::string>& names);
+
+/// Runs a tool: 0 on success, 1 with "error: …" on stderr for a depthgrow::error, 2 for anything else.
+int run_tool(const std::function<void()>& body);
+
+}  // namespace tools

@@ -1,0 +1,96 @@
+// What `train_smol` and `depth_study` share: the settings of a run, its resolved plan, and the run itself.
+// The loop is in training_loop.hpp, templated on the backend; this header knows neither tensors nor BLAS.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "depthgrow/growth/flops.hpp"
+#include "depthgrow/growth/schedule.hpp"
+#include "depthgrow/io/json.hpp"
+#include "depthgrow/io/tokens.hpp"
+#include "depthgrow/nn/config.hpp"
+#include "depthgrow/optim/lr_schedule.hpp"
+#include "depthgrow/tasks/primitives.hpp"
+#include "support/cli.hpp"
+
+namespace tools {
+
+namespace dg = depthgrow;
+
+/// Every flag of train_smol, unresolved: an empty optional takes the preset's value.
+struct training_settings {
+    std::string preset = "small", config;
+    std::optional<std::size_t> layers, width, ffn, heads, kv_heads, context, vocab;
+    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm = "pre";
+    std::size_t block = 0, initial_layers = 0;
+    double alpha = 1, plateau = 0.85;
+    std::optional<std::size_t> steps, batch, micro_batch, warmup;
+    std::optional<double> lr;
+    double weight_decay = 0.01, clip = 1;
+    std::string precision = "fp32", backend = "blas", tokenizer = "bytes", resume, out = "runs/latest", json;
+    std::size_t eval_every = 0, save_every = 0, keep = 2, log_every = 0, eval_windows = 64, seed = 1;
+    int threads = 0;
+    std::vector<std::string> data;
+    std::string mix, tasks;
+    bool answer_loss = false, dry_run = false, quiet = false;
+};
+
+/// Adds every flag, with its default in the help.
+void add_training_flags(command_line& flags, training_settings& settings);
+
+/// Settings with every default filled in and checked.
+struct resolved_run {
+    training_settings settings;
+    dg::llama_config model;  // at its final depth
+    dg::growth_plan plan;
+    dg::lr_schedule rate;
+    std::size_t steps = 0, batch = 0, micro_batch = 0, length = 0;
+    std::vector<std::string> tasks;  // of the built-in corpus
+    bool built_in = false;           // whether the built-in corpus is among the sources
+    int threads = 1;
+
+    std::size_t tokens_per_step() const { return batch * length; }
+    dg::model_shape shape() const { return {model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length}; }
+    /// FLOPs of the run over those of a plain run of as many steps.
+    double flops_ratio() const {
+        return dg::training_flops(shape(), plan, tokens_per_step()) / dg::training_flops(shape(), steps, tokens_per_step());
+    }
+    /// What must be equal for a resumed run to give the same losses.
+    dg::json identity() const;
+};
+
+/// Fills in defaults and checks everything that can be checked before data is read; throws a sentence.
+resolved_run resolve(const training_settings& settings);
+
+/// The sources of a run. Reads the files; errors name file and line.
+dg::training_data load_data(const resolved_run& run);
+
+/// Sizes of the built-in items: small ones that fit a short context of bytes, the papers' from 1024 tokens on.
+dg::primitive_options item_sizes(std::size_t length);
+
+/// What a run leaves behind, also written as run.json.
+struct training_summary {
+    std::size_t steps = 0, layers = 0;
+    double tokens = 0, loss = 0, validation_loss = 0, flops = 0, flops_ratio = 1, seconds = 0, tokens_per_second = 0;
+    std::map<std::string, double> answer_accuracy;  // task -> share of held-out answers right
+    double late_overlap = 0;   // top-5 overlap of the logit lens at the last layer's input with the model's own head
+    double swap_loss = 0;      // held-out loss added by exchanging the two middle blocks
+    bool interrupted = false;
+    dg::json growth = dg::json::array();
+    dg::json to_json() const;
+};
+
+/// Trains on the CPU. Prints progress unless settings.quiet. Throws depthgrow::error with a sentence on bad input.
+training_summary train_on_cpu(const resolved_run& run);
+
+/// Bytes of memory a CPU run takes at its largest, found by running the training code on the planning backend.
+std::size_t planned_memory(const resolved_run& run);
+
+/// Prints configuration, parameters, growth plan, FLOPs and memory.
+void print_plan(const resolved_run& run, const dg::training_data& data);
+
+}  // namespace tools

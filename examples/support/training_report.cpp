@@ -1,0 +1,104 @@
+#include "support/training_report.hpp"
+
+#include <algorithm>
+#include <fstream>
+
+#include "support/console.hpp"
+
+namespace tools {
+
+namespace {
+
+struct run_curves {
+    dg::plot_series loss, held_out, layers, accuracy;
+    std::vector<dg::plot_marker> growths;
+};
+
+/// Training loss is shown as the mean of about two hundred stretches.
+run_curves read_curves(const named_run& run) {
+    run_curves curves;
+    std::vector<double> steps, losses;
+    std::ifstream in(run.folder / "log.jsonl");
+    std::string line;
+    while (std::getline(in, line)) {
+        const auto value = dg::json::parse(line, nullptr, false);
+        if (value.is_discarded()) continue;
+        if (value.contains("growth")) {
+            curves.growths.push_back({value["growth"].value("step", 0.0), std::to_string(value["growth"].value("layers", 0)) + " layers"});
+        } else if (value.contains("loss")) {
+            steps.push_back(value.value("step", 0.0));
+            losses.push_back(value["loss"].is_number() ? value["loss"].get<double>() : NAN);
+            const double depth = value.value("layers", 0.0);
+            if (curves.layers.y.empty() || curves.layers.y.back() != depth) curves.layers.x.push_back(steps.back() - 1), curves.layers.y.push_back(depth);
+        } else if (value.contains("validation_loss")) {
+            curves.held_out.x.push_back(value.value("step", 0.0));
+            curves.held_out.y.push_back(value["validation_loss"].is_number() ? value["validation_loss"].get<double>() : NAN);
+            if (value.contains("answer_accuracy") && !value["answer_accuracy"].empty()) {
+                double sum = 0;
+                for (const auto& [task, share] : value["answer_accuracy"].items()) sum += share.get<double>();
+                curves.accuracy.x.push_back(curves.held_out.x.back());
+                curves.accuracy.y.push_back(sum / static_cast<double>(value["answer_accuracy"].size()));
+            }
+        }
+    }
+    const std::size_t stretch = std::max<std::size_t>(1, steps.size() / 200);
+    for (std::size_t first = 0; first + stretch <= steps.size(); first += stretch) {
+        double sum = 0;
+        for (std::size_t i = first; i < first + stretch; ++i) sum += losses[i];
+        curves.loss.x.push_back(steps[first + stretch - 1]);
+        curves.loss.y.push_back(sum / static_cast<double>(stretch));
+    }
+    if (!steps.empty()) curves.layers.x.push_back(steps.back()), curves.layers.y.push_back(curves.layers.y.back());
+    curves.layers.steps = true;
+    curves.held_out.dots = curves.accuracy.dots = true;
+    curves.loss.name = curves.held_out.name = curves.layers.name = curves.accuracy.name = run.name;
+    return curves;
+}
+
+}  // namespace
+
+std::vector<dg::report_section> training_sections(const std::vector<named_run>& runs) {
+    dg::line_plot loss{"Training loss", "step", "loss (nats per token)", {}, {}};
+    dg::line_plot held_out{"Held-out loss", "step", "loss (nats per token)", {}, {}};
+    dg::line_plot layers{"Depth", "step", "layers", {}, {}};
+    dg::line_plot accuracy{"Held-out answers", "step", "share answered right", {}, {}};
+    layers.y_from_zero = accuracy.y_from_zero = true;
+    for (const auto& run : runs) {
+        auto curves = read_curves(run);
+        for (auto* plot : {&loss, &held_out, &accuracy})
+            for (auto marker : curves.growths) plot->markers.push_back({marker.x, plot == &loss ? marker.label : ""});
+        loss.series.push_back(std::move(curves.loss));
+        held_out.series.push_back(std::move(curves.held_out));
+        layers.series.push_back(std::move(curves.layers));
+        if (!curves.accuracy.x.empty()) accuracy.series.push_back(std::move(curves.accuracy));
+    }
+    std::vector<dg::report_section> sections = {
+        {"Loss and depth while training",
+         "Dashed lines mark growth: the model becomes deeper by copies of its middle layers, its loss jumps, and training goes on with the optimiser's moments copied too.",
+         {dg::svg(loss), dg::svg(layers)}},
+        {"On held-out data", "Measured on text and questions that training never sees.", {dg::svg(held_out)}}};
+    if (!accuracy.series.empty()) sections.back().figures.push_back(dg::svg(accuracy));
+    return sections;
+}
+
+void write_training_report(const std::filesystem::path& out, const resolved_run& run, const training_summary& summary) {
+    const auto number = [](double value, const char* pattern) { return format(pattern, value); };
+    std::vector<std::vector<std::string>> facts = {
+        {"quantity", "value"},
+        {"layers, width", format("%zu, %zu", run.model.layers, run.model.width)},
+        {"growth", run.settings.growth},
+        {"steps, tokens a step", format("%zu, %zu", run.steps, run.tokens_per_step())},
+        {"FLOPs over a plain run's", number(summary.flops_ratio, "%.3f")},
+        {"seconds", number(summary.seconds, "%.1f")},
+        {"held-out loss (nats per token)", number(summary.validation_loss, "%.4f")},
+        {"top-5 overlap at the last layer's input", number(summary.late_overlap, "%.3f")},
+        {"loss added by swapping the middle blocks", number(summary.swap_loss, "%.4f")},
+    };
+    for (const auto& [task, share] : summary.answer_accuracy) facts.push_back({"answers right: " + task, number(share, "%.3f")});
+    dg::report_page page{"Training run: " + run.model.name + (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
+                         "", training_sections({{run.settings.growth == "none" ? "plain" : run.settings.growth, out}})};
+    page.sections.insert(page.sections.begin(), {"Result", "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small added loss means that middle blocks can be exchanged.", {dg::html_table(facts)}});
+    dg::write_html_report(out / "report.html", page);
+}
+
+}  // namespace tools
