@@ -60,7 +60,7 @@ private:
         stopwatch since_line, whole;
         double flops_since_line = 0;
         while (step_ < run_.steps && !stop_requested) {
-            if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step_)]; trainer_->model.layers() < stage.layers) grow_to(stage, bar);
+            if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step_)]; trainer_->model.layers() < stage.layers) grow_to(stage, bar), since_line = {};
             stopwatch step_watch;
             data_.sample(step_, run_.batch, batch);
             const auto prepared = unpack(batch, inputs, targets);

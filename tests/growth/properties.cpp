@@ -70,7 +70,8 @@ TEST_CASE("random orders keep their laws") {
     rc::prop("shared stages are symmetric, and shared layers have one ancestor", [] {
         lineage history(below(1, 5));
         for (std::size_t n = below(0, 4); n > 0; --n) {
-            history.record(history.depth() % 2 == 0 ? lidas{1}(history.depth()) : growth_operator(doubling{})(history.depth()));
+            const std::size_t depth = history.depth();
+            history.record(depth % 2 == 0 ? lidas{1}(depth) : doubling{}(depth));
         }
         const auto matrix = history.layer_matrix();
         for (std::size_t a = 0; a < history.depth(); ++a)

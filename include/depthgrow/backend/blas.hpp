@@ -252,7 +252,7 @@ public:
                 const T* DEPTHGROW_RESTRICT up = gate + out.cols;
                 T* DEPTHGROW_RESTRICT to = out.row(r);
 #pragma omp simd
-                for (std::size_t c = 0; c < out.cols; ++c) to[c] = gate[c] / (T(1) + detail::exp_of(-gate[c])) * up[c];
+                for (std::size_t c = 0; c < out.cols; ++c) to[c] = gate[c] * detail::sigmoid_of(gate[c]) * up[c];
             }
         });
     }
@@ -268,7 +268,7 @@ public:
                 T* DEPTHGROW_RESTRICT dup = dgate + dout.cols;
 #pragma omp simd
                 for (std::size_t c = 0; c < dout.cols; ++c) {
-                    const T sigmoid = T(1) / (T(1) + detail::exp_of(-gate[c]));
+                    const T sigmoid = detail::sigmoid_of(gate[c]);
                     dgate[c] = d[c] * up[c] * sigmoid * (T(1) + gate[c] * (T(1) - sigmoid));
                     dup[c] = d[c] * gate[c] * sigmoid;
                 }

@@ -1,5 +1,6 @@
 // What a backend must offer, one concept an operation, so that a diagnostic names the missing one.
-// Assumes C++20. Extents and meaning of each operation: reference.hpp.
+// Assumes C++20.
+// Extents and meaning of each operation: reference.hpp.
 #pragma once
 
 #include <concepts>

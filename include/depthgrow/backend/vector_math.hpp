@@ -1,5 +1,6 @@
 // Exponentials that compilers vectorise: float by range reduction and a polynomial, double by the library.
-// Assumes round-to-nearest; the float version is within 2 units in the last place on [-87, 88] and saturates outside.
+// Assumes round-to-nearest; the float version is within 2 units in the last place on [-60, 88]. Below it is zero, so
+// that softmax weights and gates never become subnormal, which processors multiply a hundred times more slowly.
 // Source: Cody & Waite range reduction; minimax coefficients of e^r on |r| <= ln(2)/2.
 #pragma once
 
@@ -11,7 +12,8 @@ namespace depthgrow {
 namespace detail {
 
 inline float exp_of(float x) {
-    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    const float keep = x < -60.0f ? 0.0f : 1.0f;
+    x = x < -60.0f ? -60.0f : (x > 88.0f ? 88.0f : x);
     const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
     const float n = shifted - 12582912.0f;
     float r = x - n * 0.693145751953125f;
@@ -28,10 +30,14 @@ inline float exp_of(float x) {
     const std::int32_t power = (bits + 127) << 23;
     float scale;
     std::memcpy(&scale, &power, 4);
-    return p * scale;
+    return p * scale * keep;
 }
 
 inline double exp_of(double x) { return std::exp(x); }
+
+/// 1 / (1 + e^-x); in float no smaller than e^-60.
+inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(x < -60.0f ? 60.0f : -x)); }
+inline double sigmoid_of(double x) { return 1.0 / (1.0 + exp_of(-x)); }
 
 }  // namespace detail
 }  // namespace depthgrow

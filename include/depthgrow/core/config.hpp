@@ -1,5 +1,6 @@
 // Version and compiler facts: the only header of the library with #ifdefs.
-// Assumes C++17; nothing else is included. A macro here may add a declaration, never change one.
+// Assumes C++17; nothing else is included.
+// A macro here may add a declaration, never change one.
 #pragma once
 
 #define DEPTHGROW_VERSION_MAJOR 0

@@ -1,5 +1,6 @@
 // Extents of a tensor: at most four, outermost first, with their product and their text.
 // Assumes C++17; a shape is a plain value.
+// Elements lie row-major: the last extent is contiguous.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // Views without ownership: span (a run of elements) and matrix (rows with a leading dimension).
-// Assumes C++17; the caller keeps the memory alive. Rows are contiguous, row r starts at data + r * stride.
+// Assumes C++17; the caller keeps the memory alive.
+// Rows are contiguous, row r starts at data + r * stride.
 #pragma once
 
 #include <cstddef>

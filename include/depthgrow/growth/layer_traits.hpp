@@ -39,8 +39,8 @@ Handle clone_pointee(const Handle& handle) {
     using pointee = std::remove_pointer_t<decltype(address_of(handle))>;
     if constexpr (!has_clone<pointee>::value) {
         static_assert(always_false<Handle>,
-                      "depthgrow: this layer is a pointer and a copied handle is a tied weight. Give the type it points "
-                      "to a clone() that returns a deep copy, or specialise depthgrow::layer_traits for the pointer.");
+                      "depthgrow: this layer is a pointer and a copied handle is a tied weight. Give the type it "
+                      "points to a clone() that returns a deep copy, or specialise depthgrow::layer_traits for it.");
     } else {
         require(address_of(handle) != nullptr, "[clone] expected a layer, got a null pointer");
         using cloned = decltype(address_of(handle)->clone());

@@ -1,6 +1,6 @@
 // Growth operators (MIDAS, LIDAS, gradual, doubling, interleave, SOLAR) and interventions, each a depth -> layer order.
 // Assumes C++17; orders only, no layer is touched here. `grow` copies by an order, an executor runs by it.
-// Maths: Kapl et al. 2025 (arXiv 2512.08819) section 3.1, eq. 1-2; Saunshi et al. 2024; Gong et al. 2019; Kim et al. 2023.
+// Maths: Kapl et al. 2025 section 3.1, eq. 1-2; Saunshi et al. 2024; Gong et al. 2019 (doubling); Kim et al. 2023.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +52,8 @@ struct midas {
 
     layer_order operator()(std::size_t depth) const {
         detail::require_block("midas", depth, block);
-        require(depth % block == 0, "[midas] expected a depth that is a multiple of the block ", block, ", got ", depth);
+        require(depth % block == 0, "[midas] expected a depth that is a multiple of the block ", block, ", got ",
+                depth);
         const std::size_t blocks = depth / block, middle = (blocks + 1) / 2 - 1;
         return detail::repeat_window(depth, middle * block, (middle + 1) * block);
     }

@@ -1,6 +1,6 @@
 // What a layer adds to the residual stream: ratios, cosines, block influence, angular distance, relative change.
 // Assumes C++17; h enters the layer, a and m are its attention and MLP outputs before their adds, rows are tokens.
-// Maths: Csordás et al. 2025 (arXiv 2505.13898); block influence and angular distance as in Gromov et al., Men et al. 2024.
+// Maths: Csordás et al. 2025 (arXiv 2505.13898); block influence, Men et al. 2024; angular distance, Gromov et al.
 #pragma once
 
 #include <cmath>

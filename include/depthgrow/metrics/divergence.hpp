@@ -1,6 +1,6 @@
 // How far apart two distributions over the vocabulary are: KL, softmax distance, cross entropy.
 // Assumes C++17; logits in any number type, results in double, in nats.
-// Maths: KL(p‖q) = Σ p (log p − log q); ‖softmax z' − softmax z‖₂ is the output effect of Csordás et al. 2025.
+// Maths: KL(p‖q) = Σ p (log p − log q); ‖softmax a − softmax b‖₂ is the output effect of Csordás et al. 2025.
 #pragma once
 
 #include <cmath>

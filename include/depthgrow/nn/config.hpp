@@ -1,5 +1,6 @@
 // What a Llama-shaped model is: extents, norm placement, presets of the SmolLM family, parameter counts.
-// Assumes nothing of backends or tensors. Presets: SmolLM v1 (huggingface/smollm), Kapl et al. 2025, Table 2.
+// Assumes nothing of backends or tensors.
+// Presets: SmolLM v1 (huggingface/smollm), Kapl et al. 2025, Table 2.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,6 @@
 // The learning rate over global steps: linear warm-up, plateau, then rate * (1 - sqrt((s - s0) / n)).
-// Assumes steps counted from 0; growth never resets it. Source: Hägele et al. 2024; Kapl et al. 2025, Appendix A.
+// Assumes steps counted from 0; growth never resets it.
+// Source: Hägele et al. 2024; Kapl et al. 2025, Appendix A.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,6 @@
 // Working memory of one step: bump allocation from a few large blocks, with reuse of returned pieces by size.
-// Assumes one owner and one stream of work. After the first step a step of the same extents allocates nothing.
+// Assumes one owner and one stream of work.
+// After the first step a step of the same extents allocates nothing.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,5 @@
 // Sum and difference of two activations of the same extents.
+// Assumes contiguous rows in the tape's arena. With factor 1 both gradients share one buffer.
 // d(a) += dy; d(b) += factor * dy.
 #pragma once
 

@@ -1,4 +1,5 @@
 // Token embedding: y[r] = table[ids[r]]. Assumes ids in range (the caller checks data once, not every step).
+// Rows of the output are copies of rows of the table.
 // The way back adds rows of dy to rows of the table's gradient.
 #pragma once
 

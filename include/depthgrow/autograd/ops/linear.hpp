@@ -1,5 +1,6 @@
 // Linear map without bias: y = x Wᵀ. Assumes W is (out, in), as Hugging Face stores it.
 // dx = dy W; dW += dyᵀ x.
+// Rows of x are tokens; the product runs on the backend's gemm.
 #pragma once
 
 #include "depthgrow/autograd/tape.hpp"

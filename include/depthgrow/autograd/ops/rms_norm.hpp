@@ -1,4 +1,5 @@
 // RMSNorm, alone and fused with the residual add before it. Assumes rows of the model's width.
+// The reciprocal root is saved for the way back.
 // y = scale * gain * x / sqrt(mean(x²) + eps) (Zhang & Sennrich 2019); scale is 1 or 1/sqrt(slot + 1).
 #pragma once
 

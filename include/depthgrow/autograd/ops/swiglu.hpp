@@ -1,4 +1,6 @@
-// SwiGLU: y = silu(gate) * up (Shazeer 2020). Assumes a row holds gate then up, F each.
+// SwiGLU, the gated activation of the MLP.
+// Assumes a row holds gate then up, F each.
+// y = silu(gate) * up (Shazeer 2020).
 #pragma once
 
 #include "depthgrow/autograd/tape.hpp"
