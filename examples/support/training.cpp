@@ -21,7 +21,7 @@ struct preset_defaults {
     double lr;
 };
 constexpr preset_defaults defaults[] = {
-    {"tiny", 200, 8, 8, 10, 2, 3e-3},          {"small", 400, 16, 16, 20, 4, 3e-3},        {"mini", 2000, 128, 16, 100, 4, 3e-3},
+    {"tiny", 200, 8, 8, 10, 2, 3e-3},          {"small", 1000, 8, 8, 50, 3, 3e-3},        {"mini", 2000, 128, 16, 100, 4, 3e-3},
     {"smollm-135m", 200000, 512, 4, 2000, 5, 3e-3}, {"smollm-360m", 200000, 512, 4, 2000, 4, 3e-3}, {"smollm-1.7b", 200000, 1024, 2, 2000, 4, 5e-4},
 };
 
@@ -159,7 +159,7 @@ resolved_run resolve(const training_settings& given) {
     run.built_in = s.data.empty() && s.mix.empty();
     for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix)) run.built_in = run.built_in || entry.source == "built-in";
     run.tasks = split(s.tasks);
-    if (run.tasks.empty() && run.length < 1024) run.tasks = {"copy_random", "copy_words", "assign_basic_0", "assign_math_0", "assign_code_0"};
+    if (run.tasks.empty() && run.length < 1024) run.tasks = {"arithmetic", "psm", "copy_words", "assign_basic_0"};
     if (run.tasks.empty()) run.tasks = dg::primitive_names();
     for (const auto& task : run.tasks) dg::require_primitive(task);
     if (s.eval_every == 0) s.eval_every = std::max<std::size_t>(1, run.steps / 10);

@@ -19,6 +19,12 @@
 
 namespace depthgrow {
 
+/// The residual h + pending (h alone when pending is empty): a sublayer's output waits to be added with the next norm.
+template <class T>
+struct residual_stream {
+    variable<T> h, pending;  // (B*T, C) each
+};
+
 template <class T, class Backend>
 class llama {
 public:
@@ -52,6 +58,24 @@ public:
     ops::residual_norm<T> residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, set* gradients,
                                    span<const std::size_t> order = {}, Observer&& observe = {}) const;
 
+    /// The parts of `residual`, for analyses that walk layer by layer. Extents of `batch` sequences of ids.
+    attention_shape extents(std::size_t ids, std::size_t batch) const {
+        require(batch > 0 && ids % batch == 0 && ids > 0, "[llama] expected tokens for ", batch, " equal sequences, got ", ids, " tokens");
+        require(ids / batch <= config_.context, "[llama] expected sequences of at most ", config_.context, " tokens (the context), got ", ids / batch);
+        return {batch, ids / batch, config_.heads, config_.kv_heads, config_.head_width()};
+    }
+    /// h_0 (B*T, C).
+    variable<T> embedding(tape<T, Backend>& tape, span<const token> ids, set* gradients) const { return ops::embedding(tape, ids, outer(0, gradients)); }
+    /// Takes the residual entering `slot` and gives it back with layer `source`'s attention output pending. What comes
+    /// in is dropped from the tape.
+    template <class Observer = no_observer>
+    residual_stream<T> attention_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot, attention_shape s,
+                                          set* gradients, Observer&& observe = {}) const;
+    /// The same for the MLP: gives back the residual between the sublayers with the MLP's output pending.
+    template <class Observer = no_observer>
+    residual_stream<T> mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot, set* gradients,
+                                    Observer&& observe = {}) const;
+
     /// Norm_f(h): (B*T, C) -> (B*T, C).
     variable<T> final_norm(tape<T, Backend>& tape, variable<T> h, set* gradients) const {
         return ops::rms_norm(tape, h, outer(1, gradients), static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
@@ -71,6 +95,18 @@ private:
         tensor_place place = layer_layout_.places[first];
         for (std::size_t p = first + 1; p < first + count; ++p) place.rows += layer_layout_.places[p].rows;
         return {weights.layers[index].at(place), gradients ? gradients->layers[index].at(place) : matrix<T>{}};
+    }
+    /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
+    static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {
+        const bool waiting = in.pending.value.data != nullptr;
+        if (post) {
+            const auto h = waiting ? add_and_drop(tape, in.h, in.pending) : in.h;
+            return {h, h};
+        }
+        if (!waiting) return {in.h, ops::rms_norm(tape, in.h, gain, eps, scale)};
+        const auto both = ops::residual_rms_norm(tape, in.h, in.pending, gain, eps, scale);
+        tape.drop(in.h), tape.drop(in.pending);
+        return both;
     }
     static variable<T> add_and_drop(tape<T, Backend>& tape, variable<T> h, variable<T> a) {
         const auto sum = ops::add(tape, h, a);
@@ -105,73 +141,61 @@ private:
 
 template <class T, class Backend>
 template <class Observer>
+residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
+                                                         attention_shape s, set* gradients, Observer&& observe) const {
+    const auto eps = static_cast<wide_t<T>>(config_.rms_eps), scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
+    const bool post = config_.post_norm(slot);
+    const auto gain = layer(source, 0, 1, gradients);
+    auto [h, x] = enter(tape, in, gain, post, eps, scale);
+    if (slot > 0) observe(site::resid_post, slot - 1, h.value);
+    observe(site::resid_pre, slot, h.value);
+    auto qkv = ops::linear(tape, x, layer(source, 1, 3, gradients));  // (B*T, (H + 2 H_kv) D)
+    if (!post) tape.drop(x);
+    ops::rope_inplace(tape, qkv, s, {cosine_.rows(), sine_.rows()});
+    auto mixed = ops::attention(tape, qkv, s);  // (B*T, H*D)
+    tape.drop(qkv);
+    auto a = ops::linear(tape, mixed, layer(source, 4, 1, gradients));  // (B*T, C)
+    tape.drop(mixed);
+    if (post) a = change(tape, h, a, gain, eps);
+    observe(site::attn_out, slot, a.value);
+    return {h, a};
+}
+
+template <class T, class Backend>
+template <class Observer>
+residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
+                                                   set* gradients, Observer&& observe) const {
+    const auto eps = static_cast<wide_t<T>>(config_.rms_eps), scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
+    const bool post = config_.post_norm(slot);
+    const auto gain = layer(source, 5, 1, gradients);
+    auto [h, x] = enter(tape, in, gain, post, eps, scale);
+    observe(site::resid_mid, slot, h.value);
+    auto gate_up = ops::linear(tape, x, layer(source, 6, 2, gradients));  // (B*T, 2F)
+    if (!post) tape.drop(x);
+    auto gated = ops::swiglu(tape, gate_up);  // (B*T, F)
+    tape.drop(gate_up);
+    auto m = ops::linear(tape, gated, layer(source, 8, 1, gradients));  // (B*T, C)
+    tape.drop(gated);
+    if (post) m = change(tape, h, m, gain, eps);
+    observe(site::mlp_out, slot, m.value);
+    return {h, m};
+}
+
+template <class T, class Backend>
+template <class Observer>
 ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, set* gradients,
                                              span<const std::size_t> order, Observer&& observe) const {
-    require(batch > 0 && ids.size() % batch == 0 && ids.size() > 0, "[llama] expected tokens for ", batch, " equal sequences, got ", ids.size(), " tokens");
-    require(ids.size() / batch <= config_.context, "[llama] expected sequences of at most ", config_.context, " tokens (the context), got ", ids.size() / batch);
-    const attention_shape s{batch, ids.size() / batch, config_.heads, config_.kv_heads, config_.head_width()};
-    const ops::rope_table<T> table{cosine_.rows(), sine_.rows()};
-    const auto eps = static_cast<wide_t<T>>(config_.rms_eps);
+    const attention_shape s = extents(ids.size(), batch);
     const std::size_t slots = order.empty() ? layers() : order.size();
-
-    auto h = ops::embedding(tape, ids, outer(0, gradients));  // (B*T, C)
-    variable<T> pending;                                      // mlp_out of the slot before, not yet added
+    residual_stream<T> stream{embedding(tape, ids, gradients), {}};
     for (std::size_t slot = 0; slot < slots; ++slot) {
         const std::size_t i = order.empty() ? slot : order[slot];
         require(i < layers(), "[llama] expected layer indices below ", layers(), " in the order, got ", i, " at place ", slot);
-        const auto scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
-        const bool post = config_.post_norm(slot);
-        const auto gain1 = layer(i, 0, 1, gradients), gain2 = layer(i, 5, 1, gradients);
-
-        // the residual entering this slot, and its norm
-        variable<T> x;
-        if (post) {
-            if (pending.value.data) h = add_and_drop(tape, h, pending);
-            x = h;
-        } else if (pending.value.data) {
-            const auto both = ops::residual_rms_norm(tape, h, pending, gain1, eps, scale);
-            tape.drop(h), tape.drop(pending);
-            h = both.sum, x = both.normed;
-        } else {
-            x = ops::rms_norm(tape, h, gain1, eps, scale);
-        }
-        if (slot > 0) observe(site::resid_post, slot - 1, h.value);
-        observe(site::resid_pre, slot, h.value);
-
-        // attention
-        auto qkv = ops::linear(tape, x, layer(i, 1, 3, gradients));  // (B*T, (H + 2 H_kv) D)
-        if (!post) tape.drop(x);
-        ops::rope_inplace(tape, qkv, s, table);
-        auto mixed = ops::attention(tape, qkv, s);  // (B*T, H*D)
-        tape.drop(qkv);
-        auto a = ops::linear(tape, mixed, layer(i, 4, 1, gradients));  // (B*T, C)
-        tape.drop(mixed);
-        if (post) a = change(tape, h, a, gain1, eps);
-        observe(site::attn_out, slot, a.value);
-
-        // the residual between the sublayers, and its norm
-        if (post) {
-            h = add_and_drop(tape, h, a);
-            x = h;
-        } else {
-            const auto both = ops::residual_rms_norm(tape, h, a, gain2, eps, scale);
-            tape.drop(h), tape.drop(a);
-            h = both.sum, x = both.normed;
-        }
-        observe(site::resid_mid, slot, h.value);
-
-        // MLP
-        auto gate_up = ops::linear(tape, x, layer(i, 6, 2, gradients));  // (B*T, 2F)
-        if (!post) tape.drop(x);
-        auto gated = ops::swiglu(tape, gate_up);  // (B*T, F)
-        tape.drop(gate_up);
-        pending = ops::linear(tape, gated, layer(i, 8, 1, gradients));  // (B*T, C)
-        tape.drop(gated);
-        if (post) pending = change(tape, h, pending, gain2, eps);
-        observe(site::mlp_out, slot, pending.value);
+        stream = attention_sublayer(tape, stream, i, slot, s, gradients, observe);
+        stream = mlp_sublayer(tape, stream, i, slot, gradients, observe);
     }
-    const auto last = ops::residual_rms_norm(tape, h, pending, outer(1, gradients), eps, wide_t<T>(1));
-    tape.drop(h), tape.drop(pending);
+    const auto last = ops::residual_rms_norm(tape, stream.h, stream.pending, outer(1, gradients), static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
+    tape.drop(stream.h), tape.drop(stream.pending);
     observe(site::resid_post, slots - 1, last.sum.value);
     return last;
 }

@@ -7,6 +7,20 @@
 
 namespace depthgrow::ops {
 
+namespace detail {
+
+/// Where the gain's gradient goes; memory that nobody reads when the gain is frozen.
+template <class T, class Backend>
+span<T> gain_gradient(tape<T, Backend>& tape, const parameter<T>& gain) {
+    if (gain.gradient.data) return gain.flat_gradient();
+    const std::size_t width = gain.value.size();
+    span<T> unread(tape.memory().template take<T>(width), width);
+    tape.backend().template fill<T>(unread.data(), width, T(0));
+    return unread;
+}
+
+}  // namespace detail
+
 /// x (M, C), gain (1, C) -> (M, C).
 template <class T, class Backend>
 variable<T> rms_norm(tape<T, Backend>& tape, variable<T> x, parameter<T> gain, wide_t<T> eps, wide_t<T> scale) {
@@ -18,7 +32,7 @@ variable<T> rms_norm(tape<T, Backend>& tape, variable<T> x, parameter<T> gain, w
         if (!dy.data) return;
         const auto dx = tape.claim(x);
         tape.backend().template rms_norm_backward<T>(x.value, gain.flat(), {rstd.data(), rstd.size()}, scale, dy, dx.held,
-                                                     dx.out, gain.flat_gradient());
+                                                     dx.out, detail::gain_gradient(tape, gain));
         tape.release(y);
     });
     return y;
@@ -42,7 +56,7 @@ residual_norm<T> residual_rms_norm(tape<T, Backend>& tape, variable<T> h, variab
         if (const auto dy = tape.gradient(normed); dy.data) {
             const auto dsum = tape.claim(sum);
             tape.backend().template rms_norm_backward<T>(sum.value, gain.flat(), {rstd.data(), rstd.size()}, scale, dy,
-                                                         dsum.held, dsum.out, gain.flat_gradient());
+                                                         dsum.held, dsum.out, detail::gain_gradient(tape, gain));
             tape.release(normed);
         }
         tape.share(h, sum);
