@@ -1,0 +1,111 @@
+// Logit lens and tuned lens: how far every layer's input is from the model's answer already.
+// Assumes prompts without padding; means over all tokens of all prompts. Index L is the model's own head, for control.
+// Maths: nostalgebraist 2020 (logit lens), Belrose et al. 2023 (tuned lens); top-5 overlap, Csordás et al. 2025 and
+// Kapl et al. 2025 (arXiv 2512.08819), figure 1B. Ties rank the lowest id first.
+#pragma once
+
+#include <vector>
+
+#include "depthgrow/analysis/prompts.hpp"
+#include "depthgrow/analysis/samples.hpp"
+#include "depthgrow/analysis/tuned_lens.hpp"
+
+namespace depthgrow {
+
+struct lens_options {
+    std::size_t k = 5;             // of the overlap
+    std::size_t logit_rows = 256;  // rows of logits at a time
+};
+
+/// Columns of the table are quantity * (L + 1) + layer.
+struct lens_report {
+    static constexpr std::size_t quantities = 6;
+    static constexpr const char* names[quantities] = {"kl_lens_final", "kl_final_lens", "top5_overlap", "agreement", "accuracy", "cross_entropy"};
+    std::size_t depth = 0;
+    sample_table table;
+
+    /// One quantity at layers 0 … L.
+    std::vector<double> quantity(std::size_t index) const {
+        const auto all = table.means();
+        const auto first = all.begin() + static_cast<std::ptrdiff_t>(index * (depth + 1));
+        return {first, first + static_cast<std::ptrdiff_t>(depth + 1)};
+    }
+};
+
+namespace detail {
+
+template <class T, class Backend>
+lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
+    Backend& backend = model.backend();
+    const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab, columns = lens_report::quantities * (L + 1);
+    require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
+    if (lens) lens->check(model);
+    for (std::size_t p = 0; p < prompts.size(); ++p) check_prompt(prompts[p], p, model.config().context, vocab);
+    lens_report out{L, sample_table(columns)};
+    tape<T, Backend> run(backend), head(backend);
+    tensor<T, Backend> residuals;
+    for (const prompt& one : prompts) {
+        const std::size_t length = one.tokens.size(), chunk = std::min(length, options.logit_rows);
+        if (residuals.size() < (L + 1) * length * width) residuals = tensor<T, Backend>(backend, {(L + 1) * length, width});
+        const auto ids = tensor<token, Backend>::from_host(backend, {length}, one.tokens);
+        run.start(false);
+        model.residual(run, ids.flat(), 1, nullptr, {}, [&](site where, std::size_t slot, matrix<T> h) {
+            const std::size_t place = where == site::resid_pre ? slot : L;
+            if (where == site::resid_pre || (where == site::resid_post && slot + 1 == L)) backend.template copy<T>(h.data, residuals.rows().row(place * length), h.size());
+        });
+        std::vector<double> sums(columns), counts(columns, static_cast<double>(length));
+        for (std::size_t q = 4; q < 6; ++q) std::fill_n(counts.begin() + static_cast<std::ptrdiff_t>(q * (L + 1)), L + 1, static_cast<double>(length - 1));
+        std::vector<comparison> compared(chunk);
+        for (std::size_t first = 0; first < length; first += chunk) {
+            const std::size_t count = std::min(chunk, length - first);
+            std::vector<token> targets(count, -1);
+            for (std::size_t u = 0; u < count && first + u + 1 < length; ++u) targets[u] = one.tokens[first + u + 1];
+            head.start(false);
+            const auto logits_of = [&](matrix<const T> rows) {
+                const auto x = head.make(count, width);
+                backend.template copy<T>(rows.data, x.value.data, rows.size());
+                const auto normed = model.final_norm(head, x, nullptr);
+                const auto z = ops::linear(head, normed, model.head());
+                head.drop(x), head.drop(normed);
+                return z;
+            };
+            const auto y = logits_of(residuals.rows().row_range(L * length + first, count));
+            const auto ones = head.make(count, 1), moved = head.make(count, width);
+            backend.template fill<T>(ones.value.data, count, T(1));
+            for (std::size_t l = 0; l <= L; ++l) {
+                matrix<const T> h = residuals.rows().row_range(l * length + first, count);
+                if (lens && l < L) {
+                    translate<T>(backend, lens->translators[l], h, ones.value, moved.value);
+                    h = moved.value;
+                }
+                const auto q = l == L ? y : logits_of(h);
+                depthgrow::rows::compare<T>(backend, q.value, y.value, targets, std::min(options.k, vocab), {compared.data(), count});
+                if (l < L) head.drop(q);
+                for (std::size_t u = 0; u < count; ++u) {
+                    const comparison& c = compared[u];
+                    const double values[] = {c.kl_lens_final, c.kl_final_lens, c.overlap, c.agrees ? 1.0 : 0.0, c.hits ? 1.0 : 0.0, c.cross_entropy};
+                    for (std::size_t q_index = 0; q_index < lens_report::quantities; ++q_index) sums[q_index * (L + 1) + l] += values[q_index];
+                }
+            }
+        }
+        for (double value : sums) require(std::isfinite(value), "[lens] expected finite logits, got NaN or infinity");
+        out.table.add(std::move(sums), std::move(counts));
+    }
+    return out;
+}
+
+}  // namespace detail
+
+/// q_l = softmax(W_U Norm_f(h_l)).
+template <class T, class Backend>
+lens_report logit_lens(const llama<T, Backend>& model, span<const prompt> prompts, const lens_options& options = {}) {
+    return detail::measure_lens<T, Backend>(model, prompts, nullptr, options);
+}
+
+/// q_l = softmax(W_U Norm_f(h_l + A_l h_l + b_l)); a lens of another model is refused.
+template <class T, class Backend>
+lens_report tuned_lens_statistics(const llama<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens, const lens_options& options = {}) {
+    return detail::measure_lens<T, Backend>(model, prompts, &lens, options);
+}
+
+}  // namespace depthgrow

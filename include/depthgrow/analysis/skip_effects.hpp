@@ -1,0 +1,262 @@
+// Skip effects: what every later layer and the output lose when a layer, an attention or an MLP is skipped.
+// Assumes prompts without padding. Skips of different layers are independent: at depth l every run that skips an
+// earlier layer travels in one batch with the clean run, from which it forks where it first differs.
+// Maths: Csordás et al. 2025 (arXiv 2505.13898) section 3; Kapl et al. 2025 (arXiv 2512.08819) appendix B.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "depthgrow/analysis/effects.hpp"
+#include "depthgrow/analysis/prompts.hpp"
+#include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/nn/llama.hpp"
+
+namespace depthgrow {
+
+/// What is skipped: the layer (output = input), its attention (a = 0, its MLP recomputed) or its MLP (m = 0).
+enum class skip_unit { layer, attention, mlp };
+
+struct skip_options {
+    skip_unit unit = skip_unit::layer;
+    std::size_t max_rows = 16384;  // rows of runs × positions in flight: bounds the memory, not the result
+    std::size_t logit_rows = 256;  // rows of logits at a time
+    std::uint64_t seed = 12345;    // of boundaries that prompts do not name
+};
+
+/// One run: unit of `layer` skipped at positions [1, until), measured from position `from`, into `into`.
+struct skip_run {
+    std::size_t layer = 0, until = 0, from = 0;
+    prompt_effects* into = nullptr;
+};
+
+/// Runs skips over one prompt at a time; keeps its memory from prompt to prompt.
+template <class T, class Backend>
+class skip_walker {
+public:
+    skip_walker(const llama<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+
+    /// Runs every skip, batch by batch; `runs` sorted by layer.
+    void operator()(span<const token> tokens, span<const skip_run> runs) {
+        const std::size_t together = std::max<std::size_t>(2, options_.max_rows / tokens.size()) - 1;
+        for (std::size_t first = 0; first < runs.size(); first += together)
+            walk(tokens, runs.subspan(first, std::min(together, runs.size() - first)));
+    }
+
+private:
+    void walk(span<const token> tokens, span<const skip_run> runs) {
+        length_ = tokens.size();
+        prepare(tokens, 1 + runs.size());
+        std::size_t next = 0;
+        for (std::size_t l = 0; l < model_.layers(); ++l) {
+            if (active_.empty() && next == runs.size()) return;
+            const std::size_t rows = (1 + active_.size()) * length_;
+            tape_.start(false);
+            const auto between = model_.attention_sublayer(tape_, {copied(stream_.rows().row_range(0, rows)), {}}, l, l, extents(1 + active_.size()), nullptr);
+            const auto a = attention_.rows().row_range(0, rows);  // kept: the tape takes its own back
+            backend_.template copy<T>(between.pending.value.data, a.data, a.size());
+            const auto after = model_.mlp_sublayer(tape_, between, l, l, nullptr);
+            const auto mid = after.h.value, m = after.pending.value;
+            measure(l, a, m);
+            const std::size_t last = next_of(runs, next, l);
+            const bool forks = next < last;
+            if (forks) fork(l, runs.subspan(next, last - next), a, mid, m);
+            next = last;
+            // what leaves the layer; the new runs took what they needed of what entered it
+            backend_.template add<T>(mid, wide_t<T>(1), m, stream_.rows().row_range(0, rows));
+            if (forks) finish_forks();
+        }
+        if (!active_.empty()) measure_output();
+    }
+
+    static std::size_t next_of(span<const skip_run> runs, std::size_t from, std::size_t layer) {
+        while (from < runs.size() && runs[from].layer == layer) ++from;
+        return from;
+    }
+    attention_shape extents(std::size_t batch) const { return model_.extents(batch * length_, batch); }
+
+    void prepare(span<const token> tokens, std::size_t batch) {
+        const std::size_t rows = batch * length_, width = model_.config().width;
+        if (stream_.size() < rows * width) {
+            stream_ = tensor<T, Backend>(backend_, {rows, width});
+            attention_ = tensor<T, Backend>(backend_, {rows, width});
+            distance_ = tensor<wide_t<T>, Backend>(backend_, {rows});
+        }
+        if (ids_.size() < length_) ids_ = tensor<token, Backend>(backend_, {length_});
+        backend_.template from_host<token>(tokens.data(), ids_.data(), length_);
+        active_.clear();
+        forked_.clear();
+        tape_.start(false);
+        const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), nullptr).value;
+        backend_.template copy<T>(h.data, stream_.data(), h.size());
+    }
+    variable<T> copied(matrix<const T> rows) {
+        const auto out = tape_.make(rows.rows, rows.cols);
+        backend_.template copy<T>(rows.data, out.value.data, rows.size());
+        return out;
+    }
+    matrix<T> run_rows(std::size_t run) { return stream_.rows().row_range(run * length_, length_); }
+    /// ‖(a'+m') − (a+m)‖ of each row, on the host.
+    std::vector<wide_t<T>> distances(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, std::size_t rows) {
+        rows::changes<T>(backend_, a_run, m_run, a, m, distance_.flat().subspan(0, rows));
+        std::vector<wide_t<T>> out(rows);
+        backend_.template to_host<wide_t<T>>(distance_.data(), out.data(), rows);
+        return out;
+    }
+    double ratio(std::size_t layer, wide_t<T> distance, std::size_t position) const {
+        const double value = static_cast<double>(distance) / detail::floored(static_cast<double>(norms_[position]), ratio_floor);
+        require(std::isfinite(value), "[skip_effects] expected finite activations, got NaN or infinity in layer ", layer, " at position ", position);
+        return value;
+    }
+
+    /// Relative changes of layer l in every run that travels.
+    void measure(std::size_t l, matrix<const T> a, matrix<const T> m) {
+        const auto clean_a = a.row_range(0, length_), clean_m = m.row_range(0, length_);
+        norms_ = distances({}, {}, clean_a, clean_m, length_);
+        if (active_.empty()) return;
+        const std::size_t rows = a.rows - length_;
+        const auto changed = distances(a.row_range(length_, rows), m.row_range(length_, rows), clean_a, clean_m, rows);
+        for (std::size_t r = 0; r < active_.size(); ++r)
+            for (std::size_t u = active_[r].from; u < length_; ++u) active_[r].into->raise_change(active_[r].layer, l, ratio(l, changed[r * length_ + u], u));
+    }
+
+    /// Starts the runs that skip layer l. A unit that adds exactly nothing changes nothing and is not run; neither is
+    /// the last layer in future mode, since nothing after it mixes positions.
+    void fork(std::size_t l, span<const skip_run> runs, matrix<const T> a_all, matrix<const T> mid_all, matrix<const T> m_all) {
+        const auto a = a_all.row_range(0, length_), m = m_all.row_range(0, length_), mid = mid_all.row_range(0, length_);
+        std::vector<wide_t<T>> skipped_norms = norms_, changed = norms_;
+        matrix<const T> replaced = run_rows(0);  // what leaves the layer where it is skipped
+        if (options_.unit == skip_unit::attention) {
+            const auto alone = model_.mlp_sublayer(tape_, {copied(run_rows(0)), {}}, l, l, nullptr);
+            skipped_norms = distances({}, {}, a, {}, length_);
+            changed = distances({}, alone.pending.value, a, m, length_);
+            const auto sum = tape_.make(length_, a.cols).value;
+            backend_.template add<T>(alone.h.value, wide_t<T>(1), alone.pending.value, sum);
+            replaced = sum;
+        } else if (options_.unit == skip_unit::mlp) {
+            skipped_norms = distances({}, {}, m, {}, length_);
+            changed = distances(a, {}, a, m, length_);
+            replaced = mid;
+        }
+        for (const skip_run& run : runs) {
+            bool inert = run.from > 0 && l + 1 == model_.layers();
+            if (!inert) {
+                inert = true;
+                for (std::size_t u = 1; u < run.until; ++u) inert = inert && skipped_norms[u] == 0;
+            }
+            if (inert) continue;
+            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u) run.into->raise_change(l, l, ratio(l, changed[u], u));
+            active_.push_back(run);
+            const auto rows = run_rows(active_.size());
+            backend_.template copy<T>(replaced.row(1), rows.row(1), (run.until - 1) * rows.cols);
+            forked_.push_back(active_.size());
+        }
+    }
+    /// Gives new runs the clean rows where nothing is skipped.
+    void finish_forks() {
+        const auto clean = run_rows(0);
+        for (std::size_t r : forked_) {
+            const auto rows = run_rows(r);
+            const std::size_t until = active_[r - 1].until;
+            backend_.template copy<T>(clean.row(0), rows.row(0), rows.cols);
+            backend_.template copy<T>(clean.row(until), rows.row(until), (length_ - until) * rows.cols);
+        }
+        forked_.clear();
+    }
+
+    void measure_output() {
+        const std::size_t rows = (1 + active_.size()) * length_, vocab = model_.config().vocab, chunk = std::min(length_, options_.logit_rows);
+        tape_.start(false);
+        const auto normed = model_.final_norm(tape_, {stream_.rows().row_range(0, rows), nullptr}, nullptr).value;
+        const auto y = tape_.make(chunk, vocab).value, z = tape_.make(chunk, vocab).value;
+        std::vector<wide_t<T>> host(chunk);
+        for (std::size_t first = 0; first < length_; first += chunk) {
+            const std::size_t end = std::min(first + chunk, length_);
+            const auto clean = y.row_range(0, end - first);
+            backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.row_range(first, end - first), model_.head().value, 0, clean);
+            rows::softmax_inplace<T>(backend_, clean);
+            for (std::size_t r = 0; r < active_.size(); ++r) {
+                const std::size_t from = std::max(first, active_[r].from);
+                if (from >= end) continue;
+                const auto part = z.row_range(0, end - from);
+                backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value, 0, part);
+                rows::softmax_distances<T>(backend_, part, clean.row_range(from - first, end - from), distance_.flat().subspan(0, end - from));
+                backend_.template to_host<wide_t<T>>(distance_.data(), host.data(), end - from);
+                for (std::size_t u = 0; u < end - from; ++u) {
+                    require(std::isfinite(host[u]), "[skip_effects] expected finite logits, got NaN or infinity at position ", from + u);
+                    active_[r].into->raise_output(active_[r].layer, static_cast<double>(host[u]));
+                }
+            }
+        }
+    }
+
+    const llama<T, Backend>& model_;
+    Backend& backend_;
+    skip_options options_;
+    tape<T, Backend> tape_;
+    tensor<T, Backend> stream_, attention_;          // (runs * T, C)
+    tensor<wide_t<T>, Backend> distance_;            // (runs * T)
+    tensor<token, Backend> ids_;
+    std::vector<wide_t<T>> norms_;                   // ‖c_l‖ of the clean run, (T)
+    std::vector<skip_run> active_;
+    std::vector<std::size_t> forked_;
+    std::size_t length_ = 0;
+};
+
+/// Current and future effects over the same prompts, in one walk each.
+struct skip_effects_result {
+    effects current, future;
+};
+
+namespace detail {
+
+/// The skips of one prompt, sorted by layer.
+inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, const std::vector<std::size_t>& boundaries, prompt_effects* current, prompt_effects* future) {
+    std::vector<skip_run> runs;
+    for (std::size_t l = 0; l < layers; ++l) {
+        if (current) runs.push_back({l, length, 0, current});
+        if (future)
+            for (std::size_t t : boundaries) runs.push_back({l, t, t, future});
+    }
+    return runs;
+}
+
+template <class T, class Backend>
+skip_effects_result measure_skips(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options, bool current, bool future) {
+    require(!prompts.empty(), "[skip_effects] expected at least 1 prompt, got 0");
+    const std::size_t layers = model.layers();
+    for (std::size_t p = 0; p < prompts.size(); ++p) {  // before any work: partial results are never given
+        check_prompt(prompts[p], p, model.config().context, model.config().vocab);
+        if (future) boundaries_of(prompts[p], p, options.seed);
+    }
+    skip_walker<T, Backend> walker(model, options);
+    effects_accumulator now(layers), later(layers);
+    for (std::size_t p = 0; p < prompts.size(); ++p) {
+        prompt_effects here(layers), after(layers);
+        const auto boundaries = future ? boundaries_of(prompts[p], p, options.seed) : std::vector<std::size_t>{};
+        walker(prompts[p].tokens, runs_of(layers, prompts[p].tokens.size(), boundaries, current ? &here : nullptr, future ? &after : nullptr));
+        if (current) now.add(here);
+        if (future) later.add(after);
+    }
+    return {current ? now.result() : effects{}, future ? later.result() : effects{}};
+}
+
+}  // namespace detail
+
+/// What a skip at every position but 0 does to every position, and what a skip before each boundary does from it on.
+template <class T, class Backend>
+skip_effects_result skip_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+    return detail::measure_skips(model, prompts, options, true, true);
+}
+/// Current effects alone: skipped at every position but 0, measured everywhere.
+template <class T, class Backend>
+effects current_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+    return detail::measure_skips(model, prompts, options, true, false).current;
+}
+/// Future effects alone: skipped before each boundary, measured from it on. What the depth score is made of.
+template <class T, class Backend>
+effects future_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+    return detail::measure_skips(model, prompts, options, false, true).future;
+}
+
+}  // namespace depthgrow

@@ -1,0 +1,196 @@
+// Tuned lens: one affine map a layer from its input to the final norm's input, and how it is fitted.
+// Assumes translators A (C, C) and b (C) applied residually, h + A h + b; files hold A, not I + A.
+// Maths: Belrose et al. 2023 (arXiv 2303.08112); loss KL(final‖lens), all translators together, SGD with Nesterov
+// momentum 0.9, rate 0.1 falling to 0, coupled decay 1e-3, one global clip at 1 (Kapl et al. 2025 give no settings).
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "depthgrow/analysis/fingerprint.hpp"
+#include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/growth/grow.hpp"
+#include "depthgrow/nn/forward.hpp"
+
+namespace depthgrow {
+
+/// h -> h + A h + b; zero is the logit lens.
+template <class T, class Backend>
+struct translator {
+    tensor<T, Backend> A, b;  // (C, C), (C)
+
+    static translator zero(Backend& backend, std::size_t width) {
+        return {tensor<T, Backend>::filled(backend, {width, width}, T(0)), tensor<T, Backend>::filled(backend, {width}, T(0))};
+    }
+    translator clone() const { return {A.clone(), b.clone()}; }
+};
+
+template <class T, class Backend>
+struct tuned_lens {
+    std::vector<translator<T, Backend>> translators;  // one a layer
+    std::size_t width = 0;
+    std::string fingerprint;  // of the unembedding it was fitted to
+
+    /// The logit lens of a model, to start a fit from.
+    static tuned_lens zero(const llama<T, Backend>& model) {
+        tuned_lens made{{}, model.config().width, unembedding_fingerprint(model)};
+        for (std::size_t l = 0; l < model.layers(); ++l) made.translators.push_back(translator<T, Backend>::zero(model.backend(), made.width));
+        return made;
+    }
+    std::size_t layers() const { return translators.size(); }
+
+    /// Refuses a model that the lens was not fitted to.
+    void check(const llama<T, Backend>& model) const {
+        require(width == model.config().width, "[tuned_lens] expected a model of width ", width, ", got ", model.config().width, "; refit the lens to this model");
+        require(layers() == model.layers(), "[tuned_lens] expected a model of ", layers(), " layers, got ", model.layers(),
+                "; a grown model needs its lens refitted (grow the lens by the same order to start from it)");
+        require(fingerprint == unembedding_fingerprint(model), "[tuned_lens] expected the unembedding that the lens was fitted to (", fingerprint.substr(0, 12),
+                "…), got another; refit the lens to this model");
+    }
+};
+
+/// A lens grown by the order that its model grew by: a warm start for fitting, refused for reading if the model moved on.
+template <class T, class Backend>
+tuned_lens<T, Backend> grow(tuned_lens<T, Backend>&& lens, const layer_order& order) {
+    lens.translators = depthgrow::grow(std::move(lens.translators), order);
+    return std::move(lens);
+}
+
+namespace detail {
+
+/// x = h + A h + b; `ones` is a column of as many ones as h has rows.
+template <class T, class Backend>
+void translate(Backend& backend, const translator<T, Backend>& map, matrix<const T> h, matrix<const T> ones, matrix<T> x) {
+    backend.template copy<T>(h.data, x.data, h.size());
+    backend.template gemm<T>(transpose::no, transpose::yes, 1, h, map.A.rows(), 1, x);
+    backend.template gemm<T>(transpose::no, transpose::no, 1, ones, map.b.rows(), 1, x);
+}
+
+}  // namespace detail
+
+enum class lens_optimizer { sgd_nesterov, adam };
+
+struct lens_fit_options {
+    std::size_t steps = 250;
+    lens_optimizer optimizer = lens_optimizer::sgd_nesterov;
+    double rate = 0;        // 0: 0.1 for SGD (falling linearly to 0), 1e-3 for Adam (constant)
+    double momentum = 0.9;  // SGD
+    double decay = 1e-3;    // SGD, coupled
+    double clip = 1.0;      // global norm over all translators
+    std::size_t max_rows = 4096;   // tokens whose residuals of all layers are held at once
+    std::size_t logit_rows = 256;  // rows of logits at a time
+};
+
+/// Fits a lens to a model step by step; the caller brings the tokens.
+template <class T, class Backend>
+class lens_fitter {
+public:
+    /// Starts from zero, or from `warm` (same depth and width), whose fingerprint becomes the model's.
+    lens_fitter(const llama<T, Backend>& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
+        : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)), model_(model), backend_(model.backend()), options_(options),
+          run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)) {
+        require(options.steps > 0, "[lens_fitter] expected at least 1 step, got 0");
+        require(lens.width == model.config().width && lens.layers() == model.layers(), "[lens_fitter] expected a warm start of ", model.layers(), " layers of width ",
+                model.config().width, ", got ", lens.layers(), " of width ", lens.width);
+        lens.fingerprint = unembedding_fingerprint(model);
+        for (auto* set : {&gradients_, &first_, &second_})
+            for (std::size_t l = 0; l < lens.layers(); ++l)
+                if (set != &second_ || options.optimizer == lens_optimizer::adam) set->push_back(translator<T, Backend>::zero(backend_, lens.width));
+    }
+
+    /// One step on `batch` sequences; returns the mean KL(final‖lens) of every layer before the step, in nats.
+    std::vector<double> step(span<const token> tokens, std::size_t batch) {
+        const std::size_t length = model_.extents(tokens.size(), batch).length, together = std::max<std::size_t>(1, options_.max_rows / length);
+        for (auto& g : gradients_) backend_.template fill<T>(g.A.data(), g.A.size(), T(0)), backend_.template fill<T>(g.b.data(), g.b.size(), T(0));
+        std::vector<double> losses(lens.layers());
+        for (std::size_t first = 0; first < batch; first += together) {
+            const std::size_t count = std::min(together, batch - first);
+            accumulate(tokens.subspan(first * length, count * length), count, 1.0 / static_cast<double>(tokens.size()), losses);
+        }
+        for (std::size_t l = 0; l < losses.size(); ++l)
+            require(std::isfinite(losses[l]), "[lens_fitter] expected a finite KL, got NaN or infinity at layer ", l, " in step ", done_);
+        update();
+        return losses;
+    }
+    std::size_t steps_done() const { return done_; }
+
+    tuned_lens<T, Backend> lens;
+
+private:
+    void accumulate(span<const token> tokens, std::size_t batch, double share, std::vector<double>& losses) {
+        const std::size_t rows = tokens.size(), width = lens.width, vocab = model_.config().vocab, chunk = std::min(rows, options_.logit_rows);
+        reserve(rows, chunk);
+        const auto ids = tensor<token, Backend>::from_host(backend_, {rows}, tokens);
+        run_tape_.start(false);
+        const auto last = model_.residual(run_tape_, ids.flat(), batch, nullptr, {}, [&](site where, std::size_t slot, matrix<T> h) {
+            if (where == site::resid_pre) backend_.template copy<T>(h.data, residuals_.rows().row(slot * rows), h.size());
+        }).normed.value;
+        const matrix<T> y_all(y_.data(), chunk, vocab), z_all(z_.data(), chunk, vocab);
+        std::vector<wide_t<T>> host(chunk);
+        for (std::size_t first = 0; first < rows; first += chunk) {
+            const std::size_t count = std::min(chunk, rows - first);
+            const auto y = y_all.row_range(0, count), z = z_all.row_range(0, count);
+            const auto entropy = entropy_.flat().subspan(0, count), loss = loss_.flat().subspan(0, count);
+            const matrix<const T> ones(ones_.data(), count, 1);
+            backend_.template gemm<T>(transpose::no, transpose::yes, 1, last.row_range(first, count), model_.head().value, 0, y);
+            rows::softmax_inplace<T>(backend_, y);
+            rows::negative_entropies<T>(backend_, y, entropy);
+            for (std::size_t l = 0; l < lens.layers(); ++l) {
+                const auto h = residuals_.rows().row_range(l * rows + first, count);
+                norm_tape_.start(true);
+                const auto x = norm_tape_.make(count, width);
+                detail::translate<T>(backend_, lens.translators[l], h, ones, x.value);
+                const auto normed = model_.final_norm(norm_tape_, x, nullptr);
+                backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.value, model_.head().value, 0, z);
+                rows::kl_gradient_inplace<T>(backend_, z, y, {entropy.data(), count}, static_cast<wide_t<T>>(share), loss);
+                backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0, norm_tape_.claim(normed).out);
+                norm_tape_.backward();
+                const auto dx = norm_tape_.gradient(x);  // (count, C)
+                backend_.template gemm<T>(transpose::yes, transpose::no, 1, dx, h, 1, gradients_[l].A.rows());
+                backend_.template gemm<T>(transpose::yes, transpose::no, 1, ones, dx, 1, gradients_[l].b.rows());
+                backend_.template to_host<wide_t<T>>(loss.data(), host.data(), count);
+                for (std::size_t r = 0; r < count; ++r) losses[l] += share * static_cast<double>(host[r]);
+            }
+        }
+    }
+    void reserve(std::size_t rows, std::size_t chunk) {
+        const std::size_t vocab = model_.config().vocab;
+        if (residuals_.size() < lens.layers() * rows * lens.width) residuals_ = tensor<T, Backend>(backend_, {lens.layers() * rows, lens.width});
+        if (y_.size() >= chunk * vocab) return;
+        y_ = tensor<T, Backend>(backend_, {chunk, vocab}), z_ = tensor<T, Backend>(backend_, {chunk, vocab});
+        ones_ = tensor<T, Backend>::filled(backend_, {chunk}, T(1));
+        entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}), loss_ = tensor<wide_t<T>, Backend>(backend_, {chunk});
+    }
+    void update() {
+        backend_.template fill<double>(squares_.data(), 1, 0.0);
+        for (const auto& g : gradients_)
+            for (const auto* part : {&g.A, &g.b}) backend_.template accumulate_squares<T>(part->flat(), squares_.data());
+        const bool sgd = options_.optimizer == lens_optimizer::sgd_nesterov;
+        const double base = options_.rate > 0 ? options_.rate : sgd ? 0.1 : 1e-3;
+        const double norm = std::sqrt(squares_.to_host()[0]), scale = std::min(1.0, options_.clip / (norm + 1e-6));
+        const double rate = sgd ? base * std::max(0.0, 1 - static_cast<double>(done_) / static_cast<double>(options_.steps)) : base;
+        const adamw_constants adam{rate, 0.9, 0.999, 1e-8, 0, options_.clip, static_cast<std::int64_t>(done_ + 1)};
+        for (std::size_t l = 0; l < lens.layers(); ++l)
+            for (auto part : {&translator<T, Backend>::A, &translator<T, Backend>::b}) {
+                const span<T> x = (lens.translators[l].*part).flat(), v = (first_[l].*part).flat();
+                const span<const T> g = std::as_const(gradients_[l].*part).flat();
+                if (sgd) rows::nesterov_step<T>(backend_, x, g, v, scale, rate, options_.momentum, options_.decay);
+                else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), adam, squares_.data());
+            }
+        ++done_;
+    }
+
+    const llama<T, Backend>& model_;
+    Backend& backend_;
+    lens_fit_options options_;
+    tape<T, Backend> run_tape_, norm_tape_;
+    std::vector<translator<T, Backend>> gradients_, first_, second_;
+    tensor<double, Backend> squares_;
+    tensor<T, Backend> residuals_, y_, z_, ones_;  // (L * rows, C), (chunk, V) twice, (chunk)
+    tensor<wide_t<T>, Backend> entropy_, loss_;    // (chunk)
+    std::size_t done_ = 0;
+};
+
+}  // namespace depthgrow

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Bad input: one sentence, exit 1, nothing overwritten.
+source "$(dirname "$0")/common.sh"
+train=("$TOOLS/train_smol" "${tiny[@]}" --out out)
+printf 'short' > short.txt; : > empty.txt; head -c 4096 /dev/zero > zero.txt; printf '{"text": "fine"}\n{"text": 3}\n' > bad.jsonl
+printf '\xff\xff' > odd.bin; mkdir folder
+refused 'missing.txt: expected' "${train[@]}" --data missing.txt
+refused 'empty.txt: expected' "${train[@]}" --data empty.txt
+refused 'zero.txt: expected text, found a zero byte' "${train[@]}" --data zero.txt
+refused 'short.txt: expected at least' "${train[@]}" --data short.txt
+refused 'bad.jsonl line 2' "${train[@]}" --data bad.jsonl
+refused 'expected tokens below the vocabulary' "${train[@]}" --data odd.bin
+refused 'unknown flag --grwoth; did you mean --growth?' "${train[@]}" --grwoth lidas
+refused 'did you mean tiny?' "$TOOLS/train_smol" --preset tinny
+refused 'did you mean lidas?' "$TOOLS/train_smol" --growth lydas
+refused 'multiple of the block 3' "${train[@]}" --growth midas --block 3
+refused 'expected heads to divide width 32' "${train[@]}" --heads 5
+refused '--micro-batch: expected a divisor' "${train[@]}" --micro-batch 3 --batch 4
+refused 'expected SOURCE:WEIGHT with a weight above 0' "${train[@]}" --mix built-in:-1
+refused 'expected one of copy_random' "${train[@]}" --tasks copying
+[[ ! -e out ]] || fail "expected nothing written by refused runs, found $(ls out)"
+
+# Another run in the folder.
+"${train[@]}"
+sum=$(cat out/log.jsonl out/model.safetensors | cksum)
+refused 'expected a new folder, found another run' "${train[@]}"
+refused 'expected the settings of this run, found' "${train[@]}" --resume auto --lr 1e-4
+[[ "$(cat out/log.jsonl out/model.safetensors | cksum)" == "$sum" ]] || fail "expected the other run untouched"
+
+# A damaged checkpoint.
+cp -rL out damaged
+truncate -s 1000 damaged/model.safetensors
+refused 'model.safetensors: expected' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume damaged
+cp out/model.safetensors damaged/model.safetensors; echo '{"step": 3' > damaged/trainer_state.json
+refused 'trainer_state.json' "$TOOLS/train_smol" "${tiny[@]}" --out again2 --resume damaged
+
+# A loss that is not finite stops the run, names step and tensor, and keeps the state aside.
+refused 'the loss is not finite at step' "$TOOLS/train_smol" "${tiny[@]}" --out hot --lr 1e30 --clip 0 --growth none
+[[ -f hot/diverged/model.safetensors ]] || fail "expected the state aside in hot/diverged"
+
+# A full disk while saving: the last good checkpoint stays. Needs root for a small file system; skipped otherwise.
+mkdir disk
+if mount -t tmpfs -o size=1500k tmpfs disk 2> /dev/null; then
+  trap 'umount "$work/disk"; rm -rf "$work"' EXIT
+  code=0; said=$("$TOOLS/train_smol" "${tiny[@]}" --steps 40 --save-every 1 --keep 50 --out disk/run 2>&1) || code=$?
+  [[ $code -eq 1 && "$said" == *"error: "* && $(wc -l <<< "$said") -eq 1 ]] || fail "expected one sentence and exit code 1 on a full disk, found $code: $said"
+  newest=$(ls -d disk/run/checkpoints/step-* | tail -n 1)
+  "$TOOLS/train_smol" "${tiny[@]}" --steps 40 --out elsewhere --resume "$newest" || fail "expected the last good checkpoint to open after a full disk"
+  ls -a disk/run/checkpoints | grep -q '^\.tmp' && fail "expected no half-written checkpoint to stay"
+  echo "full disk: '$said'"
+else
+  echo "full disk: skipped (no tmpfs could be mounted here)"
+fi
+echo "bad input: all refused with a sentence"
