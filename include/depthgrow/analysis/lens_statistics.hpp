@@ -55,7 +55,7 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
         });
         std::vector<double> sums(columns), counts(columns, static_cast<double>(length));
         for (std::size_t q = 4; q < 6; ++q) std::fill_n(counts.begin() + static_cast<std::ptrdiff_t>(q * (L + 1)), L + 1, static_cast<double>(length - 1));
-        std::vector<comparison> compared(chunk);
+        std::vector<depthgrow::rows::comparison> compared(chunk);
         for (std::size_t first = 0; first < length; first += chunk) {
             const std::size_t count = std::min(chunk, length - first);
             std::vector<token> targets(count, -1);
@@ -82,7 +82,7 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
                 depthgrow::rows::compare<T>(backend, q.value, y.value, targets, std::min(options.k, vocab), {compared.data(), count});
                 if (l < L) head.drop(q);
                 for (std::size_t u = 0; u < count; ++u) {
-                    const comparison& c = compared[u];
+                    const depthgrow::rows::comparison& c = compared[u];
                     const double values[] = {c.kl_lens_final, c.kl_final_lens, c.overlap, c.agrees ? 1.0 : 0.0, c.hits ? 1.0 : 0.0, c.cross_entropy};
                     for (std::size_t q_index = 0; q_index < lens_report::quantities; ++q_index) sums[q_index * (L + 1) + l] += values[q_index];
                 }

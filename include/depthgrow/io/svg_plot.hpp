@@ -77,9 +77,10 @@ struct bar_chart {
 
 namespace detail {
 
-/// A number as an axis shows it: as many digits as the distance between ticks needs, "170k", "2.1M".
-inline std::string tick_text(double value, double step) {
-    const double size = std::max(std::fabs(value), step);
+/// A number as an axis shows it: as many digits as the distance between ticks needs, in a unit that suits the
+/// largest number of the axis ("170k", "2.1M").
+inline std::string tick_text(double value, double step, double largest) {
+    const double size = std::max(largest, step);
     const char* suffix = size >= 1e9 ? "G" : size >= 1e6 ? "M" : size >= 1e4 ? "k" : "";
     const double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : size >= 1e4 ? 1e3 : 1;
     if (value == 0) return "0";
@@ -133,7 +134,7 @@ private:
         if (!tight) low = std::floor(low / step + 1e-9) * step, high = std::ceil(high / step - 1e-9) * step;
         for (double at = std::ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) {
             const double value = std::fabs(at) < step * 1e-6 ? 0 : at;
-            ticks.emplace_back(value, tick_text(value, step));
+            ticks.emplace_back(value, tick_text(value, step, std::max(std::fabs(low), std::fabs(high))));
         }
     }
     void fit_log(bool tight) {
@@ -145,7 +146,7 @@ private:
             for (int digit : {1, 2, 3, 5, 7}) {
                 if (digit > 1 && (!few || (high / low > 8 && (digit == 3 || digit == 7)))) continue;
                 const double at = digit * std::pow(10.0, power);
-                if (at >= low * 0.9999 && at <= high * 1.0001) ticks.emplace_back(at, tick_text(at, std::pow(10.0, power)));
+                if (at >= low * 0.9999 && at <= high * 1.0001) ticks.emplace_back(at, tick_text(at, std::pow(10.0, power), at));
             }
     }
 };
@@ -231,12 +232,12 @@ inline std::string svg(const line_plot& plot) {
             }
     const bool empty = !(x_low <= x_high);
     if (plot.y_from_zero && plot.y_scale == axis_scale::linear && !empty) y_low = std::min(y_low, 0.0), y_high = std::max(y_high, 0.0);
-    x.fit(x_low, x_high, true, 8);
+    x.fit(x_low, x_high, true, 6);
     y.fit(y_low, y_high, false, 5);
 
     double widest = 0;
     for (const auto& [at, label] : y.ticks) widest = std::max(widest, text_width(label, 12));
-    const double total = 720, left = 34 + widest, right = 700, width = right - left;
+    const double total = 530, left = 34 + widest, right = 512, width = right - left;
     double legend_x = left, legend_y = 42;
     std::string legend;
     for (std::size_t i = 0; i < plot.series.size(); ++i) {
@@ -270,7 +271,7 @@ inline std::string svg(const line_plot& plot) {
     out += svg_line(left, bottom, right, bottom, "axis") + svg_line(left, top, left, bottom, "axis");
     for (std::size_t i = 0; i < plot.series.size(); ++i) {
         const auto points = visible_points(plot.series[i], x, y, left, width, top, height);
-        if (points.size() > 1) out += text("<path d=\"", series_path(points, plot.series[i].steps), "\" fill=\"none\" stroke=\"", series_colour(i), "\" stroke-width=\"2\" stroke-linejoin=\"round\"/>\n");
+        if (points.size() > 1) out += text("<path d=\"", series_path(points, plot.series[i].steps), "\" fill=\"none\" stroke=\"", series_colour(i), points.size() > 400 ? "\" stroke-width=\"1\" stroke-opacity=\"0.6\"" : "\" stroke-width=\"2\"", " stroke-linejoin=\"round\"/>\n");
         if (plot.series[i].dots || points.size() == 1)
             for (const auto& [px, py] : points) out += text("<circle cx=\"", coordinate(px), "\" cy=\"", coordinate(py), "\" r=\"3\" fill=\"", series_colour(i), "\"/>\n");
     }
@@ -294,7 +295,7 @@ inline std::string svg(const heat_map& map) {
     const double cell = std::clamp(400 / longest, 4.0, 36.0), left = 58, top = 34;
     const double width = cell * static_cast<double>(map.cols), height = cell * static_cast<double>(map.rows), bottom = top + height;
     plot_axis scale;
-    scale.fit(low, high, true, 4);
+    scale.fit(low, high, true, 6);
     const double bar = left + width + 24, bar_height = std::max(height, 90.0);
     std::string out = svg_open(std::max(bar + 110, 24 + text_width(map.title, 15)), top + bar_height + 48, map.title);
     for (std::size_t r = 0; r < map.rows; ++r)
@@ -331,10 +332,10 @@ inline std::string svg(const bar_chart& chart) {
     }
     if (std::isfinite(chart.reference)) low = std::min(low, chart.reference), high = std::max(high, chart.reference);
     plot_axis x;
-    x.fit(low, low < high ? high : low + 1, false, 6);
-    const double left = std::min(widest, 300.0) + 20, right = 640, width = right - left, top = std::isfinite(chart.reference) ? 48 : 34, row = 26;
+    x.fit(low, low < high ? high : low + 1, false, 5);
+    const double left = std::min(widest, 200.0) + 20, right = 460, width = right - left, top = std::isfinite(chart.reference) ? 48 : 34, row = 26;
     const double bottom = top + row * static_cast<double>(chart.names.size()), zero = left + width * x.place(0);
-    std::string out = svg_open(720, bottom + 46, chart.title);
+    std::string out = svg_open(530, bottom + 46, chart.title);
     for (const auto& [at, label] : x.ticks) {
         const double place = left + width * x.place(at);
         out += svg_line(place, top, place, bottom, "grid") + svg_text(place, bottom + 18, "middle", "tick", label);

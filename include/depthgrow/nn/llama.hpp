@@ -92,9 +92,11 @@ private:
     }
     /// Tensors [first, first + count) of a layer as one matrix of stacked rows.
     parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, set* gradients) const {
-        tensor_place place = layer_layout_.places[first];
-        for (std::size_t p = first + 1; p < first + count; ++p) place.rows += layer_layout_.places[p].rows;
-        return {weights.layers[index].at(place), gradients ? gradients->layers[index].at(place) : matrix<T>{}};
+        const tensor_place& place = layer_layout_.places[first];
+        std::size_t rows = 0;
+        for (std::size_t p = first; p < first + count; ++p) rows += layer_layout_.places[p].rows;
+        const auto view = [&](auto& block) { return matrix(block.flat().data() + place.offset, rows, place.cols); };
+        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<T>{}};
     }
     /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {

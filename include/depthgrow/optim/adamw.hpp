@@ -48,13 +48,17 @@ public:
         second.layers = grow(std::move(second.layers), order, start);
     }
     /// Global gradient norm of the last step, before clipping.
-    double gradient_norm() const { return std::sqrt(squares_.to_host()[0]); }
+    double gradient_norm() const {
+        double squares = 0;
+        squares_.backend().template to_host<double>(squares_.data(), &squares, 1);
+        return std::sqrt(squares);
+    }
 
     set first, second;  // exponential averages of g and g²
 
 private:
     adamw_constants constants_;
-    mutable tensor<double, Backend> squares_;
+    tensor<double, Backend> squares_;
 };
 
 }  // namespace depthgrow

@@ -37,7 +37,7 @@ struct primitive_options {
     bool short_headers = false;  // a word or two instead of the sentences around the math and code skins
 };
 
-/// Which items may be drawn. An item belongs to evaluation when its key is 0 modulo 8, otherwise to training.
+/// Which items may be drawn. An eighth of all items, by a hash of their key, is for evaluation, the rest for training.
 enum class item_split { any, training, evaluation };
 
 /// Whether an item of this key belongs to evaluation.

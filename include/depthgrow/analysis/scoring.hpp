@@ -1,0 +1,172 @@
+// Scoring of continuations: log-likelihoods and greedy completions of the whole model, under any layer order, or out of
+// a lens at any layer (early exit). Assumes token lists that fit the context; sequences are padded on the right.
+// Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "depthgrow/analysis/tuned_lens.hpp"
+
+namespace depthgrow {
+
+/// How a model is run when it is scored.
+template <class T, class Backend>
+struct scoring_options {
+    std::vector<std::size_t> order;                  // source layers to run; empty: all, once
+    std::optional<std::size_t> exit_layer;           // answer from what enters this slot; the number of slots: the whole model
+    const tuned_lens<T, Backend>* lens = nullptr;    // at the exit; null: the logit lens
+    std::size_t max_rows = 4096;                     // tokens of one batch
+};
+
+/// A context and what might follow it.
+struct continuation {
+    std::vector<token> context, tokens;
+};
+struct continuation_score {
+    double log_likelihood = 0;  // Σ log p, nats
+    bool greedy = false;        // whether every token is the likeliest one
+};
+
+template <class T, class Backend>
+class scorer {
+public:
+    explicit scorer(const llama<T, Backend>& model, scoring_options<T, Backend> options = {})
+        : model_(model), backend_(model.backend()), options_(std::move(options)), tape_(model.backend()) {
+        if (options_.order.empty()) {
+            options_.order.resize(model.layers());
+            std::iota(options_.order.begin(), options_.order.end(), std::size_t{0});
+        }
+        for (std::size_t slot = 0; slot < options_.order.size(); ++slot)
+            require(options_.order[slot] < model.layers(), "[scorer] expected layer indices below ", model.layers(), " in the order, got ", options_.order[slot], " at place ", slot);
+        exit_ = options_.exit_layer.value_or(options_.order.size());
+        require(exit_ <= options_.order.size(), "[scorer] expected an exit layer of at most ", options_.order.size(), " (the layers run), got ", exit_);
+        if (options_.lens) options_.lens->check(model);
+    }
+
+    /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
+    std::vector<continuation_score> operator()(span<const continuation> items) {
+        std::vector<std::size_t> by_length(items.size());
+        std::iota(by_length.begin(), by_length.end(), std::size_t{0});
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            require(!items[i].context.empty() && !items[i].tokens.empty(), "[scorer] expected a context and a continuation of at least 1 token each, got ",
+                    items[i].context.size(), " and ", items[i].tokens.size(), " in item ", i);
+            require(length_of(items[i]) <= model_.config().context, "[scorer] expected at most ", model_.config().context + 1, " tokens of context and continuation (the model's context), got ",
+                    length_of(items[i]) + 1, " in item ", i);
+        }
+        std::stable_sort(by_length.begin(), by_length.end(), [&](std::size_t a, std::size_t b) { return length_of(items[a]) > length_of(items[b]); });
+        std::vector<continuation_score> out(items.size());
+        for (std::size_t first = 0; first < items.size();) {
+            const std::size_t length = length_of(items[by_length[first]]);
+            const std::size_t count = std::min(std::max<std::size_t>(1, options_.max_rows / length), items.size() - first);
+            score_batch(items, span<const std::size_t>(by_length).subspan(first, count), length, out);
+            first += count;
+        }
+        return out;
+    }
+
+    /// The likeliest continuation, token by token, until `stop(tokens)` says so, the limit or the context's end.
+    std::vector<token> complete(std::vector<token> tokens, std::size_t limit, const std::function<bool(const std::vector<token>&)>& stop) {
+        require(!tokens.empty(), "[scorer] expected a prompt of at least 1 token, got 0");
+        std::vector<token> made;
+        while (made.size() < limit && tokens.size() <= model_.config().context) {
+            const auto x = run(tokens, 1).row_range(tokens.size() - 1, 1);
+            const auto z = tape_.make(1, model_.config().vocab).value;
+            backend_.template gemm<T>(transpose::no, transpose::yes, 1, x, model_.head().value, 0, z);
+            const span<token> best(tape_.memory().template take<token>(1), 1);
+            backend_.template row_argmax<T>(z, best);
+            token next = 0;
+            backend_.template to_host<token>(best.data(), &next, 1);
+            tokens.push_back(next), made.push_back(next);
+            if (stop(made)) break;
+        }
+        return made;
+    }
+
+private:
+    /// Tokens that are run: the last one predicts nothing.
+    static std::size_t length_of(const continuation& item) { return item.context.size() + item.tokens.size() - 1; }
+
+    /// Norm_f of the residual at the exit, (B*T, C), in tape memory.
+    matrix<T> run(span<const token> tokens, std::size_t batch) {
+        for (token id : tokens)
+            require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[scorer] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
+        ids_ = tensor<token, Backend>::from_host(backend_, {tokens.size()}, tokens);
+        tape_.start(false);
+        const auto extents = model_.extents(tokens.size(), batch);
+        residual_stream<T> stream{model_.embedding(tape_, ids_.flat(), nullptr), {}};
+        for (std::size_t slot = 0; slot < exit_; ++slot) {
+            stream = model_.attention_sublayer(tape_, stream, options_.order[slot], slot, extents, nullptr);
+            stream = model_.mlp_sublayer(tape_, stream, options_.order[slot], slot, nullptr);
+        }
+        auto h = stream.pending.value.data ? ops::add(tape_, stream.h, stream.pending) : stream.h;
+        if (options_.lens && exit_ < options_.order.size()) {
+            const auto ones = tape_.make(tokens.size(), 1), moved = tape_.make(tokens.size(), model_.config().width);
+            backend_.template fill<T>(ones.value.data, tokens.size(), T(1));
+            detail::translate<T>(backend_, options_.lens->translators[options_.order[exit_]], h.value, ones.value, moved.value);
+            h = moved;
+        }
+        return model_.final_norm(tape_, h, nullptr).value;
+    }
+
+    void score_batch(span<const continuation> items, span<const std::size_t> which, std::size_t length, std::vector<continuation_score>& out) {
+        std::vector<token> ids(which.size() * length, 0);
+        std::size_t wanted = 0;
+        for (std::size_t b = 0; b < which.size(); ++b) {
+            const auto& item = items[which[b]];
+            auto to = std::copy(item.context.begin(), item.context.end(), ids.begin() + static_cast<std::ptrdiff_t>(b * length));
+            std::copy(item.tokens.begin(), item.tokens.end() - 1, to);
+            wanted += item.tokens.size();
+        }
+        const auto x = run(ids, which.size());
+        const std::size_t width = x.cols, vocab = model_.config().vocab;
+        // the rows that predict, together
+        const auto rows = tape_.make(wanted, width).value;
+        std::vector<token> targets;
+        for (std::size_t b = 0; b < which.size(); ++b) {
+            const auto& item = items[which[b]];
+            backend_.template copy<T>(x.row(b * length + item.context.size() - 1), rows.row(targets.size()), item.tokens.size() * width);
+            targets.insert(targets.end(), item.tokens.begin(), item.tokens.end());
+        }
+        for (token id : targets)
+            require(id >= 0 && static_cast<std::size_t>(id) < vocab, "[scorer] expected token ids below the vocabulary of ", vocab, ", got ", id);
+        const std::size_t chunk = std::min<std::size_t>(wanted, 256);
+        const auto z = tape_.make(chunk, vocab).value;
+        const auto device_targets = tensor<token, Backend>::from_host(backend_, {wanted}, targets);
+        const auto loss = tape_.make_wide(wanted);
+        const span<token> best(tape_.memory().template take<token>(wanted), wanted);
+        for (std::size_t first = 0; first < wanted; first += chunk) {
+            const std::size_t count = std::min(chunk, wanted - first);
+            const auto part = z.row_range(0, count);
+            backend_.template gemm<T>(transpose::no, transpose::yes, 1, rows.row_range(first, count), model_.head().value, 0, part);
+            backend_.template row_argmax<T>(part, best.subspan(first, count));
+            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, 0, loss.subspan(first, count), false);
+        }
+        std::vector<wide_t<T>> losses(wanted);
+        std::vector<token> likeliest(wanted);
+        backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), wanted);
+        backend_.template to_host<token>(best.data(), likeliest.data(), wanted);
+        for (std::size_t b = 0, r = 0; b < which.size(); ++b) {
+            auto& score = out[which[b]];
+            score = {0, true};
+            for (std::size_t i = 0; i < items[which[b]].tokens.size(); ++i, ++r) {
+                score.log_likelihood -= static_cast<double>(losses[r]);
+                score.greedy = score.greedy && likeliest[r] == targets[r];
+            }
+            require(std::isfinite(score.log_likelihood), "[scorer] expected a finite log-likelihood, got NaN or infinity in item ", which[b]);
+        }
+    }
+
+    const llama<T, Backend>& model_;
+    Backend& backend_;
+    scoring_options<T, Backend> options_;
+    tape<T, Backend> tape_;
+    tensor<token, Backend> ids_;
+    std::size_t exit_ = 0;
+};
+
+}  // namespace depthgrow
