@@ -39,7 +39,8 @@ public:
 
     training_summary operator()() {
         open_folder();
-        if (!settings_.quiet) print_plan(run_, data_), std::printf("\n");
+        if (!settings_.quiet) print_plan(run_, data_);
+        measure_peak();
         prepare_evaluation();
         std::signal(SIGTERM, request_stop);
         std::signal(SIGINT, request_stop);
@@ -48,11 +49,31 @@ public:
     }
 
 private:
+    /// The rate of the backend's own product at this model's largest shape: what shares are shares of.
+    void measure_peak() {
+        Backend& backend = trainer_->model.backend();
+        const std::size_t rows = run_.micro_batch * run_.length, in = run_.model.width, out = 2 * run_.model.ffn;
+        dg::tensor<T, Backend> x(backend, {rows, in}), w(backend, {out, in}), y(backend, {rows, out});
+        x.backend().template fill<T>(x.data(), x.size(), T(1)), w.backend().template fill<T>(w.data(), w.size(), T(1));
+        const auto product = [&] { backend.template gemm<T>(dg::transpose::no, dg::transpose::yes, 1, x.rows(), w.rows(), 0, y.rows()); };
+        product();
+        double best = 1e30;
+        for (int repeat = 0; repeat < 5; ++repeat) {
+            stopwatch watch;
+            product();
+            backend.synchronize();
+            best = std::min(best, watch.seconds());
+        }
+        peak_flops_ = 2.0 * static_cast<double>(rows * in * out) / best;
+        if (!settings_.quiet)
+            std::printf("peak       %sFLOP/s, the backend's product of %zu x %zu x %zu, measured now; share = training FLOPs over it\n\n", human(peak_flops_).c_str(), rows, out, in);
+    }
+
     // ---- the loop
     void loop() {
         progress_bar bar(run_.steps);
         if (!settings_.quiet && step_ < run_.steps)
-            std::printf("%8s %6s %8s %8s %9s %8s %9s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s", "GFLOP/s", "left");
+            std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s", "GFLOP/s", "share", "left");
         dg::token_batch batch;
         std::vector<dg::token> inputs, targets;
         std::size_t logged_steps = 0;
@@ -85,8 +106,8 @@ private:
                 bar.clear();
                 const double seconds = since_line.seconds();
                 if (!settings_.quiet)
-                    std::printf("%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %7s\n", step_, layers, logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
-                                human(static_cast<double>(logged_steps * run_.tokens_per_step()) / seconds).c_str(), flops_since_line / seconds * 1e-9, duration(left).c_str()),
+                    std::printf("%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step_, layers, logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
+                                human(static_cast<double>(logged_steps * run_.tokens_per_step()) / seconds).c_str(), flops_since_line / seconds * 1e-9, 100 * flops_since_line / seconds / peak_flops_, duration(left).c_str()),
                         std::fflush(stdout);
                 logged_loss = 0, logged_steps = 0, flops_since_line = 0, since_line = {};
             }
@@ -142,7 +163,7 @@ private:
     // ---- evaluation
     struct question_set {
         std::string task;
-        std::size_t questions = 0;
+        std::size_t questions = 0, length = 0;   // T: the longest question
         std::vector<dg::token> inputs, targets;  // (questions, T); targets only on the answer, else -1
     };
 
@@ -163,15 +184,13 @@ private:
         for (const auto& task : run_.tasks) questions_.push_back(make_questions(task, 64));
     }
     question_set make_questions(const std::string& task, std::size_t count) const {
-        question_set set{task, count, {}, {}};
-        const std::size_t length = run_.length;
-        set.inputs.assign(count * length, 0);
-        set.targets.assign(count * length, -1);
-        const auto sizes = item_sizes(length);
+        const auto sizes = item_sizes(run_.length);
         std::size_t shots = 5;
         for (; shots > 0; --shots)
-            if (prompt_length(task, shots, sizes) <= length) break;
+            if (longest(dg::evaluation_set(task, 16, shots, 12345, sizes)) <= run_.length) break;
         const auto items = dg::evaluation_set(task, count, shots, 12345, sizes);
+        const std::size_t length = std::min(run_.length, longest(items));
+        question_set set{task, count, length, std::vector<dg::token>(count * length, 0), std::vector<dg::token>(count * length, -1)};
         for (std::size_t i = 0; i < count; ++i) {
             const std::string answer = items[i].item.answer + std::string(dg::answer_end), whole = items[i].prompt + answer;
             const std::size_t skip = whole.size() > length + 1 ? whole.size() - length - 1 : 0;
@@ -182,9 +201,9 @@ private:
         }
         return set;
     }
-    static std::size_t prompt_length(const std::string& task, std::size_t shots, const dg::primitive_options& sizes) {
+    static std::size_t longest(const std::vector<dg::evaluation_item>& items) {
         std::size_t longest = 0;
-        for (const auto& item : dg::evaluation_set(task, 16, shots, 12345, sizes)) longest = std::max(longest, item.prompt.size() + item.item.answer.size() + 1);
+        for (const auto& item : items) longest = std::max(longest, item.prompt.size() + item.item.answer.size());
         return longest;
     }
 
@@ -192,10 +211,10 @@ private:
 
     /// Share of questions whose every answer token is the model's first choice.
     double accuracy(const question_set& set) {
-        const std::size_t length = run_.length;
+        const std::size_t length = set.length, rows = std::max<std::size_t>(1, run_.micro_batch * run_.length / length);
         std::size_t right = 0;
-        for (std::size_t first = 0; first < set.questions; first += run_.micro_batch) {
-            const std::size_t count = std::min(run_.micro_batch, set.questions - first);
+        for (std::size_t first = 0; first < set.questions; first += rows) {
+            const std::size_t count = std::min(rows, set.questions - first);
             const dg::span<const dg::token> inputs(set.inputs.data() + first * length, count * length), targets(set.targets.data() + first * length, count * length);
             const auto scores = dg::score_tokens(trainer_->model, trainer_->workspace(), inputs, targets, count);
             for (std::size_t q = 0; q < count; ++q) {
@@ -365,7 +384,7 @@ private:
     std::optional<dg::trainer<T, Backend>> trainer_;
     std::ofstream log_;
     std::size_t step_ = 0, first_step_ = 0;
-    double training_seconds_ = 0;
+    double training_seconds_ = 0, peak_flops_ = 1;
     training_summary summary_;
     dg::token_batch held_out_;
     std::vector<dg::token> held_out_inputs_, held_out_targets_;

@@ -169,6 +169,31 @@ TEST_CASE("a writer killed at any moment leaves a whole checkpoint") {
     }
 }
 
+TEST_CASE("a writer killed while it replaces a checkpoint leaves a whole one") {
+    const temporary::folder folder;
+    const auto path = folder.path / checkpoint_name(1);
+    const auto save = [&](int number) {
+        atomic_directory directory(path);
+        for (int i = 0; i < 20; ++i) write_file(directory.path() / std::to_string(i), std::to_string(number));
+        directory.commit();
+    };
+    save(0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        for (int number = 1; number < 1000; ++number) save(number);
+        ::_exit(0);
+    }
+    bool seen = false;  // the old one, moved aside
+    for (int status = 0; !seen && ::waitpid(child, &status, WNOHANG) == 0;) seen = std::filesystem::exists(folder.path / (".old-" + checkpoint_name(1)));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    CHECK(seen);
+    clean_leftovers(folder.path);
+    REQUIRE(latest_checkpoint(folder.path).has_value());
+    CHECK(entries(path) == 20);
+    for (int i = 1; i < 20; ++i) CHECK(content_of(path / std::to_string(i)) == content_of(path / "0"));
+}
+
 TEST_CASE("checkpoints are listed by step, other names are passed over, the oldest go first") {
     const temporary::folder folder;
     CHECK_FALSE(latest_checkpoint(folder.path / "none").has_value());

@@ -167,8 +167,12 @@ public:
     /// Flushes every file and puts the directory in place; one of the same name moves aside first and is deleted
     /// last (`clean_leftovers` brings it back when a kill falls between).
     void commit() {
-        for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_))
-            if (entry.is_regular_file() || entry.is_directory()) detail::flush_to_disk(entry.path());
+        try {
+            for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_))
+                if (entry.is_regular_file() || entry.is_directory()) detail::flush_to_disk(entry.path());
+        } catch (const std::filesystem::filesystem_error& problem) {
+            detail::fail_write(target_, problem.code().value());
+        }
         detail::flush_to_disk(temporary_);
         const auto old = detail::aside(target_, ".old-");
         std::error_code problem;
@@ -236,7 +240,7 @@ inline std::vector<checkpoint_entry> list_checkpoints(const std::filesystem::pat
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
         const std::string name = entry.path().filename().string();
-        if (name.rfind("step-", 0) != 0 || name.size() > 24 || name.size() < 13 || !entry.is_directory()) continue;
+        if (name.rfind("step-", 0) != 0 || name.size() > 24 || name.size() < 13 || !entry.is_directory(ignored)) continue;
         if (name.find_first_not_of("0123456789", 5) != name.npos) continue;
         found.push_back({std::stoull(name.substr(5)), entry.path()});
     }

@@ -171,17 +171,20 @@ public:
         require(value && value->is_array(), file_, ": expected ", key, " to be a list of integers, found ", describe(value));
         std::vector<std::size_t> out;
         for (const json& element : *value) {
-            require(element.is_number_unsigned(), file_, ": expected ", key, " to hold integers of at least 0, found ", describe(&element));
+            require(is_count(&element), file_, ": expected ", key, " to hold integers of at least 0, found ", describe(&element));
             out.push_back(element.get<std::size_t>());
         }
         return out;
     }
 
 private:
+    static bool is_count(const json* value) {  // values made in memory may be signed
+        return value && (value->is_number_unsigned() || (value->is_number_integer() && value->get<std::int64_t>() >= 0));
+    }
     std::uint64_t unsigned_or_refuse(const std::string& key, std::optional<std::uint64_t> fallback, const char* kind) const {
         const json* value = find(key);
         if (!value && fallback) return *fallback;
-        require(value && value->is_number_unsigned(), file_, ": expected ", key, " to be ", kind, ", found ", describe(value));
+        require(is_count(value), file_, ": expected ", key, " to be ", kind, ", found ", describe(value));
         return value->get<std::uint64_t>();
     }
 

@@ -208,23 +208,23 @@ public:
     /// Windows predict `length` tokens, T.
     training_data(std::uint64_t seed, std::size_t length) : seed_(seed), length_(length) { require(length > 0, "[training_data] expected windows of at least 1 token, got 0"); }
 
-    /// Adds a file's tokens. The last `held_out` of them, at least one window, are kept for evaluation.
-    void add_tokens(const std::string& name, token_list tokens, double weight = 1, double held_out = 0.05) {
+    /// Adds a file's tokens. The last `held_out_share` of them, at least one window, is kept for evaluation.
+    void add_tokens(const std::string& name, token_list tokens, double weight = 1, double held_out_share = 0.05) {
         const std::size_t window = length_ + 1;
-        require(held_out > 0 && held_out < 1, "[training_data] expected a held-out share between 0 and 1, got ", held_out);
+        require(held_out_share > 0 && held_out_share < 1, "[training_data] expected a held-out share between 0 and 1, got ", held_out_share);
         require(tokens.size() >= 2 * window, name, ": expected at least ", 2 * window, " tokens (one window of ", window, " to train on and one held out), found ",
                 tokens.size());
-        const auto share = static_cast<std::size_t>(static_cast<double>(tokens.size()) * held_out);
+        const auto share = static_cast<std::size_t>(static_cast<double>(tokens.size()) * held_out_share);
         const std::size_t kept = std::min(std::max(share, window), tokens.size() - window);
         source item{name, std::move(tokens), 0, {}, {}, 0};
         item.boundary = item.tokens.size() - kept;
         add(std::move(item), weight);
     }
 
-    /// Adds generated documents: `training(i)` and `held_out(i)` return something with `text` and, for each of its
+    /// Adds generated documents: `training(i)` and `evaluation(i)` return something with `text` and, for each of its
     /// bytes, `answer`. With `answers_only` the other bytes weigh 0. Every window begins with a document.
     template <class Training, class HeldOut>
-    void add_documents(const std::string& name, Training training, HeldOut held_out, double weight = 1, bool answers_only = false, encode_function encode = encode_bytes) {
+    void add_documents(const std::string& name, Training training, HeldOut evaluation, double weight = 1, bool answers_only = false, encode_function encode = encode_bytes) {
         source item{name, token_list(2), 0, {}, {}, 0};
         const auto packer = [answers_only, encode](auto make) {
             return [make, encode, answers_only](std::uint64_t index, std::vector<std::int32_t>& tokens, std::vector<float>& weights) {
@@ -240,7 +240,7 @@ public:
             };
         };
         item.training = packer(training);
-        item.held_out = packer(held_out);
+        item.held_out = packer(evaluation);
         add(std::move(item), weight);
     }
 

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Our training step and PyTorch's, in turn, on this machine; prints the median of the ratios.
+# Usage: bash benchmarks/compare_model.sh BUILD_FOLDER PYTHON [ROUNDS] [MODEL ...]
+set -euo pipefail
+build=$1 python=$2 rounds=${3:-3}
+shift $(( $# < 3 ? $# : 3 ))
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+models=("$@"); [[ ${#models[@]} -eq 0 ]] && models=(small mini width-512 360m-2-layers)
+for model in "${models[@]}"; do
+  for ((round = 0; round < rounds; ++round)); do
+    "$build/benchmarks/model" --json --only "$model" --repeats 5
+    "$python" "$here/peer_pytorch.py" --only "$model" --repeats 5
+  done | "$python" -c '
+import json, statistics, sys
+rows = [json.loads(line) for line in sys.stdin]
+ours, theirs = [r for r in rows if "share" in r], [r for r in rows if "torch" in r]
+ratio = statistics.median(a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(ours, theirs))
+share = statistics.median(r["share"] for r in ours)
+print("%-14s %.2f times PyTorch %s eager; %.0f%% of the step is what its matrix products take alone" % (ours[0]["model"], ratio, theirs[0]["torch"], 100 * share))'
+done

@@ -1,0 +1,72 @@
+// What `depth_report` measures on one checkpoint, as plain numbers: no tensors, no backend.
+// Definitions: the headers of depthgrow/analysis, each with its paper; JSON keys are those of the test fixtures.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "depthgrow/analysis/contributions.hpp"
+#include "depthgrow/analysis/effects.hpp"
+#include "depthgrow/analysis/lens_statistics.hpp"
+#include "depthgrow/analysis/local_effects.hpp"
+#include "depthgrow/analysis/sweeps.hpp"
+#include "depthgrow/io/json.hpp"
+#include "support/depth_files.hpp"
+
+namespace tools {
+
+/// Which measurements are made; the rest of a report's settings.
+struct report_settings {
+    std::vector<std::string> models;
+    std::string prompts, lens, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", tokenizer = "bytes";
+    std::optional<std::size_t> block;
+    std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
+    int threads = 0;
+    bool local = true, quiet = false;
+};
+
+struct path_gradients {
+    std::size_t prompt = 0, layer = 0;
+    std::vector<double> value;  // (T)
+};
+
+/// Everything measured on one checkpoint.
+struct depth_measurement {
+    std::string name, path;
+    dg::llama_config config;
+    std::size_t prompts = 0, sweep_prompts = 0, block = 0;
+    dg::skip_unit unit = dg::skip_unit::layer;
+    dg::contribution_report contribution;
+    dg::skip_effects_result skip;          // of the unit
+    dg::effects layer_future;              // of layers: what depth scores are made of
+    dg::local_effects_result local;
+    dg::lens_report logit_lens;
+    std::optional<dg::lens_report> tuned_lens;
+    std::vector<std::vector<double>> similarity;  // empty: the block does not divide the layers
+    std::vector<dg::intervention> interventions;
+    dg::sample_table losses;               // clean, then one column an intervention
+    std::vector<path_gradients> gradients;
+    std::vector<std::pair<std::string, double>> seconds;  // by part
+
+    double late_overlap() const { return (tuned_lens ? *tuned_lens : logit_lens).quantity(2)[config.layers - 1]; }
+};
+
+/// Measures on the CPU; `progress(part)` is called before each part. Throws a sentence on bad input.
+depth_measurement measure_depth(const report_settings& settings, const std::string& model, const std::function<void(const std::string&)>& progress);
+
+/// The report of one measurement.
+dg::json depth_json(const depth_measurement& measured, const dg::bootstrap_options& bootstrap);
+/// Differences of `other` from `first` on the same prompts, paired, with intervals.
+dg::json compare_json(const depth_measurement& first, const depth_measurement& other, const dg::bootstrap_options& bootstrap);
+
+/// Writes the page.
+void write_depth_page(const std::filesystem::path& file, const std::vector<depth_measurement>& models, const dg::bootstrap_options& bootstrap);
+
+/// "swap:1,2;reverse:4;loop:4x2", "standard" or "none" as interventions on a stack of `depth` layers.
+std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::string& list, std::size_t depth);
+
+/// CPU threads: the flag's, or all.
+int resolve_threads(int threads);
+
+}  // namespace tools

@@ -1,0 +1,183 @@
+// What must hold exactly, whatever the weights: zeros, ones, identities. Models of several shapes and norm placements.
+#include "support/catch.hpp"
+
+#include "depthgrow/analysis/local_effects.hpp"
+#include "depthgrow/analysis/skip_effects.hpp"
+#include "depthgrow/analysis/sweeps.hpp"
+#include "depthgrow/backend/blas.hpp"
+#include "depthgrow/growth/operators.hpp"
+
+namespace dg = depthgrow;
+
+namespace {
+
+struct shape_case {
+    dg::llama_config config;
+    std::vector<dg::prompt> prompts;
+};
+
+std::vector<shape_case> shapes() {
+    dg::llama_config small{"small", 61, 24, 40, 5, 3, 1, 40};
+    dg::llama_config scaled{"scaled", 130, 16, 24, 6, 2, 2, 64};
+    scaled.norms = dg::norm_placement::ln_scaling, scaled.tied = false;
+    dg::llama_config mixed{"mixed", 33, 32, 64, 8, 4, 2, 33};
+    mixed.norms = dg::norm_placement::mix, mixed.post_layers = 2;
+    std::vector<shape_case> out;
+    for (const auto& config : {small, scaled, mixed}) {
+        dg::rng random(7);
+        shape_case one{config, {}};
+        for (std::size_t length : {13, 22, 33}) {
+            dg::prompt p;
+            for (std::size_t u = 0; u < length; ++u) p.tokens.push_back(static_cast<dg::token>(random.below(config.vocab)));
+            one.prompts.push_back(p);
+        }
+        one.prompts[1].boundaries = {2, 9, 21};
+        out.push_back(one);
+    }
+    return out;
+}
+
+template <class T>
+void set_layer_output_zero(dg::llama<T, dg::blas>& model, std::size_t layer, const char* name) {
+    const auto layout = dg::layer_layout(model.config(), 0);
+    const auto rows = model.weights.layers[layer].at(layout.find(name));
+    std::fill(rows.data, rows.data + rows.size(), T(0));
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("skips change exactly nothing before them, and exactly everything of themselves", "", float, double) {
+    dg::blas backend;
+    for (const auto& one : shapes()) {
+        INFO(one.config.name);
+        const dg::llama<TestType, dg::blas> model(backend, one.config, 3);
+        const std::size_t L = one.config.layers;
+        for (const auto unit : {dg::skip_unit::layer, dg::skip_unit::attention, dg::skip_unit::mlp}) {
+            dg::skip_options options;
+            options.unit = unit;
+            const auto got = dg::skip_effects(model, one.prompts, options);
+            for (std::size_t s = 0; s < L; ++s)
+                for (std::size_t l = 0; l < L; ++l) {
+                    if (l < s) CHECK(got.current.change_max[s * L + l] == 0);
+                    if (l <= s) CHECK(got.future.change_max[s * L + l] == 0);
+                    if (l > s) CHECK(got.current.change_max[s * L + l] > 0);
+                    if (l == s && unit == dg::skip_unit::layer) CHECK(got.current.change_max[s * L + l] == 1);
+                    if (l == s && unit == dg::skip_unit::layer) CHECK(got.current.change_mean[s * L + l] == 1);
+                }
+            CHECK(got.future.output_max[L - 1] == 0);
+            CHECK(got.current.output_max[L - 1] > 0);
+        }
+        const auto local = dg::local_effects(model, one.prompts);
+        for (std::size_t s = 0; s < L; ++s)
+            for (std::size_t l = 0; l <= s; ++l) CHECK((local.current[s * L + l] == 0 && local.future[s * L + l] == 0));
+    }
+}
+
+TEMPLATE_TEST_CASE("a unit that adds nothing has rows of zeros", "", float, double) {
+    dg::blas backend;
+    auto config = shapes()[0].config;
+    const auto prompts = shapes()[0].prompts;
+    dg::llama<TestType, dg::blas> model(backend, config, 5);
+    set_layer_output_zero(model, 2, "self_attn.o_proj.weight");
+    set_layer_output_zero(model, 2, "mlp.down_proj.weight");
+    set_layer_output_zero(model, 3, "self_attn.o_proj.weight");
+    const std::size_t L = config.layers;
+    const auto check_zero = [&](const dg::skip_effects_result& got, std::size_t s) {
+        for (std::size_t l = 0; l < L; ++l) CHECK((got.current.change_max[s * L + l] == 0 && got.future.change_max[s * L + l] == 0));
+        CHECK((got.current.output_max[s] == 0 && got.future.output_max[s] == 0));
+    };
+    dg::skip_options options;
+    check_zero(dg::skip_effects(model, prompts, options), 2);
+    options.unit = dg::skip_unit::mlp;
+    check_zero(dg::skip_effects(model, prompts, options), 2);
+    options.unit = dg::skip_unit::attention;
+    const auto attention = dg::skip_effects(model, prompts, options);
+    check_zero(attention, 2);
+    check_zero(attention, 3);
+    CHECK(attention.current.output_max[1] > 0);
+    const auto local = dg::local_effects(model, prompts);
+    for (std::size_t l = 0; l < L; ++l) CHECK((local.current[2 * L + l] == 0 && local.future[2 * L + l] == 0));
+}
+
+TEST_CASE("a model whose layers add nothing has no depth score, which is an error and not a NaN") {
+    dg::blas backend;
+    const auto one = shapes()[0];
+    dg::llama<float, dg::blas> model(backend, one.config, 5);
+    for (std::size_t l = 0; l < one.config.layers; ++l) set_layer_output_zero(model, l, "self_attn.o_proj.weight"), set_layer_output_zero(model, l, "mlp.down_proj.weight");
+    CHECK_THROWS_WITH(dg::depth_score(dg::future_effects(model, one.prompts)), "[centre_of_mass] expected effects with a finite sum above 0, got 0");
+}
+
+TEMPLATE_TEST_CASE("the identity order gives bit-equal logits", "", float, double) {
+    dg::blas backend;
+    for (const auto& one : shapes()) {
+        const dg::llama<TestType, dg::blas> model(backend, one.config, 3);
+        const auto& tokens = one.prompts[2].tokens;
+        const auto identity = dg::layer_order::identity(one.config.layers);
+        dg::tape<TestType, dg::blas> tape(backend);
+        const auto plain = dg::logits(model, tape, dg::span<const dg::token>(tokens), 1);
+        const std::vector<TestType> first(plain.data, plain.data + plain.size());
+        const auto ordered = dg::logits(model, tape, dg::span<const dg::token>(tokens), 1, dg::span<const std::size_t>(identity.sources()));
+        CHECK(first == std::vector<TestType>(ordered.data, ordered.data + ordered.size()));
+        const auto losses = dg::order_losses(model, one.prompts, {identity, identity});
+        CHECK(losses.means()[0] == losses.means()[1]);
+    }
+}
+
+TEST_CASE("a skipped layer is the order without it, when nothing goes by the slot") {
+    dg::blas backend;
+    const auto one = shapes()[0];
+    const dg::llama<double, dg::blas> model(backend, one.config, 3);
+    dg::prompt p = one.prompts[0];
+    // Skipping from position 1 on differs from running without the layer at position 0 only, so a prompt of one token repeated
+    // cannot tell them apart by the order's loss alone; what must agree is which layers are run.
+    const auto orders = dg::interventions("skip", 1, one.config.layers);
+    CHECK(orders.size() == one.config.layers);
+    CHECK(orders[2].order.sources() == std::vector<std::size_t>{0, 1, 3, 4});
+    CHECK(dg::interventions("swap", 2, 8).size() == 5);
+    CHECK(dg::interventions("swap", 8, 8).empty());
+    CHECK(dg::interventions("skip", 8, 8).empty());
+    CHECK(dg::interventions("loop", 4, 8, 3)[1].order.size() == 20);
+    CHECK(dg::standard_interventions(8).size() == (8 + 7 + 5) + (7 + 5 + 1) + 5 + 4 * 5);
+    CHECK_THROWS_WITH(dg::interventions("drop", 1, 8), "[interventions] expected skip, swap, reverse or loop, got drop");
+}
+
+TEST_CASE("results do not depend on the rows in flight") {
+    dg::blas backend;
+    for (const auto& one : shapes()) {
+        const dg::llama<double, dg::blas> model(backend, one.config, 3);
+        dg::skip_options few, many;
+        few.max_rows = 1, few.logit_rows = 3;
+        const auto a = dg::skip_effects(model, one.prompts, few), b = dg::skip_effects(model, one.prompts, many);
+        for (std::size_t i = 0; i < a.current.change_max.size(); ++i) CHECK(a.current.change_max[i] == Approx(b.current.change_max[i]).epsilon(1e-9));
+        for (std::size_t i = 0; i < a.future.output_mean.size(); ++i) CHECK(a.future.output_mean[i] == Approx(b.future.output_mean[i]).epsilon(1e-9));
+    }
+}
+
+TEST_CASE("prompts and boundaries out of range are refused with a sentence") {
+    dg::blas backend;
+    const auto one = shapes()[0];
+    dg::llama<float, dg::blas> model(backend, one.config, 3);
+    const auto run = [&](dg::prompt p) { return dg::skip_effects(model, std::vector<dg::prompt>{one.prompts[0], p}); };
+    const std::vector<dg::token> tokens = one.prompts[2].tokens;
+    CHECK_THROWS_WITH(run({{1}, {}, {}}), "prompt 1: expected at least 2 tokens, found 1");
+    CHECK_THROWS_WITH(run({{1, 2, 61}, {}, "p.jsonl line 4"}), "p.jsonl line 4: expected token ids below the vocabulary of 61, found 61 at position 2");
+    CHECK_THROWS_WITH(run({{1, -1}, {}, {}}), "prompt 1: expected token ids below the vocabulary of 61, found -1 at position 1");
+    CHECK_THROWS_WITH(run({std::vector<dg::token>(41, 1), {}, {}}), "prompt 1: expected at most 40 tokens (the model's context), found 41");
+    CHECK_THROWS_WITH(run({std::vector<dg::token>(12, 1), {}, {}}), "prompt 1: expected at least 13 tokens to draw a boundary from (or boundaries of its own), found 12");
+    CHECK_THROWS_WITH(run({tokens, {33}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 33");
+    CHECK_THROWS_WITH(run({tokens, {1}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 1");
+    CHECK_THROWS_WITH(dg::skip_effects(model, std::vector<dg::prompt>{}), "[skip_effects] expected at least 1 prompt, got 0");
+    model.weights.layers[1].flat()[one.config.width + 5] = NAN;
+    CHECK_THROWS_WITH(dg::skip_effects(model, one.prompts), Catch::Contains("[skip_effects] expected finite activations, got NaN or infinity in layer 1"));
+}
+
+TEST_CASE("boundaries are drawn as multiples of eight, without repetition, by seed and prompt") {
+    CHECK(dg::draw_boundaries(12, 1, 0).empty());
+    CHECK(dg::draw_boundaries(13, 1, 0) == std::vector<std::size_t>{8});
+    CHECK(dg::draw_boundaries(21, 1, 0) == std::vector<std::size_t>{8, 16});
+    const auto drawn = dg::draw_boundaries(300, 1, 0);
+    CHECK(drawn.size() == 4);
+    CHECK(drawn == dg::draw_boundaries(300, 1, 0));
+    CHECK(drawn != dg::draw_boundaries(300, 1, 1));
+    for (std::size_t i = 0; i < drawn.size(); ++i) CHECK((drawn[i] % 8 == 0 && drawn[i] + 4 < 300 && (i == 0 || drawn[i] > drawn[i - 1])));
+}

@@ -1,0 +1,142 @@
+// Lenses beyond the fixtures: refusals, growth, Adam, the fingerprint's hash, early exit and scoring.
+#include "analysis/analysis.hpp"
+#include "support/catch.hpp"
+
+#include "depthgrow/analysis/lens_statistics.hpp"
+#include "depthgrow/analysis/scoring.hpp"
+#include "depthgrow/growth/operators.hpp"
+#include "depthgrow/metrics/divergence.hpp"
+
+namespace dg = depthgrow;
+
+TEST_CASE("SHA-256 of FIPS 180-4's examples") {
+    const auto digest = [](const std::string& text) {
+        dg::sha256 hash;
+        hash.add(text.data(), text.size());
+        return hash.hex();
+    };
+    CHECK(digest("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CHECK(digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(digest(std::string(1000000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST_CASE("a lens is refused by another model, by a deeper one, and grows by an order as a warm start") {
+    dg::blas backend;
+    analysis_fixture<float, dg::blas> f(backend, "plain");
+    auto lens = f.lens("random");
+    CHECK_NOTHROW(lens.check(f.model));
+    dg::llama<float, dg::blas> other(backend, f.model.config(), 99);
+    CHECK_THROWS_WITH(dg::tuned_lens_statistics(other, f.prompts, lens), Catch::Contains("got another; refit the lens to this model"));
+    const auto order = dg::lidas{4}(f.model.layers());
+    f.model.weights.layers = dg::grow(std::move(f.model.weights.layers), order);
+    f.model.adopt_depth();
+    CHECK_THROWS_WITH(dg::tuned_lens_statistics(f.model, f.prompts, lens), Catch::Contains("expected a model of 8 layers, got 12; a grown model needs its lens refitted"));
+    const auto before = lens.translators[5].A.to_host();
+    lens = dg::grow(std::move(lens), order);
+    CHECK(lens.layers() == 12);
+    CHECK(lens.translators[5].A.to_host() == before);
+    CHECK(lens.translators[order.is_new(6) ? 6 : 7].A.to_host() == f.lens("random").translators[order[6]].A.to_host());
+    lens.translators[6].A.data()[0] += 1;  // copies, not shared
+    CHECK(lens.translators[order[6]].A.data()[0] == f.lens("random").translators[order[6]].A.data()[0]);
+    dg::lens_fit_options options;
+    options.steps = 1;
+    dg::lens_fitter<float, dg::blas> fitter(f.model, options, std::move(lens));
+    CHECK(fitter.step(f.want.ids, f.want.sequences).size() == 12);
+    CHECK_NOTHROW(fitter.lens.check(f.model));
+    CHECK_THROWS_WITH((dg::lens_fitter<float, dg::blas>(f.model, options, f.lens("random"))), Catch::Contains("[lens_fitter] expected a warm start of 12 layers of width 32, got 8"));
+}
+
+TEST_CASE("a zero lens is the logit lens") {
+    dg::blas backend;
+    const analysis_fixture<double, dg::blas> f(backend, "grouped");
+    const auto zero = dg::tuned_lens_statistics(f.model, f.prompts, dg::tuned_lens<double, dg::blas>::zero(f.model)).table.means();
+    const auto logit = dg::logit_lens(f.model, f.prompts).table.means();
+    for (std::size_t i = 0; i < zero.size(); ++i) CHECK(zero[i] == Approx(logit[i]).margin(1e-12));
+}
+
+TEST_CASE("the model's own head is its own control: 0, 0, 1, 1 exactly") {
+    dg::blas backend;
+    const analysis_fixture<float, dg::blas> f(backend, "grouped");
+    const auto got = dg::logit_lens(f.model, f.prompts);
+    const std::size_t L = f.model.layers();
+    CHECK(got.quantity(0)[L] == 0);
+    CHECK(got.quantity(1)[L] == 0);
+    CHECK(got.quantity(2)[L] == 1);
+    CHECK(got.quantity(3)[L] == 1);
+}
+
+TEST_CASE("fitting brings every layer closer to the final prediction, by SGD and by Adam") {
+    dg::blas backend;
+    const analysis_fixture<float, dg::blas> f(backend, "plain");
+    for (const auto optimizer : {dg::lens_optimizer::sgd_nesterov, dg::lens_optimizer::adam}) {
+        dg::lens_fit_options options;
+        options.steps = 40, options.optimizer = optimizer;
+        dg::lens_fitter<float, dg::blas> fitter(f.model, options);
+        const auto first = fitter.step(f.want.ids, f.want.sequences);
+        std::vector<double> last;
+        for (std::size_t s = 1; s < options.steps; ++s) last = fitter.step(f.want.ids, f.want.sequences);
+        for (std::size_t l = 0; l < first.size(); ++l) CHECK(last[l] < first[l]);
+    }
+}
+
+TEST_CASE("log-likelihoods are those of the logits, in any order of items and any batch") {
+    dg::blas backend;
+    const analysis_fixture<double, dg::blas> f(backend, "plain");
+    std::vector<dg::continuation> items;
+    for (std::size_t cut : {5, 11, 16}) {
+        const auto& t = f.prompts[0].tokens;
+        const auto at = static_cast<std::ptrdiff_t>(cut);
+        items.push_back({{t.begin(), t.begin() + at}, {t.begin() + at, t.end()}});
+    }
+    dg::tape<double, dg::blas> tape(backend);
+    const auto z = dg::logits(f.model, tape, dg::span<const dg::token>(f.prompts[0].tokens), 1);
+    std::vector<double> want;
+    for (const auto& item : items) {
+        double sum = 0;
+        for (std::size_t i = 0; i < item.tokens.size(); ++i)
+            sum -= dg::cross_entropy(dg::span<const double>(z.row(item.context.size() + i - 1), z.cols), static_cast<std::size_t>(item.tokens[i]));
+        want.push_back(sum);
+    }
+    for (std::size_t max_rows : {1, 20, 1000}) {
+        dg::scoring_options<double, dg::blas> options;
+        options.max_rows = max_rows;
+        const auto got = dg::scorer<double, dg::blas>(f.model, options)(items);
+        for (std::size_t i = 0; i < items.size(); ++i) CHECK(got[i].log_likelihood == Approx(want[i]).epsilon(1e-9));
+    }
+}
+
+TEST_CASE("early exit reads the lens, and the last exit is the whole model") {
+    dg::blas backend;
+    const analysis_fixture<double, dg::blas> f(backend, "plain");
+    const auto lens = f.lens("random");
+    const auto& t = f.prompts[1].tokens;
+    const std::vector<dg::continuation> items = {{{t[0]}, {t.begin() + 1, t.end()}}};
+    const auto mean_loss = [&](std::optional<std::size_t> exit, const dg::tuned_lens<double, dg::blas>* through) {
+        return -dg::scorer<double, dg::blas>(f.model, {{}, exit, through, 100})(items)[0].log_likelihood / static_cast<double>(t.size() - 1);
+    };
+    const std::vector<dg::prompt> one = {f.prompts[1]};
+    const auto logit = dg::logit_lens(f.model, one).quantity(5), tuned = dg::tuned_lens_statistics(f.model, one, lens).quantity(5);
+    for (std::size_t l = 0; l < f.model.layers(); ++l) {
+        CHECK(mean_loss(l, nullptr) == Approx(logit[l]).epsilon(1e-9));
+        CHECK(mean_loss(l, &lens) == Approx(tuned[l]).epsilon(1e-9));
+    }
+    CHECK(mean_loss(f.model.layers(), &lens) == Approx(logit.back()).epsilon(1e-9));
+    CHECK(mean_loss({}, nullptr) == Approx(logit.back()).epsilon(1e-9));
+    CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{}, 9, nullptr, 100})), "[scorer] expected an exit layer of at most 8 (the layers run), got 9");
+    CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{0, 8}, {}, nullptr, 100})), "[scorer] expected layer indices below 8 in the order, got 8 at place 1");
+}
+
+TEST_CASE("a greedy completion repeats the likeliest token until it is told to stop") {
+    dg::blas backend;
+    const analysis_fixture<double, dg::blas> f(backend, "plain");
+    dg::scorer<double, dg::blas> score(f.model);
+    const auto made = score.complete(f.prompts[0].tokens, 6, [](const auto&) { return false; });
+    CHECK(made.size() == 6);
+    CHECK(score(std::vector<dg::continuation>{{f.prompts[0].tokens, made}})[0].greedy);
+    auto other = made;
+    other[3] = (other[3] + 1) % 97;
+    CHECK_FALSE(score(std::vector<dg::continuation>{{f.prompts[0].tokens, other}})[0].greedy);
+    CHECK(score.complete(f.prompts[0].tokens, 6, [](const auto& tokens) { return tokens.size() == 2; }).size() == 2);
+    CHECK(score.complete(f.prompts[0].tokens, 1000, [](const auto&) { return false; }).size() == 64 - 17 + 1);
+}

@@ -1,0 +1,42 @@
+# Writes the seed files of the fuzzers: python3 tests/fuzz/make_corpus.py tests/fuzz/corpus
+import json
+import pathlib
+import struct
+import sys
+
+root = pathlib.Path(sys.argv[1])
+
+
+def put(folder, name, content):
+    path = root / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def tensors(header, data=b""):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(kind, shape, begin, end):
+    return {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+
+
+put("safetensors", "empty", tensors({}))
+put("safetensors", "metadata", tensors({"__metadata__": {"format": "pt", "a": "b"}}))
+put("safetensors", "one", tensors({"w": entry("F32", [2, 2], 0, 16)}, bytes(range(16))))
+put("safetensors", "mixed", tensors({"b": entry("F64", [1], 0, 8), "w": entry("BF16", [2], 8, 12), "h": entry("F16", [1], 12, 14),
+                                     "u": entry("U8", [2], 14, 16), "z": entry("I64", [0, 3], 16, 16), "s": entry("F32", [], 16, 20)}, bytes(range(100, 120))))
+put("safetensors", "overlap", tensors({"a": entry("I8", [4], 0, 4), "b": entry("I8", [4], 2, 6)}, bytes(6)))
+put("safetensors", "huge", tensors({"a": entry("F32", [4611686018427387904, 4], 0, 0)}))
+put("safetensors", "long", struct.pack("<Q", 2**63) + b"{}")
+
+config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
+          "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 16, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+          "tie_word_embeddings": True, "hidden_act": "silu", "torch_dtype": "float32"}
+put("json_config", "plain.json", json.dumps(config).encode())
+put("json_config", "mix.json", json.dumps({**config, "norm_placement": "mix", "post_layers": 1}).encode())
+put("json_config", "nested.json", json.dumps({**config, "head_dim": 4, "rope_scaling": None, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).encode())
+put("json_config", "deep.json", b"[" * 70 + b"]" * 70)
+put("json_config", "twice.json", b'{"a": 1, "a": [1.5e300, -0, "\\u00e9\\ud83d\\ude00", true, null]}')

@@ -1,0 +1,51 @@
+// .npy files both ways.
+#include "support/catch.hpp"
+
+#include "depthgrow/io/npy.hpp"
+#include "io/temporary.hpp"
+
+using namespace depthgrow;
+using temporary::refusal;
+using temporary::says;
+
+TEST_CASE("arrays of any rank survive a round trip") {
+    const temporary::folder folder;
+    const std::vector<std::vector<std::size_t>> shapes = {{}, {5}, {2, 3}, {2, 0, 3}, {1, 2, 3, 4}};
+    for (const auto& shape : shapes) {
+        std::size_t count = 1;
+        for (std::size_t extent : shape) count *= extent;
+        std::vector<double> values;
+        for (std::size_t i = 0; i < count; ++i) values.push_back(static_cast<double>(i) / 3);
+        write_npy(folder.path / "a.npy", shape, values.data());
+        const auto back = read_npy<double>(folder.path / "a.npy");
+        CHECK(back.shape == shape);
+        CHECK(back.values == values);
+        CHECK((temporary::content_of(folder.path / "a.npy").size() - 8 * count) % 64 == 0);
+    }
+}
+
+TEST_CASE("the header is what NumPy writes") {
+    const temporary::folder folder;
+    const float values[] = {1, 2};
+    write_npy(folder.path / "a.npy", {2}, values);
+    const std::string content = temporary::content_of(folder.path / "a.npy");
+    CHECK(content.substr(10, 60) == "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }   ");
+    CHECK(content[127] == '\n');
+}
+
+TEST_CASE("other files are refused") {
+    const temporary::folder folder;
+    const float values[] = {1, 2};
+    write_npy(folder.path / "a.npy", {2}, values);
+    const std::string good = temporary::content_of(folder.path / "a.npy");
+    const auto refused = [&](std::string content, std::size_t at, std::string_view change) {
+        content.replace(at, change.size(), change);
+        return refusal([&] { read_npy<float>(folder.file("b.npy", content)); });
+    };
+    CHECK(says(refused(good, 0, "x"), "expected an .npy file of version 1.0"));
+    CHECK(says(refused(good, 22, "i4"), "expected <f4 or <f8 values, found"));
+    CHECK(says(refused(good, good.find("False"), "True "), "expected row-major order"));
+    CHECK(says(refused(good, good.find("2,"), "3,"), "expected 12 bytes of data, found 8"));
+    CHECK(says(refused(good.substr(0, 40), 0, ""), "expected a header of 118 bytes, found 30"));
+    CHECK(says(refused(good, good.find("(2,"), "(99999999999999999999,"), "expected extents that fit in memory"));
+}
