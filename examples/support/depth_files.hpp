@@ -48,9 +48,9 @@ void write_lens_config(const std::filesystem::path& directory, const lens_facts&
 /// every layer, (C * C) and (C) numbers.
 void write_torch_lens(const std::filesystem::path& file, std::size_t width, const std::vector<std::vector<float>>& translators);
 
-/// The lens of a directory; refused unless it was fitted to this model.
+/// The lens of a directory, whatever model it belongs to (a warm start).
 template <class T, class Backend>
-dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, const dg::llama<T, Backend>& model) {
+dg::tuned_lens<T, Backend> read_lens_unchecked(const std::filesystem::path& directory, Backend& backend) {
     const lens_facts facts = read_lens_config(directory);
     const auto file_name = directory / "params.safetensors";
     dg::require(std::filesystem::exists(file_name), directory.string(), ": expected params.safetensors (written by fit_lens), found none");
@@ -67,8 +67,15 @@ dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, con
         };
         read(std::to_string(l) + ".weight", square, A);
         read(std::to_string(l) + ".bias", line, b);
-        lens.translators.push_back({dg::tensor<T, Backend>::from_host(model.backend(), {facts.width, facts.width}, A), dg::tensor<T, Backend>::from_host(model.backend(), {facts.width}, b)});
+        lens.translators.push_back({dg::tensor<T, Backend>::from_host(backend, {facts.width, facts.width}, A), dg::tensor<T, Backend>::from_host(backend, {facts.width}, b)});
     }
+    return lens;
+}
+
+/// The lens of a directory; refused unless it was fitted to this model.
+template <class T, class Backend>
+dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, const dg::llama<T, Backend>& model) {
+    auto lens = read_lens_unchecked<T>(directory, model.backend());
     try {
         lens.check(model);
     } catch (const dg::error& problem) {

@@ -23,12 +23,11 @@ dg::line_plot curves(const std::string& title, const std::string& y_label, const
     return plot;
 }
 
-dg::heat_map square(const std::string& title, const std::string& value, std::size_t n, std::vector<double> values, double low, double high, bool upper) {
-    if (upper)  // what nothing can reach is left empty
-        for (std::size_t r = 0; r < n; ++r)
-            for (std::size_t c = 0; c < n; ++c)
-                if (c < r) values[r * n + c] = NAN;
-    return {title, "affected layer", "skipped layer", value, n, n, std::move(values), low, high};
+/// Rows skip, columns change; what nothing can reach, columns below row + `first`, is left empty.
+dg::heat_map square(const std::string& title, const std::string& value, std::size_t n, std::vector<double> values, std::size_t first) {
+    for (std::size_t r = 0; r < n; ++r)
+        for (std::size_t c = 0; c < std::min(n, r + first); ++c) values[r * n + c] = NAN;
+    return {title, "affected layer", "skipped layer", value, n, n, std::move(values), 0, 1};
 }
 
 dg::report_section summary(const std::vector<depth_measurement>& models, const dg::bootstrap_options& bootstrap) {
@@ -76,9 +75,10 @@ dg::report_section comparison(const std::vector<depth_measurement>& models, cons
 
 dg::report_section predictions(const std::vector<depth_measurement>& models) {
     dg::line_plot overlap{"Top-5 overlap with the final prediction", "layer input (the last point is the model's own head)", "share of the five likeliest tokens", {}, {}};
-    dg::line_plot kl{"KL from the final prediction to the lens", "layer input (the last point is the model's own head)", "KL(final ‖ lens) (nats)", {}, {}};
+    dg::line_plot kl{"KL from the final prediction to the lens", "layer input", "KL(final ‖ lens) (nats)", {}, {}};
     dg::line_plot accuracy{"Next token right, answering early", "layer input (the last point is the model's own head)", "share of next tokens right", {}, {}};
-    overlap.y_from_zero = kl.y_from_zero = accuracy.y_from_zero = true;
+    overlap.y_from_zero = accuracy.y_from_zero = true;
+    kl.y_scale = dg::axis_scale::log;
     for (const auto& m : models)
         for (const auto* lens : {m.tuned_lens ? &*m.tuned_lens : nullptr, &m.logit_lens}) {
             if (!lens) continue;
@@ -100,8 +100,8 @@ dg::report_section skips(const std::vector<depth_measurement>& models) {
                    "the first token. Future: skipped in the past only and measured later, so bright cells are results that later tokens reuse.";
     for (const auto& m : models) {
         const std::size_t L = m.config.layers;
-        out.figures.push_back(dg::svg(square(m.name + ": current, maximum", "relative change", L, m.skip.current.change_max, 0, 1, true)));
-        out.figures.push_back(dg::svg(square(m.name + ": future, maximum", "relative change", L, m.skip.future.change_max, 0, 1, true)));
+        out.figures.push_back(dg::svg(square(m.name + ": current, maximum", "relative change", L, m.skip.current.change_max, 0)));
+        out.figures.push_back(dg::svg(square(m.name + ": future, maximum", "relative change", L, m.skip.future.change_max, 1)));
     }
     auto current = curves("Change of the prediction, skipped everywhere", "‖softmax − softmax′‖₂ (mean over prompts)", models, [](const auto& m) { return m.skip.current.output_mean; }, "skipped layer");
     auto future = curves("Change of later predictions, skipped in the past", "‖softmax − softmax′‖₂ (mean over prompts)", models, [](const auto& m) { return m.skip.future.output_mean; }, "skipped layer");
@@ -116,14 +116,18 @@ dg::report_section locals(const std::vector<depth_measurement>& models) {
                            "gathers from many earlier ones.",
                            {}};
     for (const auto& m : models) {
-        out.figures.push_back(dg::svg(square(m.name + ": current, direct", "relative change", m.config.layers, m.local.current, 0, 1, true)));
-        out.figures.push_back(dg::svg(square(m.name + ": future, direct", "relative change", m.config.layers, m.local.future, 0, 1, true)));
+        out.figures.push_back(dg::svg(square(m.name + ": current, direct", "relative change", m.config.layers, m.local.current, 1)));
+        out.figures.push_back(dg::svg(square(m.name + ": future, direct", "relative change", m.config.layers, m.local.future, 1)));
     }
     return out;
 }
 
 dg::report_section contributions(const std::vector<depth_measurement>& models) {
-    const auto plot = [&](const char* title, const char* label, std::size_t q) { return dg::svg(curves(title, label, models, [q](const auto& m) { return m.contribution.quantity(q); })); };
+    const auto plot = [&](const char* title, const char* label, std::size_t q) {
+        auto drawn = curves(title, label, models, [q](const auto& m) { return m.contribution.quantity(q); });
+        drawn.y_scale = q == 3 ? dg::axis_scale::linear : dg::axis_scale::log;
+        return dg::svg(drawn);
+    };
     auto norm = curves("Size of the residual", "mean ‖h‖", models, [](const auto& m) { return m.contribution.residual_norm.means(); }, "layer input");
     norm.y_scale = dg::axis_scale::log;
     dg::line_plot angle{"Turn of the residual at the last token", "first layer", "angle / π", {}, {}};
@@ -153,7 +157,9 @@ dg::report_section similarity(const std::vector<depth_measurement>& models) {
 
 dg::report_section sweeps(const std::vector<depth_measurement>& models) {
     dg::report_section out{"What the order of layers is worth",
-                           format("Loss added on %zu prompts when layers from a start on are skipped, exchanged with the next block, reversed or repeated. Near 0: the model does not mind.", models[0].sweep_prompts), {}};
+                           format("Loss on %zu prompts when layers from a start on are skipped, exchanged with the next block, reversed or repeated. Close to the clean line: the model does not mind.",
+                                  models[0].sweep_prompts),
+                           {}};
     for (const std::string kind : {"skip", "swap", "reverse", "loop"})
         for (const auto& m : models) {
             const auto losses = m.losses.means();
@@ -163,14 +169,15 @@ dg::report_section sweeps(const std::vector<depth_measurement>& models) {
                 if (one.kind != kind) continue;
                 auto& line = lines[{one.length, one.times}];
                 line.name = one.times > 1 ? format("%zu layers, %zu more times", one.length, one.times) : format("%zu layer%s", one.length, one.length == 1 ? "" : "s");
-                if (one.times == 1) line.name += " once more";
+                if (one.times == 1) line.name += ", once more";
                 line.dots = true;
-                line.x.push_back(static_cast<double>(one.start)), line.y.push_back(losses[i + 1] - losses[0]);
+                line.x.push_back(static_cast<double>(one.start)), line.y.push_back(losses[i + 1]);
             }
             if (lines.empty()) continue;
-            dg::line_plot plot{m.name + ": " + kind, "first layer", "loss added (nats per token)", {}, {}};
-            plot.y_from_zero = true;
+            dg::line_plot plot{m.name + ": " + kind, "first layer", "loss (nats per token)", {}, {}};
+            plot.y_scale = dg::axis_scale::log;
             for (auto& [key, line] : lines) plot.series.push_back(std::move(line));
+            plot.series.push_back({"clean", {0, static_cast<double>(m.config.layers - 1)}, {losses[0], losses[0]}});
             out.figures.push_back(dg::svg(plot));
         }
     return out;

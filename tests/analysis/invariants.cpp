@@ -167,7 +167,7 @@ TEST_CASE("prompts and boundaries out of range are refused with a sentence") {
     CHECK_THROWS_WITH(run({tokens, {33}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 33");
     CHECK_THROWS_WITH(run({tokens, {1}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 1");
     CHECK_THROWS_WITH(dg::skip_effects(model, std::vector<dg::prompt>{}), "[skip_effects] expected at least 1 prompt, got 0");
-    model.weights.layers[1].flat()[one.config.width + 5] = NAN;
+    model.weights.layers[1].at(dg::layer_layout(one.config, 0).find("mlp.up_proj.weight"))(2, 3) = NAN;
     CHECK_THROWS_WITH(dg::skip_effects(model, one.prompts), Catch::Contains("[skip_effects] expected finite activations, got NaN or infinity in layer 1"));
 }
 

@@ -1,6 +1,6 @@
 // Local effects: every later layer run alone on the clean residual without what an earlier layer added to it.
 // Assumes prompts without padding. Nothing accumulates between layers, so all (skip, boundary) pairs of one layer are
-// one batch, cut into pieces of at most `max_rows` rows; the contributions of one prompt (L T C numbers) are kept.
+// one batch, cut into pieces of at most `layer_rows` rows; the contributions of one prompt (L T C numbers) are kept.
 // Maths: Csordás et al. 2025 (arXiv 2505.13898), figure of direct effects; maxima over everything.
 #pragma once
 
@@ -27,7 +27,7 @@ public:
         const std::size_t width = model_.config().width, layers = model_.layers();
         ids_ = tensor<token, Backend>::from_host(backend_, {length_}, tokens);
         if (kept_.size() < layers * length_ * width) kept_ = tensor<T, Backend>(backend_, {layers * length_, width});
-        distance_ = tensor<wide_t<T>, Backend>(backend_, {std::max(length_, options_.max_rows)});
+        distance_ = tensor<wide_t<T>, Backend>(backend_, {std::max(length_, options_.layer_rows)});
         stream_ = tensor<T, Backend>(backend_, {length_, width});
         tape_.start(false);
         const auto embedded = model_.embedding(tape_, ids_.flat(), nullptr).value;
@@ -53,7 +53,7 @@ private:
         const auto c = kept_.rows().row_range(l * length_, length_);
         backend_.template copy<T>(clean.data, c.data, c.size());
         const auto norms = distances({}, c, length_);
-        const std::size_t together = std::max<std::size_t>(1, options_.max_rows / length_);
+        const std::size_t together = std::max<std::size_t>(1, std::min(options_.max_rows, options_.layer_rows) / length_);
         for (std::size_t first = 0; first < earlier.size(); first += together) {
             const auto part = earlier.subspan(first, std::min(together, earlier.size() - first));
             tape_.start(false);

@@ -19,9 +19,10 @@ enum class skip_unit { layer, attention, mlp };
 
 struct skip_options {
     skip_unit unit = skip_unit::layer;
-    std::size_t max_rows = 16384;  // rows of runs × positions in flight: bounds the memory, not the result
-    std::size_t logit_rows = 256;  // rows of logits at a time
-    std::uint64_t seed = 12345;    // of boundaries that prompts do not name
+    std::size_t max_rows = 16384;   // rows of runs × positions in flight, one residual each: bounds the memory
+    std::size_t layer_rows = 1024;  // rows that pass through a layer together, so that its activations stay in cache
+    std::size_t logit_rows = 256;   // rows of logits at a time
+    std::uint64_t seed = 12345;     // of boundaries that prompts do not name
 };
 
 /// One run: unit of `layer` skipped at positions [1, until), measured from position `from`, into `into`.
@@ -50,42 +51,48 @@ private:
         std::size_t next = 0;
         for (std::size_t l = 0; l < model_.layers(); ++l) {
             if (active_.empty() && next == runs.size()) return;
-            const std::size_t rows = (1 + active_.size()) * length_;
-            tape_.start(false);
-            const auto between = model_.attention_sublayer(tape_, {copied(stream_.rows().row_range(0, rows)), {}}, l, l, extents(1 + active_.size()), nullptr);
-            const auto a = attention_.rows().row_range(0, rows);  // kept: the tape takes its own back
-            backend_.template copy<T>(between.pending.value.data, a.data, a.size());
-            const auto after = model_.mlp_sublayer(tape_, between, l, l, nullptr);
-            const auto mid = after.h.value, m = after.pending.value;
-            measure(l, a, m);
-            const std::size_t last = next_of(runs, next, l);
-            const bool forks = next < last;
-            if (forks) fork(l, runs.subspan(next, last - next), a, mid, m);
+            const std::size_t travelling = 1 + active_.size(), last = next_of(runs, next, l);
+            const std::size_t together = std::max<std::size_t>(1, options_.layer_rows / length_);
+            for (std::size_t first = 0; first < travelling; first += together) advance(l, first, std::min(together, travelling - first));
+            if (next < last) fork(l, runs.subspan(next, last - next));
             next = last;
-            // what leaves the layer; the new runs took what they needed of what entered it
-            backend_.template add<T>(mid, wide_t<T>(1), m, stream_.rows().row_range(0, rows));
-            if (forks) finish_forks();
         }
         if (!active_.empty()) measure_output();
+    }
+    /// Takes runs [first, first + count) through layer l and measures them; run 0 is the clean one, whose parts are kept.
+    void advance(std::size_t l, std::size_t first, std::size_t count) {
+        const auto rows = stream_.rows().row_range(first * length_, count * length_);
+        tape_.start(false);
+        if (first == 0) keep(clean_h_, run_rows(0));
+        const auto between = model_.attention_sublayer(tape_, {copied(rows), {}}, l, l, model_.extents(rows.rows, count), nullptr);
+        const auto a = copied(between.pending.value).value;  // the tape takes its own back
+        const auto after = model_.mlp_sublayer(tape_, between, l, l, nullptr);
+        const auto mid = after.h.value, m = after.pending.value;
+        if (first == 0) {
+            keep(clean_a_, a.row_range(0, length_)), keep(clean_mid_, mid.row_range(0, length_)), keep(clean_m_, m.row_range(0, length_));
+            norms_ = distances({}, {}, clean(clean_a_), clean(clean_m_), length_);
+        }
+        const std::size_t skip = first == 0 ? 1 : 0;  // the clean run is not compared with itself
+        if (count > skip) measure(l, first + skip - 1, a.row_range(skip * length_, (count - skip) * length_), m.row_range(skip * length_, (count - skip) * length_));
+        backend_.template add<T>(mid, wide_t<T>(1), m, rows);
     }
 
     static std::size_t next_of(span<const skip_run> runs, std::size_t from, std::size_t layer) {
         while (from < runs.size() && runs[from].layer == layer) ++from;
         return from;
     }
-    attention_shape extents(std::size_t batch) const { return model_.extents(batch * length_, batch); }
-
     void prepare(span<const token> tokens, std::size_t batch) {
         const std::size_t rows = batch * length_, width = model_.config().width;
         if (stream_.size() < rows * width) {
             stream_ = tensor<T, Backend>(backend_, {rows, width});
-            attention_ = tensor<T, Backend>(backend_, {rows, width});
             distance_ = tensor<wide_t<T>, Backend>(backend_, {rows});
         }
-        if (ids_.size() < length_) ids_ = tensor<token, Backend>(backend_, {length_});
+        if (ids_.size() < length_) {
+            ids_ = tensor<token, Backend>(backend_, {length_});
+            for (auto* part : {&clean_h_, &clean_a_, &clean_mid_, &clean_m_}) *part = tensor<T, Backend>(backend_, {length_, width});
+        }
         backend_.template from_host<token>(tokens.data(), ids_.data(), length_);
         active_.clear();
-        forked_.clear();
         tape_.start(false);
         const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), nullptr).value;
         backend_.template copy<T>(h.data, stream_.data(), h.size());
@@ -95,6 +102,8 @@ private:
         backend_.template copy<T>(rows.data, out.value.data, rows.size());
         return out;
     }
+    void keep(tensor<T, Backend>& to, matrix<const T> rows) { backend_.template copy<T>(rows.data, to.data(), rows.size()); }
+    matrix<T> clean(tensor<T, Backend>& part) { return part.rows().row_range(0, length_); }
     matrix<T> run_rows(std::size_t run) { return stream_.rows().row_range(run * length_, length_); }
     /// ‖(a'+m') − (a+m)‖ of each row, on the host.
     std::vector<wide_t<T>> distances(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, std::size_t rows) {
@@ -109,35 +118,34 @@ private:
         return value;
     }
 
-    /// Relative changes of layer l in every run that travels.
-    void measure(std::size_t l, matrix<const T> a, matrix<const T> m) {
-        const auto clean_a = a.row_range(0, length_), clean_m = m.row_range(0, length_);
-        norms_ = distances({}, {}, clean_a, clean_m, length_);
-        if (active_.empty()) return;
-        const std::size_t rows = a.rows - length_;
-        const auto changed = distances(a.row_range(length_, rows), m.row_range(length_, rows), clean_a, clean_m, rows);
-        for (std::size_t r = 0; r < active_.size(); ++r)
-            for (std::size_t u = active_[r].from; u < length_; ++u) active_[r].into->raise_change(active_[r].layer, l, ratio(l, changed[r * length_ + u], u));
+    /// Relative changes of layer l in the active runs from `first` on, given what their layer added.
+    void measure(std::size_t l, std::size_t first, matrix<const T> a, matrix<const T> m) {
+        const auto changed = distances(a, m, clean(clean_a_), clean(clean_m_), a.rows);
+        for (std::size_t r = 0; r < a.rows / length_; ++r) {
+            const skip_run& run = active_[first + r];
+            for (std::size_t u = run.from; u < length_; ++u) run.into->raise_change(run.layer, l, ratio(l, changed[r * length_ + u], u));
+        }
     }
 
     /// Starts the runs that skip layer l. A unit that adds exactly nothing changes nothing and is not run; neither is
     /// the last layer in future mode, since nothing after it mixes positions.
-    void fork(std::size_t l, span<const skip_run> runs, matrix<const T> a_all, matrix<const T> mid_all, matrix<const T> m_all) {
-        const auto a = a_all.row_range(0, length_), m = m_all.row_range(0, length_), mid = mid_all.row_range(0, length_);
+    void fork(std::size_t l, span<const skip_run> runs) {
+        const auto a = clean(clean_a_), m = clean(clean_m_);
         std::vector<wide_t<T>> skipped_norms = norms_, changed = norms_;
-        matrix<const T> replaced = run_rows(0);  // what leaves the layer where it is skipped
+        matrix<T> replaced = clean(clean_h_);  // what leaves the layer where it is skipped
         if (options_.unit == skip_unit::attention) {
-            const auto alone = model_.mlp_sublayer(tape_, {copied(run_rows(0)), {}}, l, l, nullptr);
+            tape_.start(false);
+            const auto alone = model_.mlp_sublayer(tape_, {copied(replaced), {}}, l, l, nullptr);
             skipped_norms = distances({}, {}, a, {}, length_);
             changed = distances({}, alone.pending.value, a, m, length_);
-            const auto sum = tape_.make(length_, a.cols).value;
-            backend_.template add<T>(alone.h.value, wide_t<T>(1), alone.pending.value, sum);
-            replaced = sum;
+            replaced = tape_.make(length_, a.cols).value;
+            backend_.template add<T>(alone.h.value, wide_t<T>(1), alone.pending.value, replaced);
         } else if (options_.unit == skip_unit::mlp) {
             skipped_norms = distances({}, {}, m, {}, length_);
             changed = distances(a, {}, a, m, length_);
-            replaced = mid;
+            replaced = clean(clean_mid_);
         }
+        const auto kept = run_rows(0);  // what leaves the layer where it is not
         for (const skip_run& run : runs) {
             bool inert = run.from > 0 && l + 1 == model_.layers();
             if (!inert) {
@@ -148,20 +156,10 @@ private:
             for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u) run.into->raise_change(l, l, ratio(l, changed[u], u));
             active_.push_back(run);
             const auto rows = run_rows(active_.size());
+            backend_.template copy<T>(kept.row(0), rows.row(0), rows.cols);
             backend_.template copy<T>(replaced.row(1), rows.row(1), (run.until - 1) * rows.cols);
-            forked_.push_back(active_.size());
+            backend_.template copy<T>(kept.row(run.until), rows.row(run.until), (length_ - run.until) * rows.cols);
         }
-    }
-    /// Gives new runs the clean rows where nothing is skipped.
-    void finish_forks() {
-        const auto clean = run_rows(0);
-        for (std::size_t r : forked_) {
-            const auto rows = run_rows(r);
-            const std::size_t until = active_[r - 1].until;
-            backend_.template copy<T>(clean.row(0), rows.row(0), rows.cols);
-            backend_.template copy<T>(clean.row(until), rows.row(until), (length_ - until) * rows.cols);
-        }
-        forked_.clear();
     }
 
     void measure_output() {
@@ -194,12 +192,12 @@ private:
     Backend& backend_;
     skip_options options_;
     tape<T, Backend> tape_;
-    tensor<T, Backend> stream_, attention_;          // (runs * T, C)
+    tensor<T, Backend> stream_;                      // (runs * T, C)
+    tensor<T, Backend> clean_h_, clean_a_, clean_mid_, clean_m_;  // of the layer just run, (T, C) each
     tensor<wide_t<T>, Backend> distance_;            // (runs * T)
     tensor<token, Backend> ids_;
     std::vector<wide_t<T>> norms_;                   // ‖c_l‖ of the clean run, (T)
     std::vector<skip_run> active_;
-    std::vector<std::size_t> forked_;
     std::size_t length_ = 0;
 };
 

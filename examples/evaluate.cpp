@@ -1,0 +1,183 @@
+// Accuracy of a checkpoint on tasks: the whole model, answering early through a lens, or under any layer order.
+#include <cmath>
+#include <cstdio>
+
+#include "depthgrow/analysis/scoring.hpp"
+#include "depthgrow/analysis/sweeps.hpp"
+#include "depthgrow/io/model_checkpoint.hpp"
+#include "support/cli.hpp"
+#include "support/console.hpp"
+#include "support/cpu_backend.hpp"
+#include "support/depth_files.hpp"
+#include "support/depth_measure.hpp"
+#include "support/depth_tasks.hpp"
+
+namespace {
+
+namespace dg = depthgrow;
+using model_type = dg::llama<float, dg::blas>;
+using options_type = dg::scoring_options<float, dg::blas>;
+
+struct settings {
+    std::string model, tasks, lens, exits, order, sweep, json, tokenizer = "bytes", backend = "blas";
+    std::size_t items = 1000, shots = 5, seed = 1, max_rows = 4096, max_tokens = 64;
+    int threads = 0;
+    bool quiet = false;
+};
+
+std::vector<dg::token> tokens_of(const std::string& text) {
+    std::vector<dg::token> out;
+    dg::encode_bytes(text, out);
+    return out;
+}
+
+tools::task_result score_choices(dg::scorer<float, dg::blas>& score, const tools::task& task) {
+    std::vector<dg::continuation> items;
+    for (const auto& q : task.questions)
+        for (const auto& option : q.options) items.push_back({tokens_of(q.context), tokens_of(option)});
+    const auto scores = score(items);
+    dg::score_counter plain, normalised;
+    std::size_t next = 0;
+    double log_likelihood = 0;
+    for (const auto& q : task.questions) {
+        std::vector<double> options;
+        std::vector<std::size_t> lengths;
+        for (const auto& option : q.options) options.push_back(scores[next + options.size()].log_likelihood), lengths.push_back(option.size());
+        if (task.kind == tools::answer_kind::last_word) {
+            plain.add(scores[next].greedy);
+            log_likelihood += options[0];
+        } else {
+            plain.add(options, q.gold);
+            normalised.add(options, lengths, q.gold);
+        }
+        next += q.options.size();
+    }
+    tools::task_result out{task.name, plain.score(), normalised.score(), 0, plain.score().chance};
+    if (task.kind == tools::answer_kind::last_word) out.perplexity = std::exp(-log_likelihood / static_cast<double>(task.questions.size()));
+    return out;
+}
+
+tools::task_result score_completions(dg::scorer<float, dg::blas>& score, const tools::task& task, std::size_t limit) {
+    dg::score_counter counter;
+    for (const auto& q : task.questions) {
+        std::string text;
+        const auto stop = [&](const std::vector<dg::token>& made) {
+            text += static_cast<char>(made.back());
+            return text.find(q.stop) != text.npos;
+        };
+        score.complete(tokens_of(q.context), limit, stop);
+        counter.add(tools::completes(text, q));
+    }
+    return {task.name, counter.score(), {}, 0, 0};
+}
+
+tools::task_result run_task(const model_type& model, const options_type& options, const tools::task& task, std::size_t limit) {
+    dg::scorer<float, dg::blas> score(model, options);
+    return task.kind == tools::answer_kind::completion ? score_completions(score, task, limit) : score_choices(score, task);
+}
+
+dg::json result_json(const tools::task_result& r, std::uint64_t seed) {
+    dg::json out = {{"task", r.task}, {"accuracy", r.score.accuracy}, {"items", r.score.items}, {"standard_error", r.score.standard_error}, {"chance", r.chance}, {"seed", seed}};
+    if (r.normalised.items) out["accuracy_normalised"] = r.normalised.accuracy;
+    if (r.perplexity > 0) out["perplexity"] = r.perplexity;
+    return out;
+}
+
+void print(const tools::task_result& r, const std::string& note) {
+    std::printf("%-24s %-26s %8.4f %8.4f %8.3f %7zu", r.task.c_str(), note.c_str(), r.score.accuracy, r.score.standard_error, r.chance, r.score.items);
+    if (r.perplexity > 0) std::printf("   perplexity %.3f", r.perplexity);
+    std::printf("\n");
+    std::fflush(stdout);
+}
+
+void run(const settings& s) {
+    dg::blas backend(tools::cpu_options(tools::resolve_threads(s.threads)));
+    const auto model = dg::load_model<float>(backend, s.model);
+    const auto& config = model.config();
+    dg::require(config.vocab >= 256, s.model, ": expected a vocabulary of at least 256 (byte tokens), found ", config.vocab);
+    std::vector<tools::task> tasks;
+    for (std::size_t first = 0; first < s.tasks.size();) {
+        const std::size_t end = std::min(s.tasks.find(',', first), s.tasks.size());
+        tasks.push_back(tools::make_task(s.tasks.substr(first, end - first), {s.items, s.shots, config.context, s.seed}));
+        first = end + 1;
+    }
+    for (const auto& task : tasks)
+        for (const auto& q : task.questions) {
+            std::size_t longest = 1;
+            for (const auto& option : q.options) longest = std::max(longest, option.size());
+            dg::require(q.context.size() + longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ",
+                        q.context.size() + longest, "; fewer --shots make it shorter");
+        }
+    std::optional<dg::tuned_lens<float, dg::blas>> lens;
+    if (!s.lens.empty()) lens = tools::read_lens(s.lens, model);
+    options_type options;
+    options.order = tools::parse_numbers("--order", s.order), options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
+    const std::size_t slots = options.order.empty() ? config.layers : options.order.size();
+    std::vector<std::size_t> exits;
+    if (s.exits == "all") for (std::size_t l = 0; l <= slots; ++l) exits.push_back(l);
+    else exits = tools::parse_numbers("--exit-layer", s.exits);
+    for (std::size_t l : exits) dg::require(l <= slots, "--exit-layer: expected at most ", slots, " (the layers run), found ", l);
+    const auto sweep = tools::parse_sweeps("--sweep", s.sweep.empty() ? "none" : s.sweep, config.layers);
+
+    const bool shown = !s.quiet && s.json != "-";
+    if (shown) std::printf("%-24s %-26s %8s %8s %8s %7s\n", "task", "run", "accuracy", "error", "chance", "items");
+    dg::json record = {{"model", s.model}, {"tasks", dg::json::array()}};
+    if (!s.order.empty()) record["order"] = options.order;
+    for (const auto& task : tasks) {
+        const auto whole = run_task(model, options, task, s.max_tokens);
+        dg::json entry = result_json(whole, s.seed);
+        if (shown) print(whole, s.order.empty() ? "whole model" : "order");
+        for (std::size_t l : exits) {
+            auto early = options;
+            early.exit_layer = l;
+            const auto result = run_task(model, early, task, s.max_tokens);
+            dg::json point = {{"layer", l}, {"lens", lens ? "tuned" : "logit"}, {"accuracy", result.score.accuracy}, {"standard_error", result.score.standard_error}};
+            point["relative"] = whole.score.accuracy > 0 ? dg::json(result.score.accuracy / whole.score.accuracy) : dg::json(nullptr);
+            entry["early_exit"].push_back(std::move(point));
+            if (shown) print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"));
+        }
+        for (const auto& one : sweep) {
+            auto other = options;
+            other.order = one.order.sources();
+            const auto result = run_task(model, other, task, s.max_tokens);
+            entry["sweep"].push_back({{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"accuracy", result.score.accuracy},
+                                      {"standard_error", result.score.standard_error}});
+            if (shown) print(result, tools::format("%s %zu at %zu", one.kind.c_str(), one.length, one.start));
+        }
+        record["tasks"].push_back(std::move(entry));
+    }
+    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
+    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return tools::run_tool([&] {
+        settings s;
+        tools::command_line flags("evaluate", "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
+        flags.add("--model", s.model, "Model directory");
+        flags.add("--task", s.tasks, "Tasks, comma-separated: copy_words, assign_math_1, …, choices=FILE, lambada=FILE, generate=FILE");
+        flags.add("--items", s.items, "Items of a task, at most");
+        flags.add("--shots", s.shots, "Solved examples before each built-in item");
+        flags.add("--seed", s.seed, "Seed of the items");
+        flags.add("--exit-layer", s.exits, "Also answer from the input of these layers: 8, or 0,4,8, or all");
+        flags.add("--lens", s.lens, "Tuned lens for early exits (default: the logit lens)");
+        flags.add("--order", s.order, "Layer order to run: 0,1,2,…");
+        flags.add("--sweep", s.sweep, "Also run interventions: swap:1,2,4,8;loop:4x2, or standard");
+        flags.add("--max-tokens", s.max_tokens, "Longest completion");
+        flags.add("--tokenizer", s.tokenizer, "Tokenizer: bytes");
+        flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
+        flags.add("--threads", s.threads, "CPU threads (0: all)");
+        flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
+        flags.add("--json", s.json, "Write the results to this file (- for stdout)");
+        flags.add_switch("--quiet", s.quiet, "Print nothing");
+        if (!flags.parse(argc, argv)) return;
+        dg::require(!s.model.empty(), "--model: expected a model directory, found none");
+        dg::require(!s.tasks.empty(), "--task: expected at least one task, found none");
+        dg::require(s.items > 0, "--items: expected at least 1, found 0");
+        dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
+        dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);
+        run(s);
+    });
+}

@@ -1,0 +1,158 @@
+// Fits a tuned lens to a checkpoint and shows, layer by layer, how much closer than the logit lens it comes.
+#include <algorithm>
+#include <cstdio>
+
+#include "depthgrow/analysis/lens_statistics.hpp"
+#include "depthgrow/io/model_checkpoint.hpp"
+#include "depthgrow/tasks/corpus.hpp"
+#include "support/cli.hpp"
+#include "support/console.hpp"
+#include "support/cpu_backend.hpp"
+#include "support/depth_files.hpp"
+#include "support/depth_measure.hpp"
+#include "support/training.hpp"
+
+namespace {
+
+namespace dg = depthgrow;
+
+struct settings {
+    std::string model, out, tokenizer = "bytes", optimizer = "sgd", warm, order, json, backend = "blas";
+    std::vector<std::string> data;
+    std::size_t steps = 250, tokens_per_step = 8192, context = 0, held_out = 16, seed = 1;
+    double rate = 0;
+    int threads = 0;
+    bool torch = false, quiet = false;
+};
+
+dg::training_data load_data(const settings& s, const dg::llama_config& config, std::size_t length) {
+    dg::training_data data(s.seed, length);
+    for (const auto& file : s.data) {
+        dg::token_options options;
+        options.vocab = config.vocab;
+        auto tokens = dg::load_tokens(file, options);
+        const auto weight = static_cast<double>(tokens.size());
+        data.add_tokens(file, std::move(tokens), weight);
+    }
+    if (!s.data.empty()) return data;
+    dg::require(config.vocab >= 256, "--data: expected files for a model with a vocabulary of ", config.vocab, ", found none (the built-in corpus is bytes)");
+    dg::corpus_options options;
+    options.items = tools::item_sizes(length);
+    const dg::primitive_corpus corpus(s.seed, options);
+    data.add_documents("built-in", [corpus](std::uint64_t i) { return corpus.document(i); }, [corpus](std::uint64_t i) { return corpus.held_out_document(i); });
+    return data;
+}
+
+/// The first T tokens of every row.
+std::vector<dg::token> inputs(const dg::token_batch& batch) {
+    std::vector<dg::token> out;
+    for (std::size_t row = 0; row < batch.rows; ++row) {
+        const auto first = batch.tokens.begin() + static_cast<std::ptrdiff_t>(row * (batch.length + 1));
+        out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>(batch.length));
+    }
+    return out;
+}
+
+void run(const settings& s) {
+    using backend_type = dg::blas;
+    backend_type backend(tools::cpu_options(tools::resolve_threads(s.threads)));
+    const auto model = dg::load_model<float>(backend, s.model);
+    const auto& config = model.config();
+    const std::size_t length = s.context ? s.context : config.context;
+    dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context, " (the model's context), found ", length);
+    dg::require(s.tokens_per_step >= length, "--tokens-per-step: expected at least one sequence of ", length, " tokens, found ", s.tokens_per_step);
+    const auto data = load_data(s, config, length);
+    const std::size_t batch = s.tokens_per_step / length;
+
+    dg::lens_fit_options options;
+    options.steps = s.steps, options.rate = s.rate;
+    options.optimizer = s.optimizer == "adam" ? dg::lens_optimizer::adam : dg::lens_optimizer::sgd_nesterov;
+    dg::tuned_lens<float, backend_type> warm;
+    if (!s.warm.empty()) {
+        warm = tools::read_lens_unchecked<float>(s.warm, backend);
+        if (!s.order.empty()) warm = dg::grow(std::move(warm), dg::layer_order(tools::parse_numbers("--order", s.order), warm.layers()));
+        dg::require(warm.layers() == config.layers && warm.width == config.width, s.warm, ": expected a lens of ", config.layers, " layers of width ", config.width,
+                    " (after --order), found ", warm.layers(), " of width ", warm.width);
+    }
+    dg::lens_fitter<float, backend_type> fitter(model, options, std::move(warm));
+    tools::progress_bar bar(s.steps);
+    tools::stopwatch watch;
+    dg::token_batch rows;
+    double first = 0, last = 0;
+    for (std::size_t step = 0; step < s.steps; ++step) {
+        data.sample(step, batch, rows);
+        const auto losses = fitter.step(inputs(rows), batch);
+        last = 0;
+        for (double loss : losses) last += loss / static_cast<double>(losses.size());
+        if (step == 0) first = last;
+        if (!s.quiet) bar.update(step + 1, tools::format("KL %.4f", last));
+    }
+    bar.clear();
+    const double seconds = watch.seconds();
+    tools::write_lens(s.out, fitter.lens, s.model, s.torch);
+
+    // the table: on tokens that neither fit has seen
+    std::vector<dg::prompt> held_out;
+    for (std::size_t source = 0; source < data.sources(); ++source) {
+        data.held_out(source, 0, std::max<std::size_t>(1, s.held_out / data.sources()), rows);
+        const auto tokens = inputs(rows);
+        for (std::size_t r = 0; r < rows.rows; ++r) {
+            const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(r * length);
+            held_out.push_back({{begin, begin + static_cast<std::ptrdiff_t>(length)}, {}, {}});
+        }
+    }
+    const auto logit = dg::logit_lens(model, held_out), tuned = dg::tuned_lens_statistics(model, held_out, fitter.lens);
+    const auto logit_kl = logit.quantity(1), tuned_kl = tuned.quantity(1), logit_overlap = logit.quantity(2), tuned_overlap = tuned.quantity(2);
+    dg::json record = {{"steps", s.steps}, {"tokens", s.steps * batch * length}, {"seconds", seconds}, {"kl_first", first}, {"kl_last", last},
+                       {"held_out", {{"prompts", held_out.size()}, {"logit_lens", logit_kl}, {"tuned_lens", tuned_kl}, {"logit_overlap", logit_overlap}, {"tuned_overlap", tuned_overlap}}}};
+    if (!s.quiet && s.json != "-") {
+        std::printf("fitted %zu translators in %zu steps of %zu tokens, %.1f s (%s tok/s); mean KL %.4f -> %.4f\n", config.layers, s.steps, batch * length, seconds,
+                    tools::human(static_cast<double>(s.steps * batch * length) / seconds).c_str(), first, last);
+        std::printf("held out, %zu sequences of %zu tokens:\n%6s %28s %28s\n%6s %13s %14s %13s %14s\n", held_out.size(), length, "", "KL(final || lens), nats", "top-5 overlap", "layer", "logit lens",
+                    "tuned lens", "logit lens", "tuned lens");
+        std::size_t better = 0;
+        for (std::size_t l = 0; l < config.layers; ++l) {
+            better += tuned_kl[l] < logit_kl[l];
+            std::printf("%6zu %13.4f %13.4f%s %13.3f %14.3f\n", l, logit_kl[l], tuned_kl[l], tuned_kl[l] < logit_kl[l] ? " " : "!", logit_overlap[l], tuned_overlap[l]);
+        }
+        std::printf("the tuned lens is closer at %zu of %zu layers; written to %s\n", better, config.layers, s.out.c_str());
+    }
+    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
+    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return tools::run_tool([&] {
+        settings s;
+        tools::command_line flags("fit_lens", "Fits a tuned lens: one affine map a layer from its input to the final norm's input.");
+        flags.add("--model", s.model, "Model directory");
+        flags.add("--data", s.data, "Text to fit on: .txt, .jsonl with \"text\", .bin tokens (default: the built-in corpus, as bytes)");
+        flags.add("--tokenizer", s.tokenizer, "Tokenizer of text: bytes");
+        flags.add("--out", s.out, "Lens directory to write: config.json, params.safetensors");
+        flags.add_switch("--torch", s.torch, "Write params.pt too, which the tuned-lens Python package opens");
+        flags.add("--steps", s.steps, "Steps");
+        flags.add("--tokens-per-step", s.tokens_per_step, "Tokens of a step (262144 at full size)");
+        flags.add("--context", s.context, "Tokens of a sequence (0: the model's context)");
+        flags.add_choice("--optimizer", s.optimizer, {"sgd", "adam"}, "SGD with Nesterov momentum, or Adam");
+        flags.add("--lr", s.rate, "Rate (0: 0.1 for sgd, falling linearly to 0; 0.001 for adam)");
+        flags.add("--warm-start", s.warm, "Lens directory to start from");
+        flags.add("--order", s.order, "Layer order that the warm start grows by, as its model did: 0,1,2,3,2,3");
+        flags.add("--held-out", s.held_out, "Held-out sequences of the table");
+        flags.add("--seed", s.seed, "Seed of the data's order");
+        flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
+        flags.add("--threads", s.threads, "CPU threads (0: all)");
+        flags.add("--json", s.json, "Write the result to this file (- for stdout)");
+        flags.add_switch("--quiet", s.quiet, "Print nothing");
+        flags.footer("Example:\n  fit_lens --model runs/lidas --data book.txt --steps 250 --out runs/lidas/lens");
+        if (!flags.parse(argc, argv)) return;
+        dg::require(!s.model.empty(), "--model: expected a model directory, found none");
+        dg::require(!s.out.empty(), "--out: expected a directory to write, found none");
+        dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
+        dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
+        dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);
+        dg::require(s.order.empty() || !s.warm.empty(), "--order: expected --warm-start (a lens to grow), found none");
+        run(s);
+    });
+}

@@ -1,0 +1,42 @@
+// xtensor's arrays as the library's views, so that metrics and operators read them without a copy.
+// Assumes xtensor 0.24 or newer and row-major containers (xarray, xtensor, adapted memory), not lazy expressions.
+// Convention: the last axis is the residual's channels, all axes before it together are the tokens.
+#pragma once
+
+#include <xtensor/xarray.hpp>
+#include <xtensor/xtensor.hpp>
+
+#include <type_traits>
+#include <vector>
+
+#include "depthgrow/core/error.hpp"
+#include "depthgrow/core/span.hpp"
+
+namespace depthgrow {
+
+/// A view of a container of 1 or more axes, rows over its last axis; it reads the caller's memory and keeps nothing alive.
+template <class Array, class = std::enable_if_t<xt::is_xexpression<std::decay_t<Array>>::value>, class Pointer = decltype(std::declval<Array&>().data())>
+auto matrix_view(Array& array) {
+    using scalar = std::remove_pointer_t<Pointer>;
+    require(array.dimension() >= 1, "[matrix_view] expected an array of at least 1 axis, got a scalar");
+    require(array.layout() == xt::layout_type::row_major, "[matrix_view] expected a row-major array, got another layout");
+    const auto cols = static_cast<std::size_t>(array.shape()[array.dimension() - 1]);
+    return matrix<scalar>(array.data(), cols ? array.size() / cols : 0, cols);
+}
+
+/// A run of a one-axis container's elements.
+template <class Array, class = std::enable_if_t<xt::is_xexpression<std::decay_t<Array>>::value>, class Pointer = decltype(std::declval<Array&>().data())>
+auto run_view(Array& array) {
+    require(array.dimension() == 1, "[run_view] expected an array of 1 axis, got ", static_cast<std::size_t>(array.dimension()));
+    return span<std::remove_pointer_t<Pointer>>(array.data(), array.size());
+}
+
+/// Results, vectors of rows, as an array (rows, columns), ready for xt::dump_npy.
+inline xt::xtensor<double, 2> to_xtensor(const std::vector<std::vector<double>>& rows) {
+    xt::xtensor<double, 2> out = xt::zeros<double>({rows.size(), rows.empty() ? std::size_t{0} : rows[0].size()});
+    for (std::size_t r = 0; r < rows.size(); ++r)
+        for (std::size_t c = 0; c < rows[r].size(); ++c) out(r, c) = rows[r][c];
+    return out;
+}
+
+}  // namespace depthgrow
