@@ -20,5 +20,5 @@ ninja -C build-quickstart depth_study >> build-quickstart.log || { tail -n 40 bu
 rm -f build-quickstart.log
 echo "set-up took $((SECONDS - start)) s"
 out="runs/quickstart-$(date +%Y%m%d-%H%M%S)"
-build-quickstart/examples/depth_study --preset small --variants none,lidas --out "$out" "${text[@]}" "$@"
+build-quickstart/examples/depth_study --preset small --variants none,lidas --answer-loss --out "$out" "${text[@]}" "$@"
 echo "all of it took $((SECONDS - start)) s"
