@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Our training step and PyTorch's, in turn, on this machine; prints the median of the ratios.
+# Our training step and PyTorch's, eager and compiled, in turn, on this machine; prints the medians of the ratios.
 # Usage: bash benchmarks/compare_model.sh BUILD_FOLDER PYTHON [ROUNDS] [MODEL ...]
 set -euo pipefail
 build=$1 python=$2 rounds=${3:-3}
@@ -10,11 +10,15 @@ for model in "${models[@]}"; do
   for ((round = 0; round < rounds; ++round)); do
     "$build/benchmarks/model" --json --only "$model" --repeats 5
     "$python" "$here/peer_pytorch.py" --only "$model" --repeats 5
+    "$python" "$here/peer_pytorch.py" --only "$model" --repeats 5 --compile
   done | "$python" -c '
 import json, statistics, sys
 rows = [json.loads(line) for line in sys.stdin]
-ours, theirs = [r for r in rows if "share" in r], [r for r in rows if "torch" in r]
-ratio = statistics.median(a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(ours, theirs))
+ours = [r for r in rows if "share" in r]
+def times(compiled):
+    theirs = [r for r in rows if "torch" in r and r["compiled"] == compiled]
+    return statistics.median(a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(ours, theirs, strict=True))
 share = statistics.median(r["share"] for r in ours)
-print("%-14s %.2f times PyTorch %s eager; %.0f%% of the step is what its matrix products take alone" % (ours[0]["model"], ratio, theirs[0]["torch"], 100 * share))'
+torch = next(r["torch"] for r in rows if "torch" in r)
+print("%-14s %.2f times PyTorch %s eager, %.2f times compiled; %.0f%% of the step is what its matrix products take alone" % (ours[0]["model"], times(False), torch, times(True), 100 * share), flush=True)'
 done

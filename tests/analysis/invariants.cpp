@@ -123,16 +123,9 @@ TEMPLATE_TEST_CASE("the identity order gives bit-equal logits", "", float, doubl
     }
 }
 
-TEST_CASE("a skipped layer is the order without it, when nothing goes by the slot") {
-    dg::blas backend;
-    const auto one = shapes()[0];
-    const dg::llama<double, dg::blas> model(backend, one.config, 3);
-    dg::prompt p = one.prompts[0];
-    // Skipping from position 1 on differs from running without the layer at position 0 only, so a prompt of one token repeated
-    // cannot tell them apart by the order's loss alone; what must agree is which layers are run.
-    const auto orders = dg::interventions("skip", 1, one.config.layers);
-    CHECK(orders.size() == one.config.layers);
-    CHECK(orders[2].order.sources() == std::vector<std::size_t>{0, 1, 3, 4});
+TEST_CASE("interventions stand at every legal start and nowhere else") {
+    CHECK(dg::interventions("skip", 1, 5).size() == 5);
+    CHECK(dg::interventions("skip", 1, 5)[2].order.sources() == std::vector<std::size_t>{0, 1, 3, 4});
     CHECK(dg::interventions("swap", 2, 8).size() == 5);
     CHECK(dg::interventions("swap", 8, 8).empty());
     CHECK(dg::interventions("skip", 8, 8).empty());

@@ -6,6 +6,8 @@
 #include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/metrics/divergence.hpp"
+#include "depthgrow/tasks/multiple_choice.hpp"
+#include "depthgrow/tasks/primitives.hpp"
 
 namespace dg = depthgrow;
 
@@ -142,4 +144,30 @@ TEST_CASE("a greedy completion repeats the likeliest token until it is told to s
     CHECK_FALSE(score(std::vector<dg::continuation>{{f.prompts[0].tokens, other}})[0].greedy);
     CHECK(score.complete(f.prompts[0].tokens, 6, [](const auto& tokens) { return tokens.size() == 2; }).size() == 2);
     CHECK(score.complete(f.prompts[0].tokens, 1000, [](const auto&) { return false; }).size() == 64 - 17 + 1);
+}
+
+TEST_CASE("a model that knows nothing scores chance within three standard errors") {
+    dg::blas backend;
+    dg::llama_config config = dg::tiny();
+    config.context = 256;
+    const dg::llama<float, dg::blas> model(backend, config, 11);
+    for (const std::string task : {"copy_words", "assign_basic_0"}) {
+        INFO(task);
+        const auto bytes = [](const std::string& text) { return std::vector<dg::token>(text.begin(), text.end()); };
+        const auto questions = dg::evaluation_set(task, 200, 0, 3, {10, 5, 5, 9, true});
+        std::vector<dg::continuation> items;
+        for (const auto& q : questions)
+            for (const auto& option : q.item.options) items.push_back({bytes(q.prompt), bytes(option + "\n")});
+        const auto scores = dg::scorer<float, dg::blas>(model)(items);
+        dg::score_counter counter;
+        std::size_t next = 0;
+        for (const auto& q : questions) {
+            std::vector<double> options;
+            for (std::size_t i = 0; i < q.item.options.size(); ++i) options.push_back(scores[next++].log_likelihood);
+            counter.add(options, q.item.gold);
+        }
+        const auto score = counter.score();
+        CHECK(score.chance == Approx(task == "copy_words" ? 0.1 : 0.2));
+        CHECK(std::fabs(score.accuracy - score.chance) < 3 * std::sqrt(score.chance * (1 - score.chance) / static_cast<double>(score.items)));
+    }
 }

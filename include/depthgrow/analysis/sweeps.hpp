@@ -42,9 +42,9 @@ inline std::vector<intervention> standard_interventions(std::size_t depth) {
     std::vector<intervention> out;
     const auto append = [&](std::vector<intervention> more) { out.insert(out.end(), more.begin(), more.end()); };
     for (const char* kind : {"skip", "swap"})
-        for (std::size_t length : {1, 2, 4, 8}) append(interventions(kind, length, depth));
+        for (std::size_t length : {1u, 2u, 4u, 8u}) append(interventions(kind, length, depth));
     append(interventions("reverse", 4, depth));
-    for (std::size_t times : {1, 2, 3, 4}) append(interventions("loop", 4, depth, times));
+    for (std::size_t times : {1u, 2u, 3u, 4u}) append(interventions("loop", 4, depth, times));
     return out;
 }
 
