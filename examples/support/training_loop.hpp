@@ -315,6 +315,7 @@ private:
         Backend& backend = trainer_->model.backend();
         trainer_.emplace(backend, expected, dg::adamw_constants{.decay = settings_.weight_decay, .clip = settings_.clip});
         dg::read_model(checkpoint, trainer_->model);
+        if constexpr (dg::trainer<T, Backend>::mixed) dg::read_model(checkpoint, expected, trainer_->optimizer.master);
         dg::read_optimizer(from / "optimizer.safetensors", expected, trainer_->optimizer);
         step_ = first_step_ = static_cast<std::size_t>(fields.count("step"));
         summary_.tokens = fields.number("tokens");
@@ -349,7 +350,7 @@ private:
         dg::atomic_directory folder(target);
         std::map<std::string, std::string> provenance;
         if (!summary_.growth.empty()) provenance["depthgrow.growth"] = summary_.growth.dump();
-        dg::write_model(folder.path(), trainer_->model, dg::dtype::f32, provenance);
+        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance);
         dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
         if (settings_.tokenizer == "bytes") dg::write_byte_tokenizer(folder.path());
         dg::write_file(folder.path() / "trainer_state.json",

@@ -122,15 +122,17 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
     }
     SECTION("cross entropy with and without gradient, and the likeliest column") {
         std::vector<dg::token> targets(rows), best(rows), want_best(rows);
-        std::vector<float> weights(rows);
-        for (std::size_t r = 0; r < rows; ++r) targets[r] = r % 5 == 3 ? -1 : static_cast<dg::token>(r % cols), weights[r] = static_cast<float>(r % 3);
+        std::vector<T> weights(rows);
+        std::vector<double> wide_weights(rows);
+        for (std::size_t r = 0; r < rows; ++r)
+            targets[r] = r % 5 == 3 ? -1 : static_cast<dg::token>(r % cols), weights[r] = T(0.3) * static_cast<T>(r % 3), wide_weights[r] = static_cast<double>(weights[r]);
         for (bool gradient : {false, true}) {
             operand<T> logits(rows, cols, 7), loss(1, rows, 0);
             blas.row_argmax<T>(logits.got(), best);
             reference.row_argmax<double>(logits.want(), want_best);
             CHECK(best == want_best);
-            blas.cross_entropy_inplace<T>(logits.got(), targets, weights, T(0.3), loss.got_flat(), gradient);
-            reference.cross_entropy_inplace<double>(logits.want(), targets, weights, 0.3, loss.want_flat(), gradient);
+            blas.cross_entropy_inplace<T>(logits.got(), targets, weights, loss.got_flat(), gradient);
+            reference.cross_entropy_inplace<double>(logits.want(), targets, wide_weights, loss.want_flat(), gradient);
             loss.agrees(bound<T>(cols));
             if (gradient) logits.agrees(bound<T>(cols));
         }
@@ -143,14 +145,14 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
         reference.accumulate_squares<double>(g.want_flat(), &want);
         CHECK(got == Approx(want).epsilon(1e-12));
         const dg::adamw_constants constants{1e-2, 0.9, 0.95, 1e-8, 0.01, 1.0, 3};
-        blas.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), constants, &got);
-        reference.adamw<double>(w.want_flat(), g.want_flat(), m.want_flat(), v.want_flat(), constants, &want);
+        blas.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), {}, &constants, &got);
+        reference.adamw<double>(w.want_flat(), g.want_flat(), m.want_flat(), v.want_flat(), {}, &constants, &want);
         w.agrees(bound<T>(4));
         m.agrees(bound<T>(4));
         v.agrees(bound<T>(4));
         const double bad = std::nan("");
         const auto kept = w.narrow;
-        blas.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), constants, &bad);
+        blas.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), {}, &constants, &bad);
         CHECK(w.narrow == kept);
     }
 }

@@ -144,7 +144,7 @@ private:
             const auto part = z.row_range(0, count);
             backend_.template gemm<T>(transpose::no, transpose::yes, 1, rows.row_range(first, count), model_.head().value, 0, part);
             backend_.template row_argmax<T>(part, best.subspan(first, count));
-            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, 0, loss.subspan(first, count), false);
+            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, loss.subspan(first, count), false);
         }
         std::vector<wide_t<T>> losses(wanted);
         std::vector<token> likeliest(wanted);

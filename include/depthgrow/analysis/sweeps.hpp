@@ -62,7 +62,7 @@ public:
         std::vector<token> next(tokens.begin() + 1, tokens.end());
         next.push_back(-1);
         targets_ = tensor<token, Backend>::from_host(backend_, {length}, next);
-        weights_ = tensor<float, Backend>::filled(backend_, {length}, 1.0f);
+        weights_ = tensor<wide_t<T>, Backend>::filled(backend_, {length}, 1);
         if (clean_.size() < L * length * width) clean_ = tensor<T, Backend>(backend_, {L * length, width});
         tape_.start(false);
         model_.residual(tape_, ids_.flat(), 1, nullptr, {}, [&](site where, std::size_t slot, matrix<T> h) {
@@ -87,7 +87,7 @@ private:
             stream = model_.mlp_sublayer(tape_, stream, order[slot], slot, nullptr);
         }
         const auto last = stream.pending.value.data ? ops::add(tape_, stream.h, stream.pending) : stream.h;
-        const auto losses = ops::linear_cross_entropy(tape_, model_.final_norm(tape_, last, nullptr), model_.head(), targets_.flat(), weights_.flat(), wide_t<T>(0));
+        const auto losses = ops::linear_cross_entropy(tape_, model_.final_norm(tape_, last, nullptr), model_.head(), targets_.flat(), weights_.flat());
         std::vector<wide_t<T>> host(length);
         backend_.template to_host<wide_t<T>>(losses.data(), host.data(), length);
         double sum = 0;
@@ -100,7 +100,7 @@ private:
     Backend& backend_;
     tape<T, Backend> tape_;
     tensor<token, Backend> ids_, targets_;
-    tensor<float, Backend> weights_;
+    tensor<wide_t<T>, Backend> weights_;
     tensor<T, Backend> clean_;  // (L * T, C): what enters every layer
 };
 

@@ -90,7 +90,7 @@ public:
     /// Starts from zero, or from `warm` (same depth and width), whose fingerprint becomes the model's.
     lens_fitter(const llama<T, Backend>& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
         : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)), model_(model), backend_(model.backend()), options_(options),
-          run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)) {
+          run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)), adam_(backend_, {1}) {
         require(options.steps > 0, "[lens_fitter] expected at least 1 step, got 0");
         require(lens.width == model.config().width && lens.layers() == model.layers(), "[lens_fitter] expected a warm start of ", model.layers(), " layers of width ",
                 model.config().width, ", got ", lens.layers(), " of width ", lens.width);
@@ -172,12 +172,13 @@ private:
         const double norm = std::sqrt(squares_.to_host()[0]), scale = std::min(1.0, options_.clip / (norm + 1e-6));
         const double rate = sgd ? base * std::max(0.0, 1 - static_cast<double>(done_) / static_cast<double>(options_.steps)) : base;
         const adamw_constants adam{rate, 0.9, 0.999, 1e-8, 0, options_.clip, static_cast<std::int64_t>(done_ + 1)};
+        backend_.template from_host<adamw_constants>(&adam, adam_.data(), 1);
         for (std::size_t l = 0; l < lens.layers(); ++l)
             for (auto part : {&translator<T, Backend>::A, &translator<T, Backend>::b}) {
                 const span<T> x = (lens.translators[l].*part).flat(), v = (first_[l].*part).flat();
                 const span<const T> g = std::as_const(gradients_[l].*part).flat();
                 if (sgd) rows::nesterov_step<T>(backend_, x, g, v, scale, rate, options_.momentum, options_.decay);
-                else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), adam, squares_.data());
+                else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), {}, adam_.data(), squares_.data());
             }
         ++done_;
     }
@@ -188,6 +189,7 @@ private:
     tape<T, Backend> run_tape_, norm_tape_;
     std::vector<translator<T, Backend>> gradients_, first_, second_;
     tensor<double, Backend> squares_;
+    tensor<adamw_constants, Backend> adam_;
     tensor<T, Backend> residuals_, y_, z_, ones_;  // (L * rows, C), (chunk, V) twice, (chunk)
     tensor<wide_t<T>, Backend> entropy_, loss_;    // (chunk)
     std::size_t done_ = 0;

@@ -14,13 +14,13 @@
 
 namespace depthgrow {
 
-/// A weight as an operation sees it; an empty gradient means frozen.
+/// A weight as an operation sees it; its gradient adds up in the wide type, an empty one means frozen.
 template <class T>
 struct parameter {
     matrix<const T> value;
-    matrix<T> gradient;
+    matrix<wide_t<T>> gradient;
     span<const T> flat() const { return {value.data, value.size()}; }
-    span<T> flat_gradient() const { return {gradient.data, gradient.size()}; }
+    span<wide_t<T>> flat_gradient() const { return {gradient.data, gradient.size()}; }
 };
 
 template <class T>

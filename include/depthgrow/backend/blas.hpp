@@ -294,8 +294,7 @@ public:
     void add_inplace(wide_t<T> factor, matrix<const T> x, matrix<T> y) { add<T>(y, factor, x, y); }
 
     template <class T>
-    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const float> weights, wide_t<T> scale,
-                               span<wide_t<T>> loss, bool gradient) {
+    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const wide_t<T>> weights, span<wide_t<T>> loss, bool gradient) {
         contract::length("cross_entropy", "targets", targets, logits.rows);
         contract::length("cross_entropy", "loss", loss, logits.rows);
         ranges(logits.rows, 4, [&](std::size_t first, std::size_t last) {
@@ -311,7 +310,7 @@ public:
                 }
                 loss[r] = counts ? largest + std::log(sum) - gold : T(0);
                 if (!gradient) continue;
-                const T factor = counts ? scale * static_cast<T>(weights[r]) : T(0), share = factor / sum;
+                const T factor = counts ? weights[r] : T(0), share = factor / sum;
 #pragma omp simd
                 for (std::size_t c = 0; c < logits.cols; ++c) row[c] *= share;
                 if (counts) row[targets[r]] -= factor;
@@ -329,7 +328,9 @@ public:
         *sum += total;
     }
     template <class T>
-    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, const adamw_constants& k, const double* squares) {
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
+        if (!narrow.empty()) return reference::adamw<T>(weight, gradient, first, second, narrow, constants, squares);
+        const adamw_constants& k = *constants;
         const double norm = std::sqrt(*squares);
         if (!std::isfinite(norm)) return;
         const T scale = static_cast<T>(k.clip > 0 ? std::min(1.0, k.clip / (norm + 1e-6)) : 1.0);

@@ -22,16 +22,17 @@ concept has_memory = requires(B b, T* p, const T* q, std::size_t n, T x) {
     b.synchronize();
 };
 template <class B, class T>
-concept has_gemm = requires(B b, transpose t, wide_t<T> x, matrix<const T> in, matrix<T> out) {
+concept has_gemm = requires(B b, transpose t, wide_t<T> x, matrix<const T> in, matrix<T> out, matrix<wide_t<T>> wide) {
     b.template gemm<T>(t, t, x, in, in, x, out);
+    b.template gemm<T>(t, t, x, in, in, x, wide);
 };
 template <class B, class T>
-concept has_embedding = requires(B b, span<const token> ids, matrix<const T> in, matrix<T> out) {
+concept has_embedding = requires(B b, span<const token> ids, matrix<const T> in, matrix<T> out, matrix<wide_t<T>> wide) {
     b.template embedding_forward<T>(ids, in, out);
-    b.template embedding_backward<T>(ids, in, out);
+    b.template embedding_backward<T>(ids, in, wide);
 };
 template <class B, class T>
-concept has_rms_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<T> dgain, wide_t<T> x,
+concept has_rms_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<wide_t<T>> dgain, wide_t<T> x,
                                 span<wide_t<T>> rstd, span<const wide_t<T>> saved) {
     b.template rms_norm_forward<T>(in, gain, x, x, out, rstd);
     b.template residual_rms_norm_forward<T>(in, in, gain, x, x, out, out, rstd);
@@ -57,14 +58,14 @@ concept has_add = requires(B b, matrix<const T> in, matrix<T> out, wide_t<T> x) 
     b.template add_inplace<T>(x, in, out);
 };
 template <class B, class T>
-concept has_cross_entropy = requires(B b, matrix<T> out, span<const token> ids, span<const float> w, wide_t<T> x, span<wide_t<T>> loss) {
-    b.template cross_entropy_inplace<T>(out, ids, w, x, loss, true);
+concept has_cross_entropy = requires(B b, matrix<T> out, span<const token> ids, span<const wide_t<T>> w, span<wide_t<T>> loss) {
+    b.template cross_entropy_inplace<T>(out, ids, w, loss, true);
     b.template row_argmax<T>(out, span<token>());
 };
 template <class B, class T>
-concept has_adamw = requires(B b, span<T> x, span<const T> g, adamw_constants k, double* sum) {
-    b.template accumulate_squares<T>(g, sum);
-    b.template adamw<T>(x, g, x, x, k, sum);
+concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow, const adamw_constants* k, double* sum) {
+    b.template accumulate_squares<wide_t<T>>(g, sum);
+    b.template adamw<T>(x, g, x, x, narrow, k, sum);
 };
 
 }  // namespace concepts

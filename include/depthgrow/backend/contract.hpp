@@ -85,8 +85,8 @@ void length(const char* op, const char* name, span<T> got, std::size_t count) {
     if (got.size() != count) fail("[", op, "] expected ", name, " of ", count, " elements, got ", got.size());
 }
 
-template <class T>
-void gemm(transpose ta, transpose tb, matrix<const T> a, matrix<const T> b, matrix<T> c) {
+template <class T, class C>
+void gemm(transpose ta, transpose tb, matrix<const T> a, matrix<const T> b, matrix<C> c) {
     const std::size_t inner = ta == transpose::no ? a.cols : a.rows;
     extents("gemm", "a", a, ta == transpose::no ? c.rows : inner, ta == transpose::no ? inner : c.rows);
     extents("gemm", "b", b, tb == transpose::no ? inner : c.cols, tb == transpose::no ? c.cols : inner);

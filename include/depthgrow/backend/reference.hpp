@@ -202,10 +202,9 @@ public:
     }
 
     // ---- cross entropy: loss[r] = -log softmax(logits[r])[target[r]]
-    /// With `gradient`, each logits row becomes scale * weight[r] * (softmax - onehot). A target below 0 has loss 0.
+    /// With `gradient`, each logits row becomes weight[r] * (softmax - onehot). A target below 0 has loss 0.
     template <class T>
-    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const float> weights, wide_t<T> scale,
-                               span<wide_t<T>> loss, bool gradient) {
+    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const wide_t<T>> weights, span<wide_t<T>> loss, bool gradient) {
         contract::length("cross_entropy", "targets", targets, logits.rows);
         contract::length("cross_entropy", "loss", loss, logits.rows);
         for (std::size_t r = 0; r < logits.rows; ++r) {
@@ -216,7 +215,7 @@ public:
             const bool counts = targets[r] >= 0;
             loss[r] = counts ? largest + std::log(sum) - row[targets[r]] : T(0);
             if (!gradient) continue;
-            const T factor = counts ? scale * static_cast<T>(weights[r]) : T(0);
+            const T factor = counts ? weights[r] : T(0);
             for (std::size_t c = 0; c < logits.cols; ++c) row[c] = factor * std::exp(row[c] - largest) / sum;
             if (counts) row[targets[r]] -= factor;
         }
@@ -237,9 +236,12 @@ public:
         for (T value : x) *sum += static_cast<double>(value) * static_cast<double>(value);
     }
     /// One AdamW step; gradients are first scaled by min(1, clip / (sqrt(*squares) + 1e-6)). Nothing changes when
-    /// *squares is not finite, so that a run that diverges keeps its last good weights.
+    /// *squares is not finite, so that a run that diverges keeps its last good weights. All but `narrow` are in the wide
+    /// type; `narrow` is empty or receives the weights rounded to T. `constants` and `squares` are backend memory.
     template <class T>
-    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, const adamw_constants& k, const double* squares) {
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
+        contract::length("adamw", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        const adamw_constants& k = *constants;
         const double norm = std::sqrt(*squares);
         if (!std::isfinite(norm)) return;
         const T scale = static_cast<T>(k.clip > 0 ? std::min(1.0, k.clip / (norm + 1e-6)) : 1.0);
@@ -253,6 +255,7 @@ public:
             first[i] = b1 * first[i] + c1 * g;
             second[i] = b2 * second[i] + c2 * g * g;
             weight[i] = weight[i] * keep - rate * first[i] / (std::sqrt(second[i] * root) + eps);
+            if (!narrow.empty()) narrow[i] = weight[i];
         }
     }
 

@@ -46,22 +46,33 @@ void read_set(const Reader& file, const llama_config& config, parameter_set<T, B
 
 /// Writes config.json and model.safetensors; `metadata` goes into the file's string map (growth provenance).
 template <class T, class Backend>
-void write_model(const std::filesystem::path& directory, const llama<T, Backend>& model, dtype stored = dtype::f32,
+void write_model(const std::filesystem::path& directory, const llama_config& config, const parameter_set<T, Backend>& weights, dtype stored = dtype::f32,
                  std::map<std::string, std::string> metadata = {}, const json& base = json::object()) {
     std::vector<tensor_entry> entries;
-    each_tensor(model.config(), [&](const std::string& name, const tensor_place& place, std::size_t) {
+    each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
         entries.push_back({name, std::string(name_of(stored)), detail::stored_shape(place)});
     });
     safetensors_writer file(directory / "model.safetensors", entries, std::move(metadata));
-    detail::write_set(file, model.config(), model.weights, "");
+    detail::write_set(file, config, weights, "");
     file.commit();
-    write_hf_config(directory / "config.json", model.config(), base, stored);
+    write_hf_config(directory / "config.json", config, base, stored);
+}
+template <class T, class Backend>
+void write_model(const std::filesystem::path& directory, const llama<T, Backend>& model, dtype stored = dtype::f32,
+                 std::map<std::string, std::string> metadata = {}, const json& base = json::object()) {
+    write_model(directory, model.config(), model.weights, stored, std::move(metadata), base);
 }
 
 /// Fills a model of the checkpoint's configuration with its weights.
 template <class T, class Backend>
 void read_model(const checkpoint_reader& checkpoint, llama<T, Backend>& model) {
     detail::read_set(checkpoint, model.config(), model.weights, "");
+}
+
+/// The same for a set of weights alone (master copies).
+template <class T, class Backend>
+void read_model(const checkpoint_reader& checkpoint, const llama_config& config, parameter_set<T, Backend>& weights) {
+    detail::read_set(checkpoint, config, weights, "");
 }
 
 /// A model as a checkpoint directory holds it.
@@ -77,7 +88,7 @@ llama<T, Backend> load_model(Backend& backend, const std::filesystem::path& dire
 template <class T, class Backend>
 void write_optimizer(const std::filesystem::path& file_name, const llama_config& config, const adamw<T, Backend>& optimizer) {
     std::vector<tensor_entry> entries;
-    const std::string type(name_of(dtype_of<T>::value));
+    const std::string type(name_of(dtype_of<wide_t<T>>::value));
     for (const char* moment : {"exp_avg.", "exp_avg_sq."})
         each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
             entries.push_back({moment + name, type, detail::stored_shape(place)});

@@ -9,14 +9,14 @@
 
 namespace depthgrow {
 
-/// Forward, and backward when the tape records: the objective is scale * Σ weight * loss. Returns loss (B*T) in tape memory.
+/// Forward, and backward when `gradients` are wanted: the objective is Σ weight * loss. Returns loss (B*T) in tape memory.
 template <class T, class Backend>
 span<wide_t<T>> token_losses(const llama<T, Backend>& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
-                             span<const float> weights, std::size_t batch, wide_t<T> scale, parameter_set<T, Backend>* gradients,
+                             span<const wide_t<T>> weights, std::size_t batch, parameter_set<wide_t<T>, Backend>* gradients,
                              span<const std::size_t> order = {}) {
     tape.start(gradients != nullptr);
     const auto last = model.residual(tape, ids, batch, gradients, order);
-    const auto loss = ops::linear_cross_entropy(tape, last.normed, model.head(gradients), targets, weights, scale);
+    const auto loss = ops::linear_cross_entropy(tape, last.normed, model.head(gradients), targets, weights);
     if (gradients) tape.backward();
     return loss;
 }
@@ -39,11 +39,11 @@ struct token_scores {
 /// Scores `targets` (-1: none) after a run under `order`; logits exist only in chunks of rows.
 template <class T, class Backend>
 token_scores score_tokens(const llama<T, Backend>& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
-                          std::size_t batch, span<const std::size_t> order = {}, std::size_t chunk_rows = 512) {
+                          std::size_t batch, span<const std::size_t> order = {}) {
     Backend& backend = model.backend();
     tape.start(false);
     const auto x = model.residual(tape, ids, batch, nullptr, order).normed.value;
-    const std::size_t chunk = std::min(chunk_rows, x.rows), vocab = model.config().vocab;
+    const std::size_t chunk = std::min(ops::head_rows(backend), x.rows), vocab = model.config().vocab;
     matrix<T> logits(tape.memory().template take<T>(chunk * vocab), chunk, vocab);  // (chunk, V)
     const auto loss = tape.make_wide(x.rows);
     const span<token> best(tape.memory().template take<token>(x.rows), x.rows);
@@ -52,7 +52,7 @@ token_scores score_tokens(const llama<T, Backend>& model, tape<T, Backend>& tape
         const auto part = logits.row_range(0, count);
         backend.template gemm<T>(transpose::no, transpose::yes, 1, x.row_range(first, count), model.head().value, 0, part);
         backend.template row_argmax<T>(part, best.subspan(first, count));
-        backend.template cross_entropy_inplace<T>(part, targets.subspan(first, count), {}, 0, loss.subspan(first, count), false);
+        backend.template cross_entropy_inplace<T>(part, targets.subspan(first, count), {}, loss.subspan(first, count), false);
     }
     std::vector<wide_t<T>> wide(x.rows);
     token_scores scores{{}, std::vector<token>(x.rows)};

@@ -29,14 +29,12 @@ template <class T, class Backend>
 class llama {
 public:
     using set = parameter_set<T, Backend>;
+    using gradient_set = parameter_set<wide_t<T>, Backend>;
 
     /// Weights drawn from `seed`; `final_layers` (0: config.layers) scales the residual projections' initialisation.
     llama(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers = 0)
         : llama(backend, config) {
-        const std::size_t depth = final_layers ? final_layers : config.layers;
-        initialise(weights.outer, outer_layout(config), seed, 0);
-        const block_layout layout = layer_layout(config, depth);
-        for (std::size_t l = 0; l < config.layers; ++l) initialise(weights.layers[l], layout, seed, 1 + l);
+        initialise(weights, config, seed, final_layers);
     }
     /// Zero weights, to be loaded.
     llama(Backend& backend, const llama_config& config)
@@ -55,7 +53,7 @@ public:
     /// Gradients go to `gradients` when the tape records. `observe(site, slot, rows)` sees every site; it may edit the
     /// rows of attn_out and mlp_out, which are added to the residual after it returns.
     template <class Observer = no_observer>
-    ops::residual_norm<T> residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, set* gradients,
+    ops::residual_norm<T> residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, gradient_set* gradients,
                                    span<const std::size_t> order = {}, Observer&& observe = {}) const;
 
     /// The parts of `residual`, for analyses that walk layer by layer. Extents of `batch` sequences of ids.
@@ -65,38 +63,38 @@ public:
         return {batch, ids / batch, config_.heads, config_.kv_heads, config_.head_width()};
     }
     /// h_0 (B*T, C).
-    variable<T> embedding(tape<T, Backend>& tape, span<const token> ids, set* gradients) const { return ops::embedding(tape, ids, outer(0, gradients)); }
+    variable<T> embedding(tape<T, Backend>& tape, span<const token> ids, gradient_set* gradients) const { return ops::embedding(tape, ids, outer(0, gradients)); }
     /// Takes the residual entering `slot` and gives it back with layer `source`'s attention output pending. What comes
     /// in is dropped from the tape.
     template <class Observer = no_observer>
     residual_stream<T> attention_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot, attention_shape s,
-                                          set* gradients, Observer&& observe = {}) const;
+                                          gradient_set* gradients, Observer&& observe = {}) const;
     /// The same for the MLP: gives back the residual between the sublayers with the MLP's output pending.
     template <class Observer = no_observer>
-    residual_stream<T> mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot, set* gradients,
+    residual_stream<T> mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot, gradient_set* gradients,
                                     Observer&& observe = {}) const;
 
     /// Norm_f(h): (B*T, C) -> (B*T, C).
-    variable<T> final_norm(tape<T, Backend>& tape, variable<T> h, set* gradients) const {
+    variable<T> final_norm(tape<T, Backend>& tape, variable<T> h, gradient_set* gradients) const {
         return ops::rms_norm(tape, h, outer(1, gradients), static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
     }
     /// W_U, (V, C).
-    parameter<T> head(set* gradients = nullptr) const { return outer(config_.tied ? 0 : 2, gradients); }
+    parameter<T> head(gradient_set* gradients = nullptr) const { return outer(config_.tied ? 0 : 2, gradients); }
 
     set weights;
 
 private:
-    parameter<T> outer(std::size_t index, set* gradients) const {
+    parameter<T> outer(std::size_t index, gradient_set* gradients) const {
         const auto& place = outer_layout_.places[index];
-        return {weights.outer.at(place), gradients ? gradients->outer.at(place) : matrix<T>{}};
+        return {weights.outer.at(place), gradients ? gradients->outer.at(place) : matrix<wide_t<T>>{}};
     }
     /// Tensors [first, first + count) of a layer as one matrix of stacked rows.
-    parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, set* gradients) const {
+    parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, gradient_set* gradients) const {
         const tensor_place& place = layer_layout_.places[first];
         std::size_t rows = 0;
         for (std::size_t p = first; p < first + count; ++p) rows += layer_layout_.places[p].rows;
         const auto view = [&](auto& block) { return matrix(block.flat().data() + place.offset, rows, place.cols); };
-        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<T>{}};
+        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}};
     }
     /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {
@@ -144,7 +142,7 @@ private:
 template <class T, class Backend>
 template <class Observer>
 residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
-                                                         attention_shape s, set* gradients, Observer&& observe) const {
+                                                         attention_shape s, gradient_set* gradients, Observer&& observe) const {
     const auto eps = static_cast<wide_t<T>>(config_.rms_eps), scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
     const bool post = config_.post_norm(slot);
     const auto gain = layer(source, 0, 1, gradients);
@@ -166,7 +164,7 @@ residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape,
 template <class T, class Backend>
 template <class Observer>
 residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
-                                                   set* gradients, Observer&& observe) const {
+                                                   gradient_set* gradients, Observer&& observe) const {
     const auto eps = static_cast<wide_t<T>>(config_.rms_eps), scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
     const bool post = config_.post_norm(slot);
     const auto gain = layer(source, 5, 1, gradients);
@@ -185,7 +183,7 @@ residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, resid
 
 template <class T, class Backend>
 template <class Observer>
-ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, set* gradients,
+ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, gradient_set* gradients,
                                              span<const std::size_t> order, Observer&& observe) const {
     const attention_shape s = extents(ids.size(), batch);
     const std::size_t slots = order.empty() ? layers() : order.size();

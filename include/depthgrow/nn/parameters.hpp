@@ -148,9 +148,17 @@ void initialise(parameter_block<T, Backend>& block, const block_layout& layout, 
         const auto& place = layout.places[p];
         rng random(seed, index * 64 + p);
         for (std::size_t i = 0; i < place.size(); ++i)
-            values[place.offset + i] = static_cast<T>(place.init_std > 0 ? place.init_std * random.normal() : 1.0);
+            values[place.offset + i] = static_cast<T>(static_cast<wide_t<T>>(place.init_std > 0 ? place.init_std * random.normal() : 1.0));
     }
     block.backend().template from_host<T>(values.data(), block.flat().data(), values.size());
+}
+
+/// Draws a whole model; `final_layers` (0: config.layers) scales the residual projections.
+template <class T, class Backend>
+void initialise(parameter_set<T, Backend>& set, const llama_config& config, std::uint64_t seed, std::size_t final_layers) {
+    initialise(set.outer, outer_layout(config), seed, 0);
+    const block_layout layout = layer_layout(config, final_layers ? final_layers : config.layers);
+    for (std::size_t l = 0; l < set.layers.size(); ++l) initialise(set.layers[l], layout, seed, 1 + l);
 }
 
 }  // namespace depthgrow

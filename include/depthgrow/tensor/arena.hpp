@@ -76,6 +76,8 @@ public:
         for (const auto& block : blocks_) total += block.size;
         return total;
     }
+    /// Changes whenever memory was taken from the backend or given back: what points into the arena is then void.
+    std::size_t generation() const { return generation_; }
     Backend& backend() const { return *backend_; }
 
 private:
@@ -91,13 +93,16 @@ private:
     void add_block(std::size_t least) {
         const std::size_t size = std::max<std::size_t>(least, std::max<std::size_t>(std::size_t{1} << 20, bytes_reserved() / 4));
         blocks_.push_back({backend_->template allocate<unsigned char>(size), size, 0});
+        ++generation_;
     }
     void release_blocks() {
+        ++generation_;
         for (auto& block : blocks_) backend_->template deallocate<unsigned char>(block.data, block.size);
         blocks_.clear();
     }
 
     Backend* backend_;
+    std::size_t generation_ = 0;
     std::vector<slab> blocks_;
     std::vector<size_class> returned_;
 };

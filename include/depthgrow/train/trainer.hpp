@@ -10,6 +10,7 @@
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"
+#include "depthgrow/train/replay.hpp"
 
 namespace depthgrow {
 
@@ -29,39 +30,55 @@ struct step_result {
 template <class T, class Backend>
 class trainer {
 public:
-    using set = parameter_set<T, Backend>;
+    using set = parameter_set<wide_t<T>, Backend>;
+    static constexpr bool mixed = adamw<T, Backend>::mixed;
 
     /// A fresh model of config.layers layers; `final_layers` is the depth it will grow to.
     trainer(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers, adamw_constants constants = {})
         : model(backend, config, seed, final_layers), optimizer(backend, config, constants), gradients(backend, config, config.layers),
-          tape_(backend) {}
+          tape_(backend) {
+        if constexpr (mixed) initialise(optimizer.master, config, seed, final_layers);
+    }
     /// Zero weights and moments, to be loaded.
     trainer(Backend& backend, const llama_config& config, adamw_constants constants = {})
         : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend) {}
 
     /// One optimiser step in micro-batches of `micro` sequences. A loss or gradient that is not finite changes nothing.
     step_result step(const training_batch& batch, std::size_t micro, double rate) {
+        start(batch, micro, rate);
+        return finish();
+    }
+    /// The same in two halves: `start` hands the work to the backend, `finish` waits for it. `batch` may change between.
+    void start(const training_batch& batch, std::size_t micro, double rate) {
         require(micro > 0 && batch.sequences % micro == 0, "[trainer] expected the micro-batch to divide the batch of ", batch.sequences, ", got ", micro);
-        double weight = 0, loss = 0;
-        for (float w : batch.weights) weight += w;
-        require(weight > 0, "[trainer] expected a batch with a positive total weight, got ", weight);
-        gradients.set_zero();
-        for (std::size_t first = 0; first < batch.sequences; first += micro) loss += pass(batch, first, micro, 1.0 / weight, &gradients);
-        optimizer.step(model.weights, gradients, rate);
-        return {loss / weight, optimizer.gradient_norm()};
+        const double total = total_weight(batch);
+        require(total > 0, "[trainer] expected a batch with a positive total weight, got ", total);
+        to_device(batch, 1 / total);
+        optimizer.prepare(rate);
+        const std::size_t length = batch.length(), sequences = batch.sequences;
+        replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), growths_}, [&] {
+            gradients.set_zero();
+            for (std::size_t first = 0; first < sequences; first += micro) pass(first * length, micro, length, &gradients);
+            optimizer.update(model.weights, gradients);
+        });
+    }
+    step_result finish() {
+        const double loss = mean_loss();
+        return {loss, optimizer.gradient_norm()};
     }
     /// The weighted mean loss of a batch, without gradients.
     double loss(const training_batch& batch, std::size_t micro, span<const std::size_t> order = {}) {
-        double weight = 0, sum = 0;
-        for (float w : batch.weights) weight += w;
+        const double total = total_weight(batch);
+        to_device(batch, 1 / total);
         for (std::size_t first = 0; first < batch.sequences; first += micro)
-            sum += pass(batch, first, std::min(micro, batch.sequences - first), 0, nullptr, order);
-        return sum / weight;
+            pass(first * batch.length(), std::min(micro, batch.sequences - first), batch.length(), nullptr, order);
+        return mean_loss();
     }
 
     /// Layers become `order` of themselves, moments with them (or zero moments for the new ones).
     void grow(const layer_order& order, state_policy policy = state_policy::copy) {
         Backend& backend = model.backend();
+        ++growths_;
         tape_.memory().release();
         gradients.layers.clear();  // gone before the new layers arrive, so that they cost no extra memory
         model.weights.layers = depthgrow::grow(std::move(model.weights.layers), order);
@@ -74,6 +91,11 @@ public:
     /// The first tensor that is not finite, as a phrase: a weight, then an activation of this batch, then a gradient.
     std::string first_bad_tensor(const training_batch& batch, std::size_t micro);
 
+    /// The weights that training updates: the model's own, or their master copies.
+    set& trained() {
+        if constexpr (mixed) return optimizer.master;
+        else return model.weights;
+    }
     tape<T, Backend>& workspace() { return tape_; }
 
     llama<T, Backend> model;
@@ -81,40 +103,56 @@ public:
     set gradients;
 
 private:
-    /// Sum of weight * loss over sequences [first, first + count).
-    double pass(const training_batch& batch, std::size_t first, std::size_t count, double scale, set* into, span<const std::size_t> order = {}) {
-        const std::size_t length = batch.length(), from = first * length, tokens = count * length;
-        to_device(batch, from, tokens);
-        const auto losses = token_losses<T, Backend>(model, tape_, inputs_.flat(), targets_.flat(), weights_.flat(), count,
-                                                     static_cast<wide_t<T>>(scale), into, order);
-        host_losses_.resize(tokens);
-        model.backend().template to_host<wide_t<T>>(losses.data(), host_losses_.data(), tokens);
-        double sum = 0;
-        for (std::size_t i = 0; i < tokens; ++i) sum += static_cast<double>(batch.weights[from + i]) * static_cast<double>(host_losses_[i]);
-        return sum;
+    static double total_weight(const training_batch& batch) {
+        double total = 0;
+        for (float w : batch.weights) total += w;
+        return total;
     }
-    void to_device(const training_batch& batch, std::size_t from, std::size_t tokens) {
+    /// Losses of `count` sequences from token `from` on the device, into losses_; gradients of their weighted sum `into`.
+    void pass(std::size_t from, std::size_t count, std::size_t length, set* into, span<const std::size_t> order = {}) {
+        const std::size_t tokens = count * length;
+        const auto losses = token_losses<T, Backend>(model, tape_, inputs_.flat().subspan(from, tokens), targets_.flat().subspan(from, tokens),
+                                                     weights_.flat().subspan(from, tokens), count, into, order);
+        model.backend().template copy<wide_t<T>>(losses.data(), losses_.data() + from, tokens);
+    }
+    /// The whole batch; weights are scaled to a sum of one, so that weighted sums are means.
+    void to_device(const training_batch& batch, double scale) {
         Backend& backend = model.backend();
+        const std::size_t tokens = batch.inputs.size();
         if (inputs_.size() != tokens) {
+            ++growths_;
             inputs_ = tensor<token, Backend>(backend, {tokens});
             targets_ = tensor<token, Backend>(backend, {tokens});
-            weights_ = tensor<float, Backend>(backend, {tokens});
+            weights_ = tensor<wide_t<T>, Backend>(backend, {tokens});
+            losses_ = tensor<wide_t<T>, Backend>(backend, {tokens});
+            host_weights_.resize(tokens), host_losses_.resize(tokens);
         }
-        backend.template from_host<token>(batch.inputs.data() + from, inputs_.data(), tokens);
-        backend.template from_host<token>(batch.targets.data() + from, targets_.data(), tokens);
-        backend.template from_host<float>(batch.weights.data() + from, weights_.data(), tokens);
+        for (std::size_t i = 0; i < tokens; ++i) host_weights_[i] = static_cast<wide_t<T>>(scale * static_cast<double>(batch.weights[i]));
+        backend.template from_host<token>(batch.inputs.data(), inputs_.data(), tokens);
+        backend.template from_host<token>(batch.targets.data(), targets_.data(), tokens);
+        backend.template from_host<wide_t<T>>(host_weights_.data(), weights_.data(), tokens);
     }
-    static bool finite(const std::vector<T>& values) {
-        for (T value : values)
-            if (!std::isfinite(static_cast<double>(value))) return false;
+    double mean_loss() {
+        model.backend().template to_host<wide_t<T>>(losses_.data(), host_losses_.data(), host_losses_.size());
+        double sum = 0, total = 0;
+        for (std::size_t i = 0; i < host_losses_.size(); ++i) {
+            sum += static_cast<double>(host_weights_[i]) * static_cast<double>(host_losses_[i]);
+            total += static_cast<double>(host_weights_[i]);
+        }
+        return sum / total;
+    }
+    template <class U>
+    static bool finite(const std::vector<U>& values) {
+        for (U value : values)
+            if (!std::isfinite(static_cast<wide_t<U>>(value))) return false;
         return true;
     }
     std::string first_bad_of(const set& numbers, const char* kind) const {
         std::string found;
         each_tensor(model.config(), [&](const std::string& name, const tensor_place& place, std::size_t block) {
             if (!found.empty()) return;
-            std::vector<T> values(place.size());
-            model.backend().template to_host<T>(block_of(numbers, block).at(place).data, values.data(), values.size());
+            std::vector<wide_t<T>> values(place.size());
+            model.backend().template to_host<wide_t<T>>(block_of(numbers, block).at(place).data, values.data(), values.size());
             if (!finite(values)) found = text(kind, " ", name);
         });
         return found;
@@ -122,13 +160,15 @@ private:
 
     tape<T, Backend> tape_;
     tensor<token, Backend> inputs_, targets_;
-    tensor<float, Backend> weights_;
-    std::vector<wide_t<T>> host_losses_;
+    tensor<wide_t<T>, Backend> weights_, losses_;
+    std::vector<wide_t<T>> host_weights_, host_losses_;
+    replay<Backend> replay_;
+    std::size_t growths_ = 0;  // how often memory that a recorded step refers to has moved
 };
 
 template <class T, class Backend>
 std::string trainer<T, Backend>::first_bad_tensor(const training_batch& batch, std::size_t micro) {
-    if (auto bad = first_bad_of(model.weights, "weight"); !bad.empty()) return bad;
+    if (auto bad = first_bad_of(trained(), "weight"); !bad.empty()) return bad;
     std::string found;
     static constexpr const char* names[] = {"resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"};
     const auto watch = [&](site where, std::size_t slot, matrix<T> rows) {
@@ -137,11 +177,10 @@ std::string trainer<T, Backend>::first_bad_tensor(const training_batch& batch, s
         model.backend().template to_host<T>(rows.data, values.data(), values.size());
         if (!finite(values)) found = text("activation ", names[static_cast<int>(where)], " of layer ", slot);
     };
-    for (std::size_t first = 0; first < batch.sequences && found.empty(); first += micro) {
-        const std::size_t length = batch.length();
-        to_device(batch, first * length, micro * length);
-        logits(model, tape_, inputs_.flat(), micro, {}, watch);
-    }
+    to_device(batch, 1);
+    const std::size_t tokens = micro * batch.length();
+    for (std::size_t first = 0; first < inputs_.size() && found.empty(); first += tokens)
+        logits(model, tape_, inputs_.flat().subspan(first, tokens), micro, {}, watch);
     if (!found.empty()) return found;
     if (auto bad = first_bad_of(gradients, "gradient of"); !bad.empty()) return bad;
     return "no weight, activation or gradient (the loss itself)";

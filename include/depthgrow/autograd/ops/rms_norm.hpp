@@ -11,11 +11,11 @@ namespace detail {
 
 /// Where the gain's gradient goes; memory that nobody reads when the gain is frozen.
 template <class T, class Backend>
-span<T> gain_gradient(tape<T, Backend>& tape, const parameter<T>& gain) {
+span<wide_t<T>> gain_gradient(tape<T, Backend>& tape, const parameter<T>& gain) {
     if (gain.gradient.data) return gain.flat_gradient();
     const std::size_t width = gain.value.size();
-    span<T> unread(tape.memory().template take<T>(width), width);
-    tape.backend().template fill<T>(unread.data(), width, T(0));
+    const auto unread = tape.make_wide(width);
+    tape.backend().template fill<wide_t<T>>(unread.data(), width, 0);
     return unread;
 }
 

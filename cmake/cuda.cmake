@@ -1,0 +1,57 @@
+# depthgrow::cuda and depthgrow_add_cuda_kernels: the CUDA backend for projects that ask for it; others never see CUDA.
+#   find_package(depthgrow CONFIG REQUIRED COMPONENTS cuda)      or option DEPTHGROW_CUDA with add_subdirectory
+#   depthgrow_add_cuda_kernels(my_program TYPES float bf16)      compiles the kernels into my_program
+# nvcc makes the instantiating unit as a step of the build, so no language is switched on in the user's project.
+# Included by the project itself and by its installed package; DEPTHGROW_INCLUDE_DIR is set by both.
+find_package(CUDAToolkit 12 QUIET)
+find_path(DEPTHGROW_CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(DEPTHGROW_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
+find_library(DEPTHGROW_CUDART_LIBRARY NAMES cudart HINTS ${CUDAToolkit_LIBRARY_DIR})
+find_library(DEPTHGROW_CUBLASLT_LIBRARY NAMES cublasLt HINTS ${CUDAToolkit_LIBRARY_DIR})
+mark_as_advanced(DEPTHGROW_CUDNN_INCLUDE DEPTHGROW_CUDNN_LIBRARY DEPTHGROW_CUDART_LIBRARY DEPTHGROW_CUBLASLT_LIBRARY)
+set(DEPTHGROW_CUDA_ARCHITECTURE "90" CACHE STRING "Compute capability that kernels are compiled for")
+
+if(CUDAToolkit_FOUND AND DEPTHGROW_CUDNN_INCLUDE AND DEPTHGROW_CUDNN_LIBRARY AND DEPTHGROW_CUDART_LIBRARY AND DEPTHGROW_CUBLASLT_LIBRARY)
+  if(NOT TARGET depthgrow::cuda)
+    add_library(depthgrow_cuda INTERFACE)
+    add_library(depthgrow::cuda ALIAS depthgrow_cuda)
+    target_link_libraries(depthgrow_cuda INTERFACE depthgrow::depthgrow ${DEPTHGROW_CUDART_LIBRARY} ${DEPTHGROW_CUBLASLT_LIBRARY} ${DEPTHGROW_CUDNN_LIBRARY})
+    target_include_directories(depthgrow_cuda SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${DEPTHGROW_CUDNN_INCLUDE})
+    set_target_properties(depthgrow_cuda PROPERTIES DEPTHGROW_NVCC "${CUDAToolkit_NVCC_EXECUTABLE}" DEPTHGROW_INCLUDE "${DEPTHGROW_INCLUDE_DIR}"
+                          DEPTHGROW_ARCHITECTURE "${DEPTHGROW_CUDA_ARCHITECTURE}")
+  endif()
+else()
+  message(STATUS "depthgrow::cuda is off: it needs the CUDA toolkit (12 or newer) with cuBLASLt, and cuDNN 9")
+endif()
+
+# depthgrow_add_cuda_kernels(TARGET TYPES float bf16): links depthgrow::cuda and the kernels of these types to TARGET.
+function(depthgrow_add_cuda_kernels target)
+  cmake_parse_arguments(arg "" "" "TYPES" ${ARGN})
+  if(NOT TARGET depthgrow::cuda)
+    message(FATAL_ERROR "depthgrow_add_cuda_kernels(${target}): depthgrow::cuda is off: it needs the CUDA toolkit and cuDNN 9")
+  endif()
+  set(code "#include \"depthgrow/backend/cuda/launch.cuh\"\n")
+  foreach(type IN LISTS arg_TYPES)
+    if(type STREQUAL "float")
+      string(APPEND code "DEPTHGROW_INSTANTIATE_CUDA_KERNELS(float)\n")
+    elseif(type STREQUAL "bf16")
+      string(APPEND code "DEPTHGROW_INSTANTIATE_CUDA_KERNELS(depthgrow::bfloat16)\n")
+    else()
+      message(FATAL_ERROR "depthgrow_add_cuda_kernels(${target}): expected types float and bf16, found ${type}")
+    endif()
+  endforeach()
+  set(unit ${CMAKE_CURRENT_BINARY_DIR}/${target}_cuda_kernels.cu)
+  set(object ${CMAKE_CURRENT_BINARY_DIR}/${target}_cuda_kernels.o)
+  file(CONFIGURE OUTPUT ${unit} CONTENT "${code}" @ONLY)
+  get_target_property(nvcc depthgrow::cuda DEPTHGROW_NVCC)
+  get_target_property(include depthgrow::cuda DEPTHGROW_INCLUDE)
+  get_target_property(architecture depthgrow::cuda DEPTHGROW_ARCHITECTURE)
+  file(GLOB_RECURSE headers ${include}/depthgrow/backend/*.cuh ${include}/depthgrow/backend/cuda/*.hpp)
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${nvcc} -std=c++17 -O3 -gencode=arch=compute_${architecture},code=sm_${architecture} -ccbin ${CMAKE_CXX_COMPILER}
+            -Xcompiler=-fPIC -I${include} -c ${unit} -o ${object}
+    DEPENDS ${unit} ${headers} COMMENT "CUDA kernels of ${target}" VERBATIM)
+  set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+  target_sources(${target} PRIVATE ${object})
+  target_link_libraries(${target} PUBLIC depthgrow::cuda)
+endfunction()

@@ -1,0 +1,203 @@
+// The CUDA backend: device memory, products by cuBLASLt, attention by cuDNN, everything else by the project's kernels.
+// Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
+// depthgrow_add_cuda_kernels(target TYPES float bf16). T is float or bfloat16; statistics, losses, gradients of weights
+// and the optimiser's numbers are float. Operations: backend/reference.hpp.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "depthgrow/backend/cuda/cudnn_attention.hpp"
+#include "depthgrow/backend/cuda/launch.hpp"
+#include "depthgrow/backend/cuda/products.hpp"
+#include "depthgrow/backend/cuda/recording.hpp"
+
+namespace depthgrow {
+
+struct cuda_options {
+    int device = 0;
+    bool deterministic = false;  // the same bits from run to run, at a price
+    bool tune_products = true;   // time several algorithms the first time that a large product is met
+    bool record = true;          // replay steps as CUDA graphs
+    std::size_t product_workspace = std::size_t{64} << 20;
+};
+
+class cuda {
+public:
+    explicit cuda(cuda_options options = {})
+        : options_(selected(options)), stream_(make_stream()), products_(options.product_workspace, options.tune_products && !options.deterministic),
+          attention_(stream_, options.deterministic), scratch_(scratch_bytes) {
+        int multiprocessors = 1;
+        cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device), "cudaDeviceGetAttribute");
+        context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float), static_cast<unsigned>(multiprocessors), options.deterministic};
+    }
+    cuda(const cuda&) = delete;
+    cuda& operator=(const cuda&) = delete;
+    ~cuda() { (void)cudaStreamDestroy(stream_); }
+
+    cudaStream_t stream() const { return stream_; }
+    const cuda_options& options() const { return options_; }
+    /// Rows of logits that exist at a time in the head.
+    std::size_t head_rows() const { return 8192; }
+
+    // ---- memory: `allocate` throws out_of_device_memory
+    template <class T> T* allocate(std::size_t count) { return static_cast<T*>(cuda_detail::allocate(count * sizeof(T))); }
+    template <class T> void deallocate(T* data, std::size_t) { (void)cudaFree(data); }
+    template <class T> void copy(const T* from, T* to, std::size_t count) { move(from, to, count * sizeof(T), cudaMemcpyDeviceToDevice); }
+    template <class T> void from_host(const T* from, T* to, std::size_t count) { move(from, to, count * sizeof(T), cudaMemcpyHostToDevice); }
+    template <class T> void to_host(const T* from, T* to, std::size_t count) {
+        move(from, to, count * sizeof(T), cudaMemcpyDeviceToHost);
+        synchronize();
+    }
+    template <class T> void fill(T* data, std::size_t count, T value) {
+        static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>);
+        std::uint64_t word = 0;
+        std::memcpy(&word, &value, sizeof(T));
+        if (word == 0) cuda_detail::check(cudaMemsetAsync(data, 0, count * sizeof(T), stream_), "cudaMemsetAsync");
+        else kernels::fill_words(context_, data, count, sizeof(T), word);
+    }
+    void synchronize() { cuda_detail::check(cudaStreamSynchronize(stream_), "work on the device"); }
+
+    // ---- operations
+    template <class T, class C>
+    void gemm(transpose ta, transpose tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<C> c) {
+        contract::gemm(ta, tb, a, b, c);
+        if (c.rows > 0 && c.cols > 0) products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, c);
+    }
+    template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
+        contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
+        kernels::embedding_forward<T>(context_, ids, table, out);
+    }
+    template <class T> void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<float> dtable) {
+        contract::extents("embedding_backward", "dout", dout, ids.size(), dtable.cols);
+        kernels::embedding_backward<T>(context_, ids, dout, dtable);
+    }
+    template <class T> void rms_norm_forward(matrix<const T> x, span<const T> gain, float eps, float scale, matrix<T> y, span<float> rstd) {
+        contract::rms_norm<T>("rms_norm", x, gain, y, {rstd.data(), rstd.size()});
+        kernels::rms_norm_forward<T>(context_, x, {}, gain, eps, scale, {}, y, rstd);
+    }
+    template <class T> void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd) {
+        contract::rms_norm<T>("residual_rms_norm", h, gain, y, {rstd.data(), rstd.size()});
+        contract::extents("residual_rms_norm", "sum", sum, h.rows, h.cols);
+        contract::extents("residual_rms_norm", "a", a, h.rows, h.cols);
+        kernels::rms_norm_forward<T>(context_, h, a, gain, eps, scale, sum, y, rstd);
+    }
+    template <class T> void rms_norm_backward(matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
+        contract::rms_norm<T>("rms_norm_backward", x, gain, dx, rstd);
+        kernels::rms_norm_backward<T>(context_, x, gain, rstd, scale, dy, skip, dx, dgain);
+    }
+    template <class T> void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign) {
+        kernels::rope_inplace<T>(context_, x, length, heads, head_width, cosine, sine, sign);
+    }
+    /// lse is (rows, heads), or (B, H, T) where the fused engines run: the way back knows.
+    template <class T> void attention_forward(matrix<const T> qkv, attention_shape s, matrix<T> out, span<float> lse) {
+        contract::attention<T>("attention_forward", qkv, s, out, {lse.data(), lse.size()});
+        if (fused<T>(s, qkv.stride, out.stride)) {
+            if constexpr (std::is_same_v<T, bfloat16>) attention_.forward(s, qkv, out, lse.data());
+        } else {
+            kernels::attention_forward<T>(context_, qkv, s, out, lse);
+        }
+    }
+    template <class T> void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv) {
+        contract::attention<T>("attention_backward", qkv, s, out, lse);
+        if (fused<T>(s, qkv.stride, out.stride)) {
+            if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(s, qkv, out, lse.data(), dout, dqkv);
+        } else {
+            kernels::attention_backward<T>(context_, qkv, s, out, lse, dout, dqkv);
+        }
+    }
+    template <class T> void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
+        contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
+        kernels::swiglu_forward<T>(context_, gate_up, out);
+    }
+    template <class T> void swiglu_backward(matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
+        contract::extents("swiglu_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
+        kernels::swiglu_backward<T>(context_, gate_up, dout, dgate_up);
+    }
+    template <class T> void add(matrix<const T> a, float factor, matrix<const T> b, matrix<T> out) {
+        contract::extents("add", "a", a, out.rows, out.cols);
+        contract::extents("add", "b", b, out.rows, out.cols);
+        kernels::add<T>(context_, a, factor, b, out);
+    }
+    template <class T> void add_inplace(float factor, matrix<const T> x, matrix<T> y) { add<T>(y, factor, x, y); }
+    template <class T> void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient) {
+        contract::length("cross_entropy", "targets", targets, logits.rows);
+        contract::length("cross_entropy", "loss", loss, logits.rows);
+        kernels::cross_entropy_inplace<T>(context_, logits, targets, weights, loss, gradient);
+    }
+    template <class T> void row_argmax(matrix<const T> logits, span<token> best) {
+        contract::length("row_argmax", "best", best, logits.rows);
+        kernels::row_argmax<T>(context_, logits, best);
+    }
+    template <class T> void accumulate_squares(span<const T> x, double* sum) {
+        static_assert(std::is_same_v<T, float>, "depthgrow: gradients are float on the CUDA backend");
+        kernels::accumulate_squares(context_, x, sum);
+    }
+    template <class T> void adamw(span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
+        kernels::adamw<T>(context_, weight, gradient, first, second, narrow, constants, squares);
+    }
+
+    // ---- row operations of the analyses; targets, gold and out of `row_compare` lie on the host
+    template <class T> void row_changes(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, span<float> distance, span<float> norm) {
+        kernels::row_changes<T>(context_, a_run, m_run, a, m, distance, norm);
+    }
+    template <class T> void row_softmax_inplace(matrix<T> logits) { kernels::row_softmax_inplace<T>(context_, logits); }
+    template <class T> void row_softmax_distances(matrix<T> logits, matrix<const T> probabilities, span<float> distance) {
+        kernels::row_softmax_distances<T>(context_, logits, probabilities, distance);
+    }
+    template <class T, class Comparison> void row_compare(matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k, span<Comparison> out) {
+        const std::size_t rows = q.rows;
+        comparisons_.resize(rows * (sizeof(kernels::row_comparison) + sizeof(token)));
+        auto* results = static_cast<kernels::row_comparison*>(comparisons_.data());
+        auto* wanted = reinterpret_cast<token*>(results + rows);
+        from_host<token>(targets.data(), wanted, rows);
+        kernels::row_compare<T>(context_, q, y, {wanted, rows}, k, {results, rows});
+        std::vector<kernels::row_comparison> host(rows);
+        to_host<kernels::row_comparison>(results, host.data(), rows);
+        for (std::size_t r = 0; r < rows; ++r)
+            out[r] = {static_cast<double>(host[r].kl_lens_final), static_cast<double>(host[r].kl_final_lens), static_cast<double>(host[r].cross_entropy),
+                      static_cast<double>(host[r].overlap), host[r].agrees != 0, host[r].hits != 0};
+    }
+    template <class T> void row_negative_entropies(matrix<const T> y, span<float> entropy) { kernels::row_negative_entropies<T>(context_, y, entropy); }
+    template <class T> void row_kl_gradient_inplace(matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss) {
+        kernels::row_kl_gradient_inplace<T>(context_, z, y, entropy, scale, loss);
+    }
+    template <class T> void row_probability_gradient_inplace(matrix<T> z, span<const token> gold, span<float> value) {
+        kernels::row_probability_gradient_inplace<T>(context_, z, gold, value);
+    }
+    template <class T> void nesterov_step(span<T> x, span<const T> g, span<T> v, double scale, double rate, double momentum, double decay) {
+        kernels::nesterov_step<T>(context_, x, g, v, static_cast<float>(scale), static_cast<float>(rate), static_cast<float>(momentum), static_cast<float>(decay));
+    }
+
+    /// A sequence of operations kept as a CUDA graph (train/replay.hpp).
+    using recording = cuda_detail::recording<cuda>;
+
+private:
+    static constexpr std::size_t scratch_bytes = std::size_t{16} << 20;
+    static const cuda_options& selected(const cuda_options& options) {
+        cuda_detail::check(cudaSetDevice(options.device), "choosing the device");
+        return options;
+    }
+    static cudaStream_t make_stream() {
+        cudaStream_t stream = nullptr;
+        cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+        return stream;
+    }
+    void move(const void* from, void* to, std::size_t bytes, cudaMemcpyKind kind) {
+        if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "a copy");
+    }
+    template <class T> bool fused(const attention_shape& s, std::size_t packed, std::size_t out) {
+        if constexpr (std::is_same_v<T, bfloat16>) return attention_.takes(s, packed, out);
+        else return false;
+    }
+
+    cuda_options options_;
+    cudaStream_t stream_;
+    cuda_detail::products products_;
+    cuda_detail::cudnn_attention attention_;
+    cuda_detail::device_bytes scratch_, comparisons_;
+    kernels::launch_context context_;
+};
+
+}  // namespace depthgrow

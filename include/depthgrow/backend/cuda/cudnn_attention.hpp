@@ -1,0 +1,209 @@
+// Causal grouped-query attention by cuDNN's fused engines, described as the graph of plain operations that it is.
+// Assumes bfloat16 rows of packed queries, keys and values, heads of a multiple of 8 up to 128 channels, cuDNN 9.
+// A plan is built once a shape. lse is (B, H, T) here. Maths: Dao et al. 2022 (arXiv 2205.14135); way back: Dao 2023
+// (arXiv 2307.08691), Algorithm 2.
+#pragma once
+
+#include <cmath>
+#include <map>
+
+#include "depthgrow/backend/contract.hpp"
+#include "depthgrow/backend/cuda/cudnn_graph.hpp"
+#include "depthgrow/core/dtype.hpp"
+
+namespace depthgrow::cuda_detail {
+
+/// One pass of attention for fixed extents.
+class attention_plan {
+public:
+    enum : int { q, k, v, o, stats, scale, masked, dq, dk, dv, d_o, row_sums, one, dq_sums, slots };
+
+    /// `packed` is the leading dimension of the rows of q, k, v (and dq, dk, dv), `out` that of o and d_o.
+    /// A deterministic way back adds up dq in one order, through dS in the engine's workspace (B H T T numbers).
+    attention_plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward, bool deterministic)
+        : shape_(s), backward_(backward), atomic_(backward && !deterministic) {
+        B_ = as(s.batch), H_ = as(s.heads), K_ = as(s.kv_heads), T_ = as(s.length), D_ = as(s.head_width);
+        const std::int64_t row = as(packed), out_row = as(out);
+        const extents queries{T_ * row, D_, row, 1}, turned{T_ * row, D_, 1, row}, outs{T_ * out_row, D_, out_row, 1};
+        at_[q] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, queries);
+        at_[k] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned);
+        at_[v] = backward ? graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned) : graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, T_, D_}, queries);
+        at_[o] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, outs);
+        at_[stats] = graph_.tensor(CUDNN_DATA_FLOAT, column(), column_strides());
+        at_[scale] = graph_.number();
+        at_[masked] = graph_.number();
+        if (!backward) {
+            describe_forward();
+            return;
+        }
+        at_[d_o] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, outs);
+        at_[dq] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, queries);
+        at_[dk] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, T_, D_}, queries);
+        at_[dv] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, T_, D_}, queries);
+        at_[one] = graph_.number();
+        at_[row_sums] = graph_.tensor(CUDNN_DATA_FLOAT, column(), column_strides());
+        if (atomic_) at_[dq_sums] = graph_.tensor(CUDNN_DATA_FLOAT, {B_, H_, T_, D_}, {H_ * T_ * D_, T_ * D_, D_, 1});
+        describe_backward(row);
+    }
+    bool build(cudnnHandle_t handle, const graph_descriptor* device = nullptr) { return graph_.build(handle, device); }
+
+    /// Bytes that a run needs: the engine's own, and on the way back the row sums and dq's sums, which must be zero.
+    std::size_t workspace_bytes() const { return engine_bytes() + (backward_ ? sums_bytes() + dq_bytes() : 0); }
+
+    void forward(cudnnHandle_t handle, const bfloat16* qkv, bfloat16* out, float* lse, void* workspace) const {
+        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = least;
+        graph_.run(handle, {{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + shape_.width() + shape_.kv_width()}, {at_[o], out},
+                            {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low}}, workspace);
+    }
+    void backward(cudnnHandle_t handle, cudaStream_t stream, const bfloat16* qkv, const bfloat16* out, const float* lse, const bfloat16* dout, bfloat16* dqkv, void* workspace) const {
+        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = least, unit = 1;
+        const std::size_t values = shape_.width() + shape_.kv_width();
+        auto* bytes = static_cast<unsigned char*>(workspace);
+        std::vector<std::pair<int, const void*>> places{{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + values}, {at_[o], out}, {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low},
+                                                        {at_[d_o], dout}, {at_[dq], dqkv}, {at_[dk], dqkv + shape_.width()}, {at_[dv], dqkv + values}, {at_[one], &unit},
+                                                        {at_[row_sums], bytes + dq_bytes()}};
+        if (atomic_) {
+            check(cudaMemsetAsync(bytes, 0, dq_bytes(), stream), "cudaMemsetAsync");
+            places.emplace_back(at_[dq_sums], bytes);
+        }
+        graph_.run(handle, places, bytes + dq_bytes() + sums_bytes());
+    }
+
+private:
+    using extents = fused_graph::extents;
+    static constexpr float least = -3.4028234663852886e38f;
+    static std::int64_t as(std::size_t n) { return static_cast<std::int64_t>(n); }
+    static std::size_t rounded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+    std::size_t engine_bytes() const { return rounded(graph_.workspace_bytes()); }
+    std::size_t sums_bytes() const { return rounded(shape_.rows() * shape_.heads * sizeof(float)); }
+    std::size_t dq_bytes() const { return atomic_ ? rounded(shape_.rows() * shape_.width() * sizeof(float)) : 0; }
+
+    extents square() const { return {B_, H_, T_, T_}; }
+    extents square_strides() const { return {H_ * T_ * T_, T_ * T_, T_, 1}; }
+    extents column() const { return {B_, H_, T_, 1}; }
+    extents column_strides() const { return {H_ * T_, T_, 1, 1}; }
+    int scores(cudnnDataType_t type = CUDNN_DATA_FLOAT) { return graph_.inside(type, square(), square_strides()); }
+    int rows() { return graph_.inside(CUDNN_DATA_FLOAT, column(), column_strides()); }
+
+    /// x where the key is no later than the query, else a number whose exponential is zero.
+    int causal(int x) {
+        const int row = scores(CUDNN_DATA_INT32), col = scores(CUDNN_DATA_INT32), seen = scores(CUDNN_DATA_BOOLEAN), out = scores();
+        graph_.pointwise(CUDNN_POINTWISE_GEN_INDEX, x, -1, row, -1, 2);
+        graph_.pointwise(CUDNN_POINTWISE_GEN_INDEX, x, -1, col, -1, 3);
+        graph_.pointwise(CUDNN_POINTWISE_CMP_GE, row, col, seen);
+        graph_.pointwise(CUDNN_POINTWISE_BINARY_SELECT, x, at_[masked], out, seen);
+        return out;
+    }
+    void describe_forward() {
+        const int s = scores(), scaled = scores();
+        graph_.matmul(at_[q], at_[k], s);
+        graph_.pointwise(CUDNN_POINTWISE_MUL, s, at_[scale], scaled);
+        const int seen = causal(scaled), top = rows(), shifted = scores(), weight = scores(), sum = rows(), log_sum = rows(), p = scores(CUDNN_DATA_BFLOAT16);
+        graph_.reduce(CUDNN_REDUCE_TENSOR_MAX, seen, top);
+        graph_.pointwise(CUDNN_POINTWISE_SUB, seen, top, shifted);
+        graph_.pointwise(CUDNN_POINTWISE_EXP, shifted, -1, weight);
+        graph_.reduce(CUDNN_REDUCE_TENSOR_ADD, weight, sum);
+        graph_.pointwise(CUDNN_POINTWISE_LOG, sum, -1, log_sum);
+        graph_.pointwise(CUDNN_POINTWISE_ADD, top, log_sum, at_[stats]);
+        graph_.pointwise(CUDNN_POINTWISE_DIV, weight, sum, p);
+        graph_.matmul(p, at_[v], at_[o]);
+    }
+    void describe_backward(std::int64_t row) {
+        const extents wide{B_, H_, T_, D_}, wide_strides{H_ * T_ * D_, T_ * D_, D_, 1}, turned_strides{H_ * T_ * T_, T_ * T_, 1, T_};
+        // δ = Σ dO · O of each row
+        const int product = graph_.inside(CUDNN_DATA_FLOAT, wide, {T_ * H_ * D_, T_ * D_, H_ * D_, 1}), delta = rows();
+        graph_.pointwise(CUDNN_POINTWISE_MUL, at_[d_o], at_[o], product);
+        graph_.reduce(CUDNN_REDUCE_TENSOR_ADD, product, delta);
+        graph_.pointwise(CUDNN_POINTWISE_MUL, delta, at_[one], at_[row_sums]);
+        // P = exp(scale · QKᵀ − lse)
+        const int s = scores(), scaled = scores(), shifted = scores();
+        graph_.matmul(at_[q], at_[k], s);
+        graph_.pointwise(CUDNN_POINTWISE_MUL, s, at_[scale], scaled);
+        graph_.pointwise(CUDNN_POINTWISE_SUB, scaled, at_[stats], shifted);
+        const int seen = causal(shifted), p = scores();
+        graph_.pointwise(CUDNN_POINTWISE_EXP, seen, -1, p);
+        // dV = Pᵀ dO, summed over the heads of a group
+        const int p_turned = graph_.inside(CUDNN_DATA_BFLOAT16, square(), turned_strides);
+        graph_.reshape(p, p_turned);
+        by_group(p_turned, at_[d_o], at_[dv], wide, wide_strides);
+        // dS = scale · P ∘ (dO Vᵀ − δ)
+        const int dp = scores(), centred = scores(), weighted = scores(), ds = scores();
+        graph_.matmul(at_[d_o], at_[v], dp);
+        graph_.pointwise(CUDNN_POINTWISE_SUB, dp, at_[row_sums], centred);
+        graph_.pointwise(CUDNN_POINTWISE_MUL, centred, p, weighted);
+        graph_.pointwise(CUDNN_POINTWISE_MUL, weighted, at_[scale], ds);
+        // dK = dSᵀ Q, dQ = dS K
+        const int ds_turned = graph_.inside(CUDNN_DATA_BFLOAT16, square(), turned_strides);
+        graph_.reshape(ds, ds_turned);
+        by_group(ds_turned, at_[q], at_[dk], wide, wide_strides);
+        const int keys = graph_.inside(CUDNN_DATA_FLOAT, {B_, K_, T_, D_}, {T_ * row, D_, row, 1});
+        graph_.reshape(at_[k], keys);
+        graph_.matmul(ds, keys, at_[atomic_ ? dq_sums : dq]);
+        if (atomic_) graph_.pointwise(CUDNN_POINTWISE_IDENTITY, at_[dq_sums], -1, at_[dq]);
+    }
+    void by_group(int a, int b, int out, const extents& wide, const extents& wide_strides) {
+        if (H_ == K_) return graph_.matmul(a, b, out);
+        const int all = graph_.inside(CUDNN_DATA_BFLOAT16, wide, wide_strides);
+        graph_.matmul(a, b, all);
+        graph_.reduce(CUDNN_REDUCE_TENSOR_ADD, all, out);
+    }
+
+    attention_shape shape_;
+    bool backward_, atomic_;
+    std::int64_t B_ = 0, H_ = 0, K_ = 0, T_ = 0, D_ = 0;
+    std::array<int, slots> at_{};
+    fused_graph graph_;
+};
+
+/// Plans by shape, the workspace they share, and whether cuDNN can be used at all.
+class cudnn_attention {
+public:
+    explicit cudnn_attention(cudaStream_t stream, bool deterministic) : stream_(stream), deterministic_(deterministic) {
+        if (cudnnCreate(&handle_) != CUDNN_STATUS_SUCCESS) handle_ = nullptr;
+        else check(cudnnSetStream(handle_, stream), "cudnnSetStream");
+    }
+    cudnn_attention(const cudnn_attention&) = delete;
+    cudnn_attention& operator=(const cudnn_attention&) = delete;
+    ~cudnn_attention() {
+        plans_.clear();
+        if (handle_) (void)cudnnDestroy(handle_);
+    }
+    /// Whether both passes of these extents run on fused engines. Rows must start at multiples of 16 bytes.
+    bool takes(const attention_shape& s, std::size_t packed, std::size_t out) {
+        if (!handle_ || s.length < 16 || s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0) return false;
+        return plan(s, packed, out, false) && plan(s, packed, out, true);
+    }
+    void forward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<bfloat16> out, float* lse) {
+        const auto* p = plan(s, qkv.stride, out.stride, false);
+        p->forward(handle_, qkv.data, out.data, lse, workspace(p->workspace_bytes()));
+    }
+    void backward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv) {
+        const auto* p = plan(s, qkv.stride, out.stride, true);
+        p->backward(handle_, stream_, qkv.data, out.data, lse, dout.data, dqkv.data, workspace(p->workspace_bytes()));
+    }
+
+private:
+    using key = std::array<std::size_t, 8>;
+    const attention_plan* plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
+        const key wanted{s.batch, s.length, s.heads, s.kv_heads, s.head_width, packed, out, backward};
+        auto found = plans_.find(wanted);
+        if (found == plans_.end()) {
+            auto made = std::make_unique<attention_plan>(s, packed, out, backward, deterministic_);
+            if (!made->build(handle_)) made.reset();
+            found = plans_.emplace(wanted, std::move(made)).first;
+        }
+        return found->second.get();
+    }
+    void* workspace(std::size_t bytes) {
+        workspace_.resize(bytes);
+        return workspace_.data();
+    }
+
+    cudnnHandle_t handle_ = nullptr;
+    cudaStream_t stream_;
+    bool deterministic_;
+    std::map<key, std::unique_ptr<attention_plan>> plans_;  // null: no fused engine
+    device_bytes workspace_;
+};
+
+}  // namespace depthgrow::cuda_detail

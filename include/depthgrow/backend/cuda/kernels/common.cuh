@@ -1,0 +1,105 @@
+// What every kernel uses: number conversion, vector loads, warp sums, launch checks.
+// Assumes nvcc, C++17, warps of 32. Arithmetic is in float whatever the storage.
+// A kernel is static, so that programs with several instantiating units stay well-formed.
+#pragma once
+
+#ifndef __CUDACC__
+#error "depthgrow: .cuh files are for nvcc; include depthgrow/backend/cuda/cuda.hpp and link kernels made by depthgrow_add_cuda_kernels"
+#endif
+
+#include <cuda_bf16.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "depthgrow/backend/cuda/launch.hpp"
+#include "depthgrow/core/dtype.hpp"
+
+namespace depthgrow::kernels {
+
+template <class T> struct device_type { using type = T; };
+template <> struct device_type<bfloat16> { using type = __nv_bfloat16; };
+template <class T> using device_t = typename device_type<T>::type;
+
+template <class T> device_t<T>* device(T* p) { return reinterpret_cast<device_t<T>*>(p); }
+template <class T> const device_t<T>* device(const T* p) { return reinterpret_cast<const device_t<T>*>(p); }
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+template <class D> __device__ D from_float(float x);
+template <> __device__ inline float from_float<float>(float x) { return x; }
+template <> __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+
+/// exp(x): to float's precision for float storage, to that of the fast instruction for narrower ones.
+template <class D>
+__device__ inline float exp_of(float x) {
+    if (sizeof(D) == 4) return expf(x);
+    return __expf(x);
+}
+
+/// N elements of D moved in one access of at most 16 bytes.
+template <class D, int N>
+struct alignas(N * sizeof(D)) pack {
+    D value[N];
+};
+/// The widest N whose accesses are 16 bytes.
+template <class D> constexpr int widest = 16 / static_cast<int>(sizeof(D));
+
+template <int N, class D>
+__device__ inline void load(const D* from, float (&to)[N]) {
+    const auto p = *reinterpret_cast<const pack<D, N>*>(from);
+#pragma unroll
+    for (int i = 0; i < N; ++i) to[i] = to_float(p.value[i]);
+}
+template <int N, class D>
+__device__ inline void store(D* to, const float (&from)[N]) {
+    pack<D, N> p;
+#pragma unroll
+    for (int i = 0; i < N; ++i) p.value[i] = from_float<D>(from[i]);
+    *reinterpret_cast<pack<D, N>*>(to) = p;
+}
+
+__device__ inline float warp_sum(float x) {
+#pragma unroll
+    for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
+    return x;
+}
+__device__ inline float warp_max(float x) {
+#pragma unroll
+    for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lane));
+    return x;
+}
+/// The block's sum (or maximum) in every thread; `shared` has room for 33 floats. Order fixed by the block's size.
+template <bool Maximum = false>
+__device__ inline float block_reduce(float x, float* shared) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = (blockDim.x + 31) / 32;
+    x = Maximum ? warp_max(x) : warp_sum(x);
+    __syncthreads();
+    if (lane == 0) shared[warp] = x;
+    __syncthreads();
+    if (warp == 0) {
+        x = lane < warps ? shared[lane] : (Maximum ? -INFINITY : 0.0f);
+        x = Maximum ? warp_max(x) : warp_sum(x);
+        if (lane == 0) shared[32] = x;
+    }
+    __syncthreads();
+    return shared[32];
+}
+
+/// Whether rows can be read N elements at a time.
+template <class T>
+bool aligned(matrix<T> m, std::size_t n) {
+    return m.data == nullptr || (reinterpret_cast<std::uintptr_t>(m.data) % (n * sizeof(T)) == 0 && m.stride % n == 0 && m.cols % n == 0);
+}
+template <class T>
+bool aligned(span<T> s, std::size_t n) { return reinterpret_cast<std::uintptr_t>(s.data()) % (n * sizeof(T)) == 0; }
+
+inline unsigned blocks_for(std::size_t work, std::size_t each) { return static_cast<unsigned>(std::max<std::size_t>(1, (work + each - 1) / each)); }
+
+inline void launched(const char* op) {
+    const cudaError_t problem = cudaGetLastError();
+    if (problem != cudaSuccess) fail("[", op, "] the kernel was not launched: ", cudaGetErrorString(problem));
+}
+
+}  // namespace depthgrow::kernels

@@ -1,0 +1,208 @@
+// RMSNorm kernels: alone, fused with the residual add before it, and the way back with the gain's gradient.
+// Assumes float statistics. A warp owns a row and keeps it in registers; rows wider than that are read twice.
+// Maths: Zhang & Sennrich 2019; backend/reference.hpp.
+#pragma once
+
+#include "depthgrow/backend/cuda/kernels/common.cuh"
+
+namespace depthgrow::kernels {
+
+/// V vectors of N elements a lane hold a row of cols <= 32 * N * V elements; V = 0: any width, read again when needed.
+template <class D, int N, int V>
+static __global__ void __launch_bounds__(128) rms_norm_forward_kernel(const D* h, std::size_t h_stride, const D* a, std::size_t a_stride, const D* gain, float eps, float scale,
+                                                                      D* sum, std::size_t sum_stride, D* y, std::size_t y_stride, float* rstd, std::size_t rows, std::size_t cols) {
+    const unsigned lane = threadIdx.x % 32;
+    const std::size_t row = blockIdx.x * static_cast<std::size_t>(blockDim.x / 32) + threadIdx.x / 32;
+    if (row >= rows) return;
+    constexpr int kept = V > 0 ? V : 1;
+    float x[kept][N];
+    float squares = 0;
+    const int rounds = V > 0 ? V : static_cast<int>((cols + 32 * N - 1) / (32 * N));
+    const auto value = [&](int v, float (&to)[N]) {
+        const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+#pragma unroll
+        for (int j = 0; j < N; ++j) to[j] = 0;
+        if (c >= cols) return;
+        load<N>(h + row * h_stride + c, to);
+        if (!a) return;
+        float add[N];
+        load<N>(a + row * a_stride + c, add);
+#pragma unroll
+        for (int j = 0; j < N; ++j) to[j] = to_float(from_float<D>(to[j] + add[j]));
+    };
+#pragma unroll
+    for (int v = 0; v < rounds; ++v) {
+        float(&part)[N] = x[V > 0 ? v : 0];
+        value(v, part);
+#pragma unroll
+        for (int j = 0; j < N; ++j) squares += part[j] * part[j];
+    }
+    const float r = rsqrtf(warp_sum(squares) / static_cast<float>(cols) + eps), factor = r * scale;
+    if (lane == 0) rstd[row] = r;
+#pragma unroll
+    for (int v = 0; v < rounds; ++v) {
+        const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+        if (c >= cols) continue;
+        float(&part)[N] = x[V > 0 ? v : 0];
+        if (V == 0) value(v, part);
+        if (a) store<N>(sum + row * sum_stride + c, part);
+        float g[N];
+        load<N>(gain + c, g);
+#pragma unroll
+        for (int j = 0; j < N; ++j) g[j] *= part[j] * factor;
+        store<N>(y + row * y_stride + c, g);
+    }
+}
+
+/// body(N, V) with the fewest vectors that hold a row.
+template <class D, class Body>
+void with_row_shape(std::size_t cols, bool wide, const Body& body) {
+    constexpr int n = widest<D>;
+    using std::integral_constant;
+    if (!wide) return body(integral_constant<int, 1>(), integral_constant<int, 0>());
+    const std::size_t vectors = (cols + 32 * n - 1) / (32 * n);
+    if (vectors <= 1) return body(integral_constant<int, n>(), integral_constant<int, 1>());
+    if (vectors <= 2) return body(integral_constant<int, n>(), integral_constant<int, 2>());
+    if (vectors <= 4) return body(integral_constant<int, n>(), integral_constant<int, 4>());
+    if (vectors <= 8) return body(integral_constant<int, n>(), integral_constant<int, 8>());
+    body(integral_constant<int, n>(), integral_constant<int, 0>());
+}
+
+template <class T>
+void rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd) {
+    if (h.rows == 0) return;
+    constexpr std::size_t n = widest<device_t<T>>;
+    const bool wide = aligned(h, n) && aligned(a, n) && aligned(sum, n) && aligned(y, n) && aligned(gain, n);
+    with_row_shape<device_t<T>>(h.cols, wide, [&](auto elements, auto vectors) {
+        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value><<<blocks_for(h.rows, 4), 128, 0, k.stream>>>(
+            device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data), sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols);
+    });
+    launched("rms_norm_forward");
+}
+
+/// dx = skip + d(RMSNorm). With V > 0 each warp sums the gain's gradient of its rows in registers, the block in shared
+/// memory, and writes one row of `partial` (gridDim.x, cols). With V = 0 `partial` is left to gain_gradient_kernel.
+template <class D, int N, int V>
+static __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
+                                                                       const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols) {
+    extern __shared__ float shared[];  // (cols) when V > 0
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    constexpr int kept = V > 0 ? V : 1;
+    const int rounds = V > 0 ? V : static_cast<int>((cols + 32 * N - 1) / (32 * N));
+    float dgain[kept][N];
+#pragma unroll
+    for (int v = 0; v < kept; ++v)
+#pragma unroll
+        for (int j = 0; j < N; ++j) dgain[v][j] = 0;
+    for (std::size_t row = blockIdx.x * static_cast<std::size_t>(warps) + warp; row < rows; row += static_cast<std::size_t>(gridDim.x) * warps) {
+        float in[kept][N], up[kept][N];
+        const float s = rstd[row];
+        float dot = 0;
+        const auto read = [&](int v, float (&xs)[N], float (&ups)[N]) {
+            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+#pragma unroll
+            for (int j = 0; j < N; ++j) xs[j] = ups[j] = 0;
+            if (c >= cols) return;
+            load<N>(x + row * x_stride + c, xs);
+            load<N>(dy + row * dy_stride + c, ups);
+        };
+        const auto gained = [&](int v, float (&g)[N]) {
+            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+#pragma unroll
+            for (int j = 0; j < N; ++j) g[j] = 0;
+            if (c < cols) load<N>(gain + c, g);
+        };
+#pragma unroll
+        for (int v = 0; v < rounds; ++v) {
+            const int at = V > 0 ? v : 0;
+            float g[N];
+            read(v, in[at], up[at]);
+            gained(v, g);
+#pragma unroll
+            for (int j = 0; j < N; ++j) {
+                const float share = up[at][j] * in[at][j] * s * scale;
+                dot += share * g[j];
+                if (V > 0) dgain[at][j] += share;
+            }
+        }
+        const float pull = warp_sum(dot) * s * s / static_cast<float>(cols), push = s * scale;
+#pragma unroll
+        for (int v = 0; v < rounds; ++v) {
+            const int at = V > 0 ? v : 0;
+            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+            if (V == 0) read(v, in[at], up[at]);
+            if (c >= cols) continue;
+            float g[N], past[N];
+            gained(v, g);
+#pragma unroll
+            for (int j = 0; j < N; ++j) past[j] = 0;
+            if (skip) load<N>(skip + row * skip_stride + c, past);
+#pragma unroll
+            for (int j = 0; j < N; ++j) past[j] += push * up[at][j] * g[j] - pull * in[at][j];
+            store<N>(dx + row * dx_stride + c, past);
+        }
+    }
+    if constexpr (V > 0) {
+        for (unsigned turn = 0; turn < warps; ++turn) {
+            if (turn == warp)
+    #pragma unroll
+                for (int v = 0; v < rounds; ++v) {
+                    const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+                    if (c >= cols) continue;
+    #pragma unroll
+                    for (int j = 0; j < N; ++j) shared[c + j] = (turn == 0 ? 0.0f : shared[c + j]) + dgain[V > 0 ? v : 0][j];
+                }
+            __syncthreads();
+        }
+        for (std::size_t c = threadIdx.x; c < cols; c += blockDim.x) partial[blockIdx.x * cols + c] = shared[c];
+    }
+}
+/// Sums over rows of dy * x * rstd * scale for the general width: a block owns 32 columns.
+template <class D>
+static __global__ void gain_gradient_kernel(const D* x, std::size_t x_stride, const float* rstd, float scale, const D* dy, std::size_t dy_stride, float* dgain, std::size_t rows, std::size_t cols) {
+    __shared__ float shared[8][32];
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const std::size_t c = blockIdx.x * std::size_t{32} + lane;
+    float sum = 0;
+    if (c < cols)
+        for (std::size_t r = warp; r < rows; r += 8) sum += to_float(dy[r * dy_stride + c]) * to_float(x[r * x_stride + c]) * rstd[r] * scale;
+    shared[warp][lane] = sum;
+    __syncthreads();
+    if (warp > 0 || c >= cols) return;
+    for (int w = 1; w < 8; ++w) sum += shared[w][lane];
+    dgain[c] += sum;
+}
+/// dgain[c] += the sum of column c of partial (parts, cols); 8 warps share the parts of 32 columns.
+static __global__ void gain_sum_kernel(const float* partial, std::size_t parts, float* dgain, std::size_t cols) {
+    __shared__ float shared[8][32];
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const std::size_t c = blockIdx.x * std::size_t{32} + lane;
+    float sum = 0;
+    if (c < cols)
+        for (std::size_t p = warp; p < parts; p += 8) sum += partial[p * cols + c];
+    shared[warp][lane] = sum;
+    __syncthreads();
+    if (warp > 0 || c >= cols) return;
+    for (int w = 1; w < 8; ++w) sum += shared[w][lane];
+    dgain[c] += sum;
+}
+
+template <class T>
+void rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
+    if (x.rows == 0) return;
+    constexpr std::size_t n = widest<device_t<T>>;
+    const std::size_t parts = std::min<std::size_t>({blocks_for(x.rows, 4), 4 * k.multiprocessors, k.scratch_floats / x.cols});
+    const bool wide = aligned(x, n) && aligned(dy, n) && aligned(skip, n) && aligned(dx, n) && aligned(gain, n) && parts > 0 && x.cols * sizeof(float) <= 48 * 1024;
+    with_row_shape<device_t<T>>(x.cols, wide, [&](auto elements, auto vectors) {
+        constexpr int v = decltype(vectors)::value;
+        if (v == 0)  // before dx, which may be skip's memory but is never dy's or x's
+            gain_gradient_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(device(x.data), x.stride, rstd.data(), scale, device(dy.data), dy.stride, dgain.data(), x.rows, x.cols);
+        const unsigned grid = v > 0 ? static_cast<unsigned>(parts) : blocks_for(x.rows, 4);
+        rms_norm_backward_kernel<device_t<T>, decltype(elements)::value, v><<<grid, 128, v > 0 ? x.cols * sizeof(float) : 0, k.stream>>>(
+            device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols);
+        if (v > 0) gain_sum_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
+    });
+    launched("rms_norm_backward");
+}
+
+}  // namespace depthgrow::kernels

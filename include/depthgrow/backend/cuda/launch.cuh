@@ -1,0 +1,35 @@
+// Every kernel, and the macro that instantiates their launches for one number type.
+// Assumes nvcc; include it in exactly one unit a type, as depthgrow_add_cuda_kernels does.
+// Declarations: launch.hpp.
+#pragma once
+
+#include "depthgrow/backend/cuda/kernels/attention.cuh"
+#include "depthgrow/backend/cuda/kernels/elementwise.cuh"
+#include "depthgrow/backend/cuda/kernels/norm.cuh"
+#include "depthgrow/backend/cuda/kernels/optimizer.cuh"
+#include "depthgrow/backend/cuda/kernels/rows.cuh"
+
+#define DEPTHGROW_INSTANTIATE_CUDA_KERNELS(T)                                                                                                                                                       \
+    namespace depthgrow::kernels {                                                                                                                                                                  \
+    template void embedding_forward<T>(const launch_context&, span<const token>, matrix<const T>, matrix<T>);                                                                                       \
+    template void embedding_backward<T>(const launch_context&, span<const token>, matrix<const T>, matrix<float>);                                                                                  \
+    template void rms_norm_forward<T>(const launch_context&, matrix<const T>, matrix<const T>, span<const T>, float, float, matrix<T>, matrix<T>, span<float>);                                     \
+    template void rms_norm_backward<T>(const launch_context&, matrix<const T>, span<const T>, span<const float>, float, matrix<const T>, matrix<const T>, matrix<T>, span<float>);                  \
+    template void rope_inplace<T>(const launch_context&, matrix<T>, std::size_t, std::size_t, std::size_t, matrix<const float>, matrix<const float>, float);                                        \
+    template void attention_forward<T>(const launch_context&, matrix<const T>, attention_shape, matrix<T>, span<float>);                                                                            \
+    template void attention_backward<T>(const launch_context&, matrix<const T>, attention_shape, matrix<const T>, span<const float>, matrix<const T>, matrix<T>);                                   \
+    template void swiglu_forward<T>(const launch_context&, matrix<const T>, matrix<T>);                                                                                                             \
+    template void swiglu_backward<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>);                                                                                           \
+    template void add<T>(const launch_context&, matrix<const T>, float, matrix<const T>, matrix<T>);                                                                                                \
+    template void cross_entropy_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<const float>, span<float>, bool);                                                              \
+    template void row_argmax<T>(const launch_context&, matrix<const T>, span<token>);                                                                                                               \
+    template void adamw<T>(const launch_context&, span<float>, span<const float>, span<float>, span<float>, span<T>, const adamw_constants*, const double*);                                        \
+    template void row_changes<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<const T>, matrix<const T>, span<float>, span<float>);                                              \
+    template void row_softmax_inplace<T>(const launch_context&, matrix<T>);                                                                                                                         \
+    template void row_softmax_distances<T>(const launch_context&, matrix<T>, matrix<const T>, span<float>);                                                                                         \
+    template void row_compare<T>(const launch_context&, matrix<const T>, matrix<const T>, span<const token>, std::size_t, span<row_comparison>);                                                    \
+    template void row_negative_entropies<T>(const launch_context&, matrix<const T>, span<float>);                                                                                                   \
+    template void row_kl_gradient_inplace<T>(const launch_context&, matrix<T>, matrix<const T>, span<const float>, float, span<float>);                                                             \
+    template void row_probability_gradient_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<float>);                                                                            \
+    template void nesterov_step<T>(const launch_context&, span<T>, span<const T>, span<T>, float, float, float, float);                                                                             \
+    }

@@ -1,0 +1,54 @@
+// Declarations of the kernel launches: what the CUDA backend calls and a unit compiled by nvcc provides.
+// Assumes device pointers and extents that the backend has checked; T is float or bfloat16, statistics are float.
+// Meaning of each operation: backend/reference.hpp and analysis/row_operations.hpp. Explicit instantiations: launch.cuh.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "depthgrow/backend/contract.hpp"
+#include "depthgrow/core/dtype.hpp"
+
+namespace depthgrow::kernels {
+
+/// Where a launch runs and the memory it may use for partial sums.
+struct launch_context {
+    cudaStream_t stream = nullptr;
+    float* scratch = nullptr;
+    std::size_t scratch_floats = 0;
+    unsigned multiprocessors = 1;
+    bool deterministic = false;
+};
+
+void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);
+void accumulate_squares(const launch_context&, span<const float> x, double* sum);
+
+template <class T> void embedding_forward(const launch_context&, span<const token> ids, matrix<const T> table, matrix<T> out);
+template <class T> void embedding_backward(const launch_context&, span<const token> ids, matrix<const T> dout, matrix<float> dtable);
+/// `a` empty: y = RMSNorm(h); else sum = h + a, y = RMSNorm(sum).
+template <class T> void rms_norm_forward(const launch_context&, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd);
+template <class T> void rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain);
+template <class T> void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign);
+template <class T> void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
+template <class T> void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
+template <class T> void swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out);
+template <class T> void swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up);
+/// out = a + factor * b; `a` and `out` may be one matrix.
+template <class T> void add(const launch_context&, matrix<const T> a, float factor, matrix<const T> b, matrix<T> out);
+template <class T> void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient);
+template <class T> void row_argmax(const launch_context&, matrix<const T> logits, span<token> best);
+template <class T> void adamw(const launch_context&, span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow, const adamw_constants*, const double* squares);
+
+/// How a row's distribution differs from another's, on the device; analysis/row_operations.hpp says what each is.
+struct row_comparison {
+    float kl_lens_final, kl_final_lens, cross_entropy, overlap, agrees, hits;
+};
+template <class T> void row_changes(const launch_context&, matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, span<float> distance, span<float> norm);
+template <class T> void row_softmax_inplace(const launch_context&, matrix<T> logits);
+template <class T> void row_softmax_distances(const launch_context&, matrix<T> logits, matrix<const T> probabilities, span<float> distance);
+template <class T> void row_compare(const launch_context&, matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k, span<row_comparison> out);
+template <class T> void row_negative_entropies(const launch_context&, matrix<const T> y, span<float> entropy);
+template <class T> void row_kl_gradient_inplace(const launch_context&, matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss);
+template <class T> void row_probability_gradient_inplace(const launch_context&, matrix<T> z, span<const token> gold, span<float> value);
+template <class T> void nesterov_step(const launch_context&, span<T> x, span<const T> g, span<T> v, float scale, float rate, float momentum, float decay);
+
+}  // namespace depthgrow::kernels
