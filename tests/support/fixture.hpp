@@ -12,8 +12,9 @@ namespace fixture {
 namespace dg = depthgrow;
 
 struct expectations {
-    explicit expectations(const std::string& name)
-        : directory(std::string(DEPTHGROW_FIXTURES) + "/" + name), values(dg::read_json_file(directory + "/expected.json")),
+    explicit expectations(const std::string& name) : expectations(DEPTHGROW_FIXTURES, name) {}
+    expectations(const std::string& folder, const std::string& name)
+        : directory(folder + "/" + name), values(dg::read_json_file(directory + "/expected.json")),
           tensors(directory + "/expected.safetensors") {
         for (const auto& row : values["train_tokens"])
             for (const auto& id : row) ids.push_back(id.get<dg::token>());

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 
 #include "depthgrow/core/error.hpp"
 
@@ -104,7 +105,7 @@ void convert_run(const void* from, To* to, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
         From value;
         std::memcpy(&value, bytes + i * sizeof(From), sizeof(From));
-        if constexpr (std::is_same_v<From, double>) to[i] = static_cast<To>(value);
+        if constexpr (std::is_same_v<From, double> && std::is_floating_point_v<To>) to[i] = static_cast<To>(value);
         else if constexpr (std::is_same_v<To, double>) to[i] = static_cast<double>(static_cast<float>(value));
         else to[i] = static_cast<To>(static_cast<float>(value));
     }
@@ -112,7 +113,7 @@ void convert_run(const void* from, To* to, std::size_t count) {
 
 }  // namespace detail
 
-/// Reads `count` numbers stored as `type` (any alignment) into `to` (float or double).
+/// Reads `count` numbers stored as `type` (any alignment) into `to` (double, float or narrower).
 template <class To>
 void convert_from(dtype type, const void* from, To* to, std::size_t count) {
     switch (type) {

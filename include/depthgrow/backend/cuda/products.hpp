@@ -27,7 +27,7 @@ public:
     products(const products&) = delete;
     products& operator=(const products&) = delete;
     ~products() {
-        for (auto& [key, plan] : plans_) destroy(plan);
+        for (auto& [key, made] : plans_) destroy(made);
         cublasLtDestroy(handle_);
     }
 

@@ -1,0 +1,38 @@
+// Every check of the CUDA backend as one table; exit code 1 when one fails, 77 when there is no device.
+// Usage: test_gpu [--small] [FIXTURES]     --small: what a sanitizer gets through in minutes
+#include <cstring>
+
+#include "table.hpp"
+
+int main(int argc, char** argv) {
+    bool small = false;
+    std::string fixtures = DEPTHGROW_FIXTURES;
+    for (int i = 1; i < argc; ++i) {
+        if (!std::strcmp(argv[i], "--small")) small = true;
+        else fixtures = argv[i];
+    }
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return std::printf("no CUDA device here: nothing was checked\n"), 77;
+    cudaDeviceProp device{};
+    if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) return 1;
+    std::printf("%s, compute capability %d.%d, cuDNN %zu, cuBLASLt %zu\n\n", device.name, device.major, device.minor, cudnnGetVersion(), cublasLtGetVersion());
+    std::printf("%-34s %-6s %-34s %10s %10s\n", "check", "type", "extents", "error", "bound");
+    try {
+        {
+            depthgrow::cuda gpu;
+            gpu_test::check_operations<float>(gpu, small);
+            gpu_test::check_operations<depthgrow::bfloat16>(gpu, small);
+        }
+        {
+            depthgrow::cuda gpu({.deterministic = true});
+            std::printf("deterministic:\n");
+            gpu_test::check_operations<depthgrow::bfloat16>(gpu, true);
+        }
+        if (!small) gpu_test::check_models(fixtures);
+    } catch (const std::exception& problem) {
+        std::printf("stopped: %s\n", problem.what());
+        return 1;
+    }
+    std::printf("\n%d checks, %d failed\n", gpu_test::results.checks, gpu_test::results.failures);
+    return gpu_test::results.failures > 0;
+}

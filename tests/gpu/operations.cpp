@@ -1,0 +1,227 @@
+// Operations of the CUDA backend against `reference` in double: odd sizes, one row, groups, leading dimensions.
+// Bounds: one rounding of the result, plus float sums of `terms` numbers; attention rounds its weights as well.
+#include "table.hpp"
+
+#include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/tensor/tensor.hpp"
+
+namespace gpu_test {
+
+namespace {
+
+template <class... Parts> std::string by(const Parts&... parts) {
+    std::string out;
+    ((out += (out.empty() ? "" : " x ") + std::to_string(parts)), ...);
+    return out;
+}
+/// Rounding of a result, and of a float sum of `terms` numbers of size one.
+template <class T> double bound(std::size_t terms) { return 2 * rounding<T> + 16 * rounding<float> * std::sqrt(static_cast<double>(terms)); }
+
+template <class T>
+void products(dg::cuda& gpu, std::size_t m, std::size_t n, std::size_t k, std::size_t extra) {
+    dg::reference reference;
+    double worst = 0;
+    for (const auto ta : {dg::transpose::no, dg::transpose::yes})
+        for (const auto tb : {dg::transpose::no, dg::transpose::yes})
+            for (const float beta : {0.0f, 1.0f}) {
+                const bool a_turned = ta == dg::transpose::yes, b_turned = tb == dg::transpose::yes;
+                operand<T> a(gpu, a_turned ? k : m, a_turned ? m : k, 1, extra, 1 / std::sqrt(static_cast<double>(k))), b(gpu, b_turned ? n : k, b_turned ? k : n, 2, extra);
+                operand<T> c(gpu, m, n, beta != 0 ? 3 : 0, extra);
+                operand<float> wide(gpu, m, n, beta != 0 ? 3 : 0, extra);
+                gpu.gemm<T>(ta, tb, 0.5f, a.got(), b.got(), beta, c.got());
+                gpu.gemm<T>(ta, tb, 0.5f, a.got(), b.got(), beta, wide.got());
+                reference.gemm<double>(ta, tb, 0.5, a.want(), b.want(), beta, c.want());
+                reference.gemm<double>(ta, tb, 0.5, a.want(), b.want(), beta, wide.want());
+                worst = std::max({worst, c.error() / bound<T>(k), wide.error() / bound<float>(k)});
+            }
+    results.row("gemm, all transposes, T and float out", name_of_type<T>, by(m, n, k), worst, 1);
+}
+
+template <class T>
+void row_wise(dg::cuda& gpu, std::size_t rows, std::size_t cols, std::size_t extra) {
+    dg::reference reference;
+    const auto size = by(rows, cols) + (extra ? " in wider rows" : "");
+    {
+        operand<T> x(gpu, rows, cols, 1, extra), a(gpu, rows, cols, 2, extra), gain(gpu, 1, cols, 3), y(gpu, rows, cols, 0, extra), sum(gpu, rows, cols, 0, extra);
+        operand<float> rstd(gpu, 1, rows, 0);
+        gpu.rms_norm_forward<T>(x.got(), gain.got_flat(), 1e-5f, 0.5f, y.got(), rstd.got_flat());
+        reference.rms_norm_forward<double>(x.want(), gain.want_flat(), 1e-5, 0.5, y.want(), rstd.want_flat());
+        results.row("rms_norm_forward", name_of_type<T>, size, std::max(y.error() / bound<T>(cols), rstd.error() / bound<float>(cols)), 1);
+        gpu.residual_rms_norm_forward<T>(x.got(), a.got(), gain.got_flat(), 1e-5f, 0.5f, sum.got(), y.got(), rstd.got_flat());
+        reference.residual_rms_norm_forward<double>(x.want(), a.want(), gain.want_flat(), 1e-5, 0.5, sum.want(), y.want(), rstd.want_flat());
+        results.row("residual_rms_norm_forward", name_of_type<T>, size, std::max({sum.error(), y.error() / 2}), bound<T>(cols));
+        for (bool past : {false, true}) {
+            operand<T> dy(gpu, rows, cols, 4, extra), skip(gpu, rows, cols, 5, extra), dx(gpu, rows, cols, 0, extra);
+            operand<float> dgain(gpu, 1, cols, 6), exact_rstd(gpu, 1, rows, 0);
+            reference.rms_norm_forward<double>(x.want(), gain.want_flat(), 1e-5, 0.5, y.want(), exact_rstd.want_flat());
+            exact_rstd.assign([&](std::size_t, std::size_t c) { return exact_rstd.want_flat()[c]; });
+            gpu.rms_norm_backward<T>(x.got(), gain.got_flat(), exact_rstd.got_flat(), 0.5f, dy.got(), past ? dg::matrix<const T>(skip.got()) : dg::matrix<const T>(), dx.got(), dgain.got_flat());
+            reference.rms_norm_backward<double>(x.want(), gain.want_flat(), exact_rstd.want_flat(), 0.5, dy.want(), past ? dg::matrix<const double>(skip.want()) : dg::matrix<const double>(), dx.want(), dgain.want_flat());
+            results.row(past ? "rms_norm_backward, past the norm" : "rms_norm_backward", name_of_type<T>, size, std::max(dx.error() / bound<T>(cols), dgain.error() / bound<float>(rows)), 1);
+        }
+    }
+    {
+        operand<T> gate_up(gpu, rows, 2 * cols, 1, 2 * extra), out(gpu, rows, cols, 0, extra), dout(gpu, rows, cols, 2, extra), d(gpu, rows, 2 * cols, 0, 2 * extra);
+        gpu.swiglu_forward<T>(gate_up.got(), out.got());
+        reference.swiglu_forward<double>(gate_up.want(), out.want());
+        gpu.swiglu_backward<T>(gate_up.got(), dout.got(), d.got());
+        reference.swiglu_backward<double>(gate_up.want(), dout.want(), d.want());
+        results.row("swiglu, forward and backward", name_of_type<T>, size, std::max(out.error(), d.error()), bound<T>(4));
+    }
+    {
+        operand<T> a(gpu, rows, cols, 1, extra), b(gpu, rows, cols, 2, extra), out(gpu, rows, cols, 0, extra);
+        gpu.add<T>(a.got(), -0.5f, b.got(), out.got());
+        reference.add<double>(a.want(), -0.5, b.want(), out.want());
+        gpu.add_inplace<T>(1, a.got(), out.got());
+        reference.add_inplace<double>(1, a.want(), out.want());
+        results.row("add, add_inplace", name_of_type<T>, size, out.error(), bound<T>(2));
+    }
+    {
+        std::vector<dg::token> ids(rows);
+        for (std::size_t r = 0; r < rows; ++r) ids[r] = static_cast<dg::token>(r * 7 % 13);
+        const auto device_ids = on_device(gpu, ids);
+        operand<T> table(gpu, 13, cols, 1, extra), out(gpu, rows, cols, 0, extra), dout(gpu, rows, cols, 2, extra);
+        operand<float> dtable(gpu, 13, cols, 3, extra);
+        gpu.embedding_forward<T>(device_ids.flat(), table.got(), out.got());
+        reference.embedding_forward<double>(ids, table.want(), out.want());
+        gpu.embedding_backward<T>(device_ids.flat(), dout.got(), dtable.got());
+        reference.embedding_backward<double>(ids, dout.want(), dtable.want());
+        results.row("embedding, forward and backward", name_of_type<T>, size, std::max(out.error(), dtable.error() / bound<float>(rows)), 1);
+    }
+    {
+        std::vector<dg::token> targets(rows), best(rows), want_best(rows);
+        operand<float> weights(gpu, 1, rows, 8);
+        for (std::size_t r = 0; r < rows; ++r) targets[r] = r % 5 == 3 ? -1 : static_cast<dg::token>(r % cols);
+        const auto device_targets = on_device(gpu, targets);
+        auto device_best = on_device(gpu, best);
+        for (bool gradient : {false, true}) {
+            operand<T> logits(gpu, rows, cols, 7, extra, 3);
+            operand<float> loss(gpu, 1, rows, 0);
+            gpu.row_argmax<T>(logits.got(), device_best.flat());
+            reference.row_argmax<double>(logits.want(), want_best);
+            best = device_best.to_host();
+            gpu.cross_entropy_inplace<T>(logits.got(), device_targets.flat(), weights.got_flat(), loss.got_flat(), gradient);
+            reference.cross_entropy_inplace<double>(logits.want(), targets, weights.want_flat(), loss.want_flat(), gradient);
+            results.row(gradient ? "cross_entropy with its gradient" : "cross_entropy, row_argmax", name_of_type<T>, size,
+                        best == want_best ? std::max(loss.error() / bound<float>(cols), gradient ? logits.error() / bound<T>(cols) : 0) : INFINITY, narrow<T> ? 24 : 2);
+        }
+    }
+}
+
+template <class T>
+void attention(dg::cuda& gpu, dg::attention_shape s) {
+    dg::reference reference;
+    operand<T> qkv(gpu, s.rows(), s.packed_width(), 1), out(gpu, s.rows(), s.width(), 0), dout(gpu, s.rows(), s.width(), 2), dqkv(gpu, s.rows(), s.packed_width(), 0);
+    operand<float> lse(gpu, 1, s.rows() * s.heads, 0);
+    gpu.attention_forward<T>(qkv.got(), s, out.got(), lse.got_flat());
+    reference.attention_forward<double>(qkv.want(), s, out.want(), lse.want_flat());
+    const auto size = by(s.batch, s.length) + ", heads " + by(s.heads, s.kv_heads, s.head_width);
+    const double weights = narrow<T> ? 4 : 16;  // weights and scores are rounded before they are summed
+    results.row("attention_forward", name_of_type<T>, size, out.error(), weights * bound<T>(s.length));
+    gpu.attention_backward<T>(qkv.got(), s, out.got(), lse.got_flat(), dout.got(), dqkv.got());
+    reference.attention_backward<double>(qkv.want(), s, out.want(), lse.want_flat(), dout.want(), dqkv.want());
+    results.row("attention_backward", name_of_type<T>, size, dqkv.error(), 2 * weights * bound<T>(s.length) * std::sqrt(static_cast<double>(s.group())));
+
+    const std::size_t half = s.head_width / 2;
+    operand<float> cosine(gpu, s.length, half, 0), sine(gpu, s.length, half, 0);
+    cosine.assign([](std::size_t t, std::size_t i) { return std::cos(static_cast<double>(t) * std::pow(0.1, static_cast<double>(i))); });
+    sine.assign([](std::size_t t, std::size_t i) { return std::sin(static_cast<double>(t) * std::pow(0.1, static_cast<double>(i))); });
+    gpu.rope_inplace<T>(qkv.got(), s.length, s.heads + s.kv_heads, s.head_width, cosine.got(), sine.got(), -1);
+    reference.rope_inplace<double>(qkv.want(), s.length, s.heads + s.kv_heads, s.head_width, cosine.want(), sine.want(), -1);
+    results.row("rope_inplace", name_of_type<T>, size, qkv.error(), bound<T>(2));
+}
+
+template <class T>
+void optimiser(dg::cuda& gpu, std::size_t count) {
+    dg::reference reference;
+    operand<float> w(gpu, 1, count, 1), g(gpu, 1, count, 2), m(gpu, 1, count, 3), v(gpu, 1, count, 4);
+    operand<T> copy(gpu, 1, count, 0);
+    v.assign([&](std::size_t, std::size_t c) { return std::fabs(v.want_flat()[c]); });
+    double want = 0;
+    auto sum = dg::tensor<double, dg::cuda>::filled(gpu, {1}, 0.0);
+    gpu.accumulate_squares<float>(g.got_flat(), sum.data());
+    reference.accumulate_squares<double>(g.want_flat(), &want);
+    results.row("accumulate_squares", "float", by(count), std::fabs(sum.to_host()[0] / want - 1), 4 * rounding<float>);
+    const dg::adamw_constants constants{1e-2, 0.9, 0.95, 1e-8, 0.01, 1.0, 3};
+    auto device_constants = on_device<dg::adamw_constants>(gpu, {constants});
+    const bool mixed = narrow<T>;
+    gpu.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), mixed ? copy.got_flat() : dg::span<T>(), device_constants.data(), sum.data());
+    reference.adamw<double>(w.want_flat(), g.want_flat(), m.want_flat(), v.want_flat(), mixed ? copy.want_flat() : dg::span<double>(), &constants, &want);
+    results.row("adamw", mixed ? "bf16" : "float", by(count), std::max({w.error() / bound<float>(4), m.error() / bound<float>(4), v.error() / bound<float>(4), mixed ? copy.error() / bound<T>(4) : 0}), 1);
+    const auto kept = w.download();
+    sum = dg::tensor<double, dg::cuda>::filled(gpu, {1}, NAN);
+    gpu.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), {}, device_constants.data(), sum.data());
+    results.row("adamw leaves weights after NaN", "float", by(count), w.download() == kept ? 0 : 1, 0);
+}
+
+template <class T>
+void row_operations(dg::cuda& gpu, std::size_t rows, std::size_t cols) {
+    dg::reference reference;
+    const auto size = by(rows, cols);
+    operand<T> a(gpu, 2 * rows, cols, 1), b(gpu, 2 * rows, cols, 2), c(gpu, rows, cols, 3), d(gpu, rows, cols, 4);
+    operand<float> distance(gpu, 1, 2 * rows, 0), norm(gpu, 1, 2 * rows, 0);
+    dg::rows::changes<T>(gpu, a.got(), b.got(), c.got(), d.got(), distance.got_flat(), norm.got_flat());
+    dg::rows::changes<double>(reference, a.want(), b.want(), c.want(), d.want(), distance.want_flat(), norm.want_flat());
+    results.row("row changes", name_of_type<T>, size, std::max(distance.error(), norm.error()), bound<float>(cols));
+
+    operand<T> y(gpu, rows, cols, 5, 0, 3), z(gpu, rows, cols, 6, 0, 3), q(gpu, rows, cols, 6, 0, 3), other(gpu, rows, cols, 5, 0, 3);
+    std::vector<dg::token> targets(rows);
+    for (std::size_t r = 0; r < rows; ++r) targets[r] = r % 3 == 2 ? -1 : static_cast<dg::token>(r % cols);
+    std::vector<dg::rows::comparison> got(rows), want(rows);
+    dg::rows::compare<T>(gpu, q.got(), other.got(), targets, 5, got);
+    dg::rows::compare<double>(reference, q.want(), other.want(), targets, 5, want);
+    double worst = 0;
+    for (std::size_t r = 0; r < rows; ++r) {
+        worst = std::max({worst, std::fabs(got[r].kl_lens_final - want[r].kl_lens_final), std::fabs(got[r].kl_final_lens - want[r].kl_final_lens), std::fabs(got[r].cross_entropy - want[r].cross_entropy)});
+        if (std::fabs(got[r].overlap - want[r].overlap) > 1e-6 || got[r].agrees != want[r].agrees || got[r].hits != want[r].hits) worst = INFINITY;
+    }
+    results.row("row comparisons", name_of_type<T>, size, worst, narrow<T> ? 1e-3 : 32 * bound<float>(cols));
+
+    dg::rows::softmax_inplace<T>(gpu, y.got());
+    dg::rows::softmax_inplace<double>(reference, y.want());
+    results.row("row softmax", name_of_type<T>, size, y.error(), bound<T>(cols));
+    y.assign([&](std::size_t r, std::size_t col) { return y.want()(r, col); });
+    operand<float> far(gpu, 1, rows, 0), entropy(gpu, 1, rows, 0), loss(gpu, 1, rows, 0);
+    dg::rows::softmax_distances<T>(gpu, q.got(), y.got(), far.got_flat());
+    dg::rows::softmax_distances<double>(reference, q.want(), y.want(), far.want_flat());
+    results.row("row softmax distances", name_of_type<T>, size, far.error(), 4 * bound<float>(cols) + (narrow<T> ? 1e-5 : 0));
+    dg::rows::negative_entropies<T>(gpu, y.got(), entropy.got_flat());
+    dg::rows::negative_entropies<double>(reference, y.want(), entropy.want_flat());
+    entropy.error();
+    dg::rows::kl_gradient_inplace<T>(gpu, z.got(), y.got(), entropy.got_flat(), 0.25f, loss.got_flat());
+    dg::rows::kl_gradient_inplace<double>(reference, z.want(), y.want(), entropy.want_flat(), 0.25, loss.want_flat());
+    results.row("row entropies, KL and its gradient", name_of_type<T>, size, std::max({entropy.error() / bound<float>(cols), loss.error() / bound<float>(cols), z.error() / bound<T>(cols)}), narrow<T> ? 24 : 4);
+    operand<T> logits(gpu, rows, cols, 7, 0, 3);
+    operand<float> value(gpu, 1, rows, 0);
+    const auto gold = on_device(gpu, targets);
+    dg::rows::probability_gradient_inplace<T>(gpu, logits.got(), gold.flat(), value.got_flat());
+    dg::rows::probability_gradient_inplace<double>(reference, logits.want(), targets, value.want_flat());
+    results.row("row probability gradient", name_of_type<T>, size, std::max(value.error(), logits.error()), 4 * bound<T>(cols));
+
+    operand<T> x(gpu, rows, cols, 1), g(gpu, rows, cols, 2), v(gpu, rows, cols, 3);
+    dg::rows::nesterov_step<T>(gpu, x.got_flat(), g.got_flat(), v.got_flat(), 0.5, 0.1, 0.9, 0.01);
+    dg::rows::nesterov_step<double>(reference, x.want_flat(), g.want_flat(), v.want_flat(), 0.5, 0.1, 0.9, 0.01);
+    results.row("nesterov_step", name_of_type<T>, size, std::max(x.error(), v.error()), bound<T>(4));
+}
+
+}  // namespace
+
+template <class T>
+void check_operations(dg::cuda& gpu, bool small) {
+    for (const auto [m, n, k] : {std::array<std::size_t, 3>{1, 7, 33}, {130, 65, 257}, {64, 160, 96}}) products<T>(gpu, m, n, k, k == 257 ? 3 : 0);
+    for (const auto [rows, cols] : {std::array<std::size_t, 2>{1, 6}, {7, 33}, {130, 64}, {37, 960}, {3, 2048}, {2, 8192}, {2, 49152}})
+        if (!small || rows * cols < 20000) row_wise<T>(gpu, rows, cols, 0);
+    row_wise<T>(gpu, 9, 40, 24);
+    for (const auto& s : {dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8}, dg::attention_shape{2, 300, 2, 2, 16},
+                          dg::attention_shape{2, 160, 6, 2, 64}, dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128}})
+        if (!small || s.length < 100) attention<T>(gpu, s);
+    if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64});
+    optimiser<T>(gpu, 1), optimiser<T>(gpu, 4099), optimiser<T>(gpu, 100000);
+    row_operations<T>(gpu, 3, 37);
+    if (!small) row_operations<T>(gpu, 5, 49152);
+}
+
+template void check_operations<float>(dg::cuda&, bool);
+template void check_operations<dg::bfloat16>(dg::cuda&, bool);
+
+}  // namespace gpu_test
