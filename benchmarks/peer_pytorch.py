@@ -84,4 +84,5 @@ def main():
         print(json.dumps({"model": name, "torch": torch.__version__, "compiled": a.compile, "seconds": seconds, "tokens_per_second": B * T / seconds}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -34,7 +34,7 @@ public:
     /// Weights drawn from `seed`; `final_layers` (0: config.layers) scales the residual projections' initialisation.
     llama(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers = 0)
         : llama(backend, config) {
-        initialise(weights, config, seed, final_layers);
+        draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) { assign_block(block_of(weights, block), values); });
     }
     /// Zero weights, to be loaded.
     llama(Backend& backend, const llama_config& config)
@@ -113,6 +113,16 @@ private:
         tape.drop(h), tape.drop(a);
         return sum;
     }
+    /// Whether a sublayer's output goes into the residual stream as it is made, with nothing left pending.
+    template <class Observer>
+    static constexpr bool joins = std::is_same_v<std::remove_cvref_t<Observer>, residual_only> && ops::adds_linear_maps<Backend, T>;
+    static residual_stream<T> joined(tape<T, Backend>& tape, variable<T> x, parameter<T> weight, variable<T> h)
+        requires ops::adds_linear_maps<Backend, T>
+    {
+        const auto sum = ops::linear_add(tape, x, weight, h);
+        tape.drop(x), tape.drop(h);
+        return {sum, {}};
+    }
     /// What a post-norm sublayer changes: Norm(h + out) - h.
     static variable<T> change(tape<T, Backend>& tape, variable<T> h, variable<T> out, parameter<T> gain, wide_t<T> eps) {
         const auto both = ops::residual_rms_norm(tape, h, out, gain, eps, wide_t<T>(1));
@@ -154,6 +164,8 @@ residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape,
     ops::rope_inplace(tape, qkv, s, {cosine_.rows(), sine_.rows()});
     auto mixed = ops::attention(tape, qkv, s);  // (B*T, H*D)
     tape.drop(qkv);
+    if constexpr (joins<Observer>)
+        if (!post) return joined(tape, mixed, layer(source, 4, 1, gradients), h);
     auto a = ops::linear(tape, mixed, layer(source, 4, 1, gradients));  // (B*T, C)
     tape.drop(mixed);
     if (post) a = change(tape, h, a, gain, eps);
@@ -174,6 +186,8 @@ residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, resid
     if (!post) tape.drop(x);
     auto gated = ops::swiglu(tape, gate_up);  // (B*T, F)
     tape.drop(gate_up);
+    if constexpr (joins<Observer>)
+        if (!post) return joined(tape, gated, layer(source, 8, 1, gradients), h);
     auto m = ops::linear(tape, gated, layer(source, 8, 1, gradients));  // (B*T, C)
     tape.drop(gated);
     if (post) m = change(tape, h, m, gain, eps);
@@ -185,6 +199,7 @@ template <class T, class Backend>
 template <class Observer>
 ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, gradient_set* gradients,
                                              span<const std::size_t> order, Observer&& observe) const {
+    if constexpr (std::is_same_v<std::remove_cvref_t<Observer>, no_observer>) return residual(tape, ids, batch, gradients, order, residual_only());
     const attention_shape s = extents(ids.size(), batch);
     const std::size_t slots = order.empty() ? layers() : order.size();
     residual_stream<T> stream{embedding(tape, ids, gradients), {}};
@@ -194,8 +209,7 @@ ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<c
         stream = attention_sublayer(tape, stream, i, slot, s, gradients, observe);
         stream = mlp_sublayer(tape, stream, i, slot, gradients, observe);
     }
-    const auto last = ops::residual_rms_norm(tape, stream.h, stream.pending, outer(1, gradients), static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
-    tape.drop(stream.h), tape.drop(stream.pending);
+    const auto last = enter(tape, stream, outer(1, gradients), false, static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
     observe(site::resid_post, slots - 1, last.sum.value);
     return last;
 }

@@ -3,8 +3,12 @@
 // Initialisation: SmolLM's (huggingface/smollm): normal, std 1/sqrt(width), o_proj and down_proj / sqrt(2 L_final).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <deque>
+#include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "depthgrow/autograd/tape.hpp"
@@ -140,25 +144,45 @@ void each_tensor(const llama_config& c, Body body) {
 template <class Set>
 auto& block_of(Set& set, std::size_t index) { return index == 0 ? set.outer : set.layers[index - 1]; }
 
-/// Draws one block: every tensor from its own stream, so that a tensor's numbers depend on nothing but seed and place.
-template <class T, class Backend>
-void initialise(parameter_block<T, Backend>& block, const block_layout& layout, std::uint64_t seed, std::uint64_t index) {
-    std::vector<T> values(layout.size, T(0));
+/// The numbers of one block: every tensor from its own stream, so that they depend on nothing but seed and place.
+template <class Wide>
+std::vector<Wide> draw_block(const block_layout& layout, std::uint64_t seed, std::uint64_t index) {
+    std::vector<Wide> values(layout.size, Wide(0));
     for (std::size_t p = 0; p < layout.places.size(); ++p) {
         const auto& place = layout.places[p];
         rng random(seed, index * 64 + p);
         for (std::size_t i = 0; i < place.size(); ++i)
-            values[place.offset + i] = static_cast<T>(static_cast<wide_t<T>>(place.init_std > 0 ? place.init_std * random.normal() : 1.0));
+            values[place.offset + i] = static_cast<Wide>(place.init_std > 0 ? place.init_std * random.normal() : 1.0);
     }
-    block.backend().template from_host<T>(values.data(), block.flat().data(), values.size());
+    return values;
 }
 
-/// Draws a whole model; `final_layers` (0: config.layers) scales the residual projections.
-template <class T, class Backend>
-void initialise(parameter_set<T, Backend>& set, const llama_config& config, std::uint64_t seed, std::size_t final_layers) {
-    initialise(set.outer, outer_layout(config), seed, 0);
-    const block_layout layout = layer_layout(config, final_layers ? final_layers : config.layers);
-    for (std::size_t l = 0; l < set.layers.size(); ++l) initialise(set.layers[l], layout, seed, 1 + l);
+/// Gives a block host numbers of any type, rounded to its own.
+template <class T, class Backend, class Wide>
+void assign_block(parameter_block<T, Backend>& block, const std::vector<Wide>& values) {
+    if constexpr (std::is_same_v<T, Wide>) {
+        block.backend().template from_host<T>(values.data(), block.flat().data(), values.size());
+    } else {
+        std::vector<T> rounded(values.begin(), values.end());
+        block.backend().template from_host<T>(rounded.data(), block.flat().data(), rounded.size());
+        block.backend().synchronize();
+    }
+}
+
+/// Draws a whole model, blocks on as many threads as there are; `final_layers` (0: config.layers) scales the residual
+/// projections. use(block index, numbers in Wide) runs on the calling thread, in order.
+template <class Wide, class Use>
+void draw_model(const llama_config& config, std::uint64_t seed, std::size_t final_layers, const Use& use) {
+    const block_layout outer = outer_layout(config), layer = layer_layout(config, final_layers ? final_layers : config.layers);
+    const std::size_t window = std::max<std::size_t>(1, std::min<std::size_t>(16, std::thread::hardware_concurrency()));
+    std::deque<std::future<std::vector<Wide>>> ahead;
+    std::size_t next = 0;
+    for (std::size_t block = 0; block <= config.layers; ++block) {
+        for (; next <= config.layers && ahead.size() < window; ++next)
+            ahead.push_back(std::async(std::launch::async, [&, next] { return draw_block<Wide>(next == 0 ? outer : layer, seed, next); }));
+        use(block, ahead.front().get());
+        ahead.pop_front();
+    }
 }
 
 }  // namespace depthgrow

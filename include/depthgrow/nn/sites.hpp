@@ -16,5 +16,7 @@ enum class site { resid_pre, attn_out, resid_mid, mlp_out, resid_post };
 struct no_observer {
     template <class T> void operator()(site, std::size_t, matrix<T>) const {}
 };
+/// Reads nothing and needs no sublayer's output apart from the residual stream: a backend may add it as it is made.
+struct residual_only : no_observer {};
 
 }  // namespace depthgrow

@@ -35,9 +35,11 @@ public:
 
     /// A fresh model of config.layers layers; `final_layers` is the depth it will grow to.
     trainer(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers, adamw_constants constants = {})
-        : model(backend, config, seed, final_layers), optimizer(backend, config, constants), gradients(backend, config, config.layers),
-          tape_(backend) {
-        if constexpr (mixed) initialise(optimizer.master, config, seed, final_layers);
+        : trainer(backend, config, constants) {
+        draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) {
+            assign_block(block_of(model.weights, block), values);
+            if constexpr (mixed) assign_block(block_of(optimizer.master, block), values);
+        });
     }
     /// Zero weights and moments, to be loaded.
     trainer(Backend& backend, const llama_config& config, adamw_constants constants = {})

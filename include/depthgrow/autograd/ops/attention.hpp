@@ -18,11 +18,11 @@ template <class T, class Backend>
 void rope_inplace(tape<T, Backend>& tape, variable<T> qkv, attention_shape s, rope_table<T> table) {
     const std::size_t turned = s.heads + s.kv_heads;
     require(s.length <= table.cosine.rows, "[rope] expected a sequence of at most ", table.cosine.rows, " tokens, got ", s.length);
-    tape.backend().template rope_inplace<T>(qkv.value, s.length, turned, s.head_width, table.cosine, table.sine, 1);
+    tape.backend().template rope_inplace<T>(qkv.value, s.length, turned, s.head_width, table.cosine, table.sine, wide_t<T>(1));
     tape.record([&tape, qkv, s, table, turned] {
         if (!tape.gradient(qkv).data) return;
         const auto d = tape.claim(qkv).out;
-        tape.backend().template rope_inplace<T>(d, s.length, turned, s.head_width, table.cosine, table.sine, -1);
+        tape.backend().template rope_inplace<T>(d, s.length, turned, s.head_width, table.cosine, table.sine, wide_t<T>(-1));
     });
 }
 
@@ -37,7 +37,7 @@ variable<T> attention(tape<T, Backend>& tape, variable<T> qkv, attention_shape s
         if (!dy.data) return;
         const auto dqkv = tape.claim(qkv);
         require(!dqkv.accumulate(), "[attention] expected queries, keys and values to be used once");
-        tape.backend().template attention_backward<T>(qkv.value, s, y.value, {lse.data(), lse.size()}, dy, dqkv.out);
+        tape.backend().template attention_backward<T>(qkv.value, s, y.value, lse, dy, dqkv.out);
         tape.release(y);
     });
     return y;

@@ -24,4 +24,27 @@ variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
     return y;
 }
 
+/// Whether a backend adds a linear map to the residual stream in one pass.
+template <class Backend, class T>
+concept adds_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out) { b.template linear_add<T>(in, in, in, out); };
+
+/// h (M, out) + x Wᵀ. Definition: linear, then add.
+template <class T, class Backend>
+    requires adds_linear_maps<Backend, T>
+variable<T> linear_add(tape<T, Backend>& tape, variable<T> x, parameter<T> weight, variable<T> h) {
+    auto y = tape.make(h.value.rows, h.value.cols);  // (M, out)
+    tape.backend().template linear_add<T>(x.value, weight.value, h.value, y.value);
+    tape.record([&tape, x, weight, h, y] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        if (weight.gradient.data)
+            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, 1, weight.gradient);
+        const auto dx = tape.claim(x);
+        tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
+        tape.share(h, y);
+        tape.release(y);
+    });
+    return y;
+}
+
 }  // namespace depthgrow::ops

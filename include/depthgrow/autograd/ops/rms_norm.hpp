@@ -15,7 +15,7 @@ span<wide_t<T>> gain_gradient(tape<T, Backend>& tape, const parameter<T>& gain) 
     if (gain.gradient.data) return gain.flat_gradient();
     const std::size_t width = gain.value.size();
     const auto unread = tape.make_wide(width);
-    tape.backend().template fill<wide_t<T>>(unread.data(), width, 0);
+    tape.backend().template fill<wide_t<T>>(unread.data(), width, wide_t<T>(0));
     return unread;
 }
 
@@ -31,7 +31,7 @@ variable<T> rms_norm(tape<T, Backend>& tape, variable<T> x, parameter<T> gain, w
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
         const auto dx = tape.claim(x);
-        tape.backend().template rms_norm_backward<T>(x.value, gain.flat(), {rstd.data(), rstd.size()}, scale, dy, dx.held,
+        tape.backend().template rms_norm_backward<T>(x.value, gain.flat(), rstd, scale, dy, dx.held,
                                                      dx.out, detail::gain_gradient(tape, gain));
         tape.release(y);
     });
@@ -55,7 +55,7 @@ residual_norm<T> residual_rms_norm(tape<T, Backend>& tape, variable<T> h, variab
     tape.record([&tape, h, a, gain, scale, sum, normed, rstd] {
         if (const auto dy = tape.gradient(normed); dy.data) {
             const auto dsum = tape.claim(sum);
-            tape.backend().template rms_norm_backward<T>(sum.value, gain.flat(), {rstd.data(), rstd.size()}, scale, dy,
+            tape.backend().template rms_norm_backward<T>(sum.value, gain.flat(), rstd, scale, dy,
                                                          dsum.held, dsum.out, detail::gain_gradient(tape, gain));
             tape.release(normed);
         }

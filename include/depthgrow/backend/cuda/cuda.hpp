@@ -18,7 +18,7 @@ namespace depthgrow {
 struct cuda_options {
     int device = 0;
     bool deterministic = false;  // the same bits from run to run, at a price
-    bool tune_products = true;   // time several algorithms the first time that a large product is met
+    bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool record = true;          // replay steps as CUDA graphs
     std::size_t product_workspace = std::size_t{64} << 20;
 };
@@ -26,8 +26,8 @@ struct cuda_options {
 class cuda {
 public:
     explicit cuda(cuda_options options = {})
-        : options_(selected(options)), stream_(make_stream()), products_(options.product_workspace, options.tune_products && !options.deterministic),
-          attention_(stream_, options.deterministic), scratch_(scratch_bytes) {
+        : options_(selected(options)), stream_(make_stream()), products_(options.product_workspace, options.tune && !options.deterministic),
+          attention_(stream_, options.deterministic, options.tune && !options.deterministic), scratch_(scratch_bytes) {
         int multiprocessors = 1;
         cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device), "cudaDeviceGetAttribute");
         context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float), static_cast<unsigned>(multiprocessors), options.deterministic};
@@ -63,7 +63,14 @@ public:
     template <class T, class C>
     void gemm(transpose ta, transpose tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<C> c) {
         contract::gemm(ta, tb, a, b, c);
-        if (c.rows > 0 && c.cols > 0) products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, c);
+        if (c.rows > 0 && c.cols > 0) products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, matrix<const C>(c), c);
+    }
+    /// out = addend + x wᵀ: a linear map whose result joins the residual stream, in one pass.
+    template <class T> void linear_add(matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out) {
+        contract::gemm(transpose::no, transpose::yes, x, w, out);
+        contract::extents("linear_add", "addend", addend, out.rows, out.cols);
+        require(addend.stride == out.stride, "[linear_add] expected an addend with the output's leading dimension ", out.stride, ", got ", addend.stride);
+        if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out);
     }
     template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <map>
+#include <memory>
 
 #include "depthgrow/backend/contract.hpp"
 #include "depthgrow/backend/cuda/cudnn_graph.hpp"
@@ -45,18 +46,49 @@ public:
         if (atomic_) at_[dq_sums] = graph_.tensor(CUDNN_DATA_FLOAT, {B_, H_, T_, D_}, {H_ * T_ * D_, T_ * D_, D_, 1});
         describe_backward(row);
     }
-    bool build(cudnnHandle_t handle, const graph_descriptor* device = nullptr) { return graph_.build(handle, device); }
+    /// With `all`, every plan that cuDNN's heuristics name is built, for `tune`.
+    bool build(cudnnHandle_t handle, bool all, const graph_descriptor* device = nullptr) {
+        tuned_ = !all;
+        return graph_.build(handle, device, all);
+    }
+    bool tuned() const { return tuned_; }
+    /// Keeps the fastest of the plans by running each; run() does one pass and must not change what it reads.
+    template <class Run>
+    void tune(cudaStream_t stream, const Run& run) {
+        tuned_ = true;
+        if (graph_.plans() < 2) return;
+        cudaEvent_t begin, end;
+        check(cudaEventCreate(&begin), "cudaEventCreate");
+        check(cudaEventCreate(&end), "cudaEventCreate");
+        std::size_t best = 0;
+        float least = INFINITY;
+        for (std::size_t i = 0; i < graph_.plans(); ++i) {
+            graph_.choose(i);
+            for (int repeat = 0; repeat < 3; ++repeat) {
+                (void)cudaEventRecord(begin, stream);
+                run();
+                (void)cudaEventRecord(end, stream);
+                check(cudaEventSynchronize(end), "attention");
+                float milliseconds = INFINITY;
+                (void)cudaEventElapsedTime(&milliseconds, begin, end);
+                if (repeat > 0 && milliseconds < least) least = milliseconds, best = i;
+            }
+        }
+        (void)cudaEventDestroy(begin);
+        (void)cudaEventDestroy(end);
+        graph_.choose(best);
+    }
 
     /// Bytes that a run needs: the engine's own, and on the way back the row sums and dq's sums, which must be zero.
     std::size_t workspace_bytes() const { return engine_bytes() + (backward_ ? sums_bytes() + dq_bytes() : 0); }
 
     void forward(cudnnHandle_t handle, const bfloat16* qkv, bfloat16* out, float* lse, void* workspace) const {
-        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = least;
+        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = lowest;
         graph_.run(handle, {{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + shape_.width() + shape_.kv_width()}, {at_[o], out},
                             {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low}}, workspace);
     }
     void backward(cudnnHandle_t handle, cudaStream_t stream, const bfloat16* qkv, const bfloat16* out, const float* lse, const bfloat16* dout, bfloat16* dqkv, void* workspace) const {
-        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = least, unit = 1;
+        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = lowest, unit = 1;
         const std::size_t values = shape_.width() + shape_.kv_width();
         auto* bytes = static_cast<unsigned char*>(workspace);
         std::vector<std::pair<int, const void*>> places{{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + values}, {at_[o], out}, {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low},
@@ -71,7 +103,7 @@ public:
 
 private:
     using extents = fused_graph::extents;
-    static constexpr float least = -3.4028234663852886e38f;
+    static constexpr float lowest = -3.4028234663852886e38f;
     static std::int64_t as(std::size_t n) { return static_cast<std::int64_t>(n); }
     static std::size_t rounded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
     std::size_t engine_bytes() const { return rounded(graph_.workspace_bytes()); }
@@ -149,7 +181,7 @@ private:
     }
 
     attention_shape shape_;
-    bool backward_, atomic_;
+    bool backward_, atomic_, tuned_ = false;
     std::int64_t B_ = 0, H_ = 0, K_ = 0, T_ = 0, D_ = 0;
     std::array<int, slots> at_{};
     fused_graph graph_;
@@ -158,7 +190,8 @@ private:
 /// Plans by shape, the workspace they share, and whether cuDNN can be used at all.
 class cudnn_attention {
 public:
-    explicit cudnn_attention(cudaStream_t stream, bool deterministic) : stream_(stream), deterministic_(deterministic) {
+    /// `tune`: for large extents, all plans are built and the fastest is kept.
+    cudnn_attention(cudaStream_t stream, bool deterministic, bool tune) : stream_(stream), deterministic_(deterministic), tune_(tune) {
         if (cudnnCreate(&handle_) != CUDNN_STATUS_SUCCESS) handle_ = nullptr;
         else check(cudnnSetStream(handle_, stream), "cudnnSetStream");
     }
@@ -174,22 +207,27 @@ public:
         return plan(s, packed, out, false) && plan(s, packed, out, true);
     }
     void forward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<bfloat16> out, float* lse) {
-        const auto* p = plan(s, qkv.stride, out.stride, false);
-        p->forward(handle_, qkv.data, out.data, lse, workspace(p->workspace_bytes()));
+        auto* p = plan(s, qkv.stride, out.stride, false);
+        run(*p, [&] { p->forward(handle_, qkv.data, out.data, lse, workspace(p->workspace_bytes())); });
     }
     void backward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv) {
-        const auto* p = plan(s, qkv.stride, out.stride, true);
-        p->backward(handle_, stream_, qkv.data, out.data, lse, dout.data, dqkv.data, workspace(p->workspace_bytes()));
+        auto* p = plan(s, qkv.stride, out.stride, true);
+        run(*p, [&] { p->backward(handle_, stream_, qkv.data, out.data, lse, dout.data, dqkv.data, workspace(p->workspace_bytes())); });
     }
 
 private:
     using key = std::array<std::size_t, 8>;
-    const attention_plan* plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
+    template <class Pass>
+    void run(attention_plan& p, const Pass& pass) {
+        if (!p.tuned()) p.tune(stream_, pass);
+        pass();
+    }
+    attention_plan* plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
         const key wanted{s.batch, s.length, s.heads, s.kv_heads, s.head_width, packed, out, backward};
         auto found = plans_.find(wanted);
         if (found == plans_.end()) {
             auto made = std::make_unique<attention_plan>(s, packed, out, backward, deterministic_);
-            if (!made->build(handle_)) made.reset();
+            if (!made->build(handle_, tune_ && s.rows() >= 8192)) made.reset();
             found = plans_.emplace(wanted, std::move(made)).first;
         }
         return found->second.get();
@@ -201,7 +239,7 @@ private:
 
     cudnnHandle_t handle_ = nullptr;
     cudaStream_t stream_;
-    bool deterministic_;
+    bool deterministic_, tune_;
     std::map<key, std::unique_ptr<attention_plan>> plans_;  // null: no fused engine
     device_bytes workspace_;
 };

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <initializer_list>
-#include <memory>
 #include <vector>
 
 #include "depthgrow/backend/cuda/memory.hpp"
@@ -104,9 +103,9 @@ public:
         op.link(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, tensors_[x]).link(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, tensors_[y]).finish("a reshape");
     }
 
-    /// Finds an engine and builds its plan. `device` describes a device that need not be present, or is null.
-    /// False: cuDNN has no fused engine for these extents.
-    bool build(cudnnHandle_t handle, const graph_descriptor* device) {
+    /// Finds engines and builds their plans: the heuristics' first choice, or with `all` every one. `device` describes a
+    /// device that need not be present, or is null. False: cuDNN has no fused engine for these extents.
+    bool build(cudnnHandle_t handle, const graph_descriptor* device, bool all) {
         std::vector<cudnnBackendDescriptor_t> handles;
         for (const auto& op : operations_) handles.push_back(op.handle());
         graph_descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
@@ -123,7 +122,7 @@ public:
         for (auto& r : raw) r = configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).handle();
         std::int64_t found = 0;
         check(cudnnBackendGetAttribute(heuristics.handle(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &found, raw.data()), "cuDNN's heuristics");
-        for (std::int64_t i = 0; i < std::min<std::int64_t>(found, most); ++i) {
+        for (std::int64_t i = 0; i < std::min<std::int64_t>(found, most) && (all || plans_.empty()); ++i) {
             graph_descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
             plan.link(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configs[static_cast<std::size_t>(i)]);
             if (device) plan.link(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *device);
@@ -131,13 +130,14 @@ public:
             if (!plan.finalize()) continue;
             std::int64_t bytes = 0, one = 0;
             check(cudnnBackendGetAttribute(plan.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &one, &bytes), "the plan's workspace size");
-            workspace_bytes_ = static_cast<std::size_t>(bytes);
-            plan_ = std::make_unique<graph_descriptor>(std::move(plan));
-            return true;
+            plans_.push_back({std::move(plan), static_cast<std::size_t>(bytes)});
         }
-        return false;
+        return !plans_.empty();
     }
-    std::size_t workspace_bytes() const { return workspace_bytes_; }
+    std::size_t plans() const { return plans_.size(); }
+    /// Which plan `run` and `workspace_bytes` speak of.
+    void choose(std::size_t index) { chosen_ = index; }
+    std::size_t workspace_bytes() const { return plans_.empty() ? 0 : plans_[chosen_].workspace_bytes; }
     void run(cudnnHandle_t handle, const std::vector<std::pair<int, const void*>>& places, void* workspace) const {
         std::vector<std::int64_t> ids;
         std::vector<const void*> pointers;
@@ -146,13 +146,17 @@ public:
         pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, ids.data(), ids.size());
         pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(), pointers.size());
         pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, {static_cast<const void*>(workspace)}).finish("a variant pack");
-        check(cudnnBackendExecute(handle, plan_->handle(), pack.handle()), "cudnnBackendExecute");
+        check(cudnnBackendExecute(handle, plans_[chosen_].plan.handle(), pack.handle()), "cudnnBackendExecute");
     }
 
 private:
+    struct built {
+        graph_descriptor plan;
+        std::size_t workspace_bytes;
+    };
     std::vector<graph_descriptor> tensors_, operations_, kinds_;
-    std::unique_ptr<graph_descriptor> plan_;
-    std::size_t workspace_bytes_ = 0;
+    std::vector<built> plans_;
+    std::size_t chosen_ = 0;
 };
 
 }  // namespace depthgrow::cuda_detail

@@ -31,12 +31,13 @@ public:
         cublasLtDestroy(handle_);
     }
 
+    /// c = alpha * op(a) op(b) + beta * addend, where addend may be c or lie in other memory with c's leading dimension.
     template <class T, class C>
-    void operator()(cudaStream_t stream, bool ta, bool tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<C> c) {
+    void operator()(cudaStream_t stream, bool ta, bool tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<const C> addend, matrix<C> c) {
         const std::size_t inner = ta ? a.rows : a.cols;
         const plan& p = plan_for<T, C>(stream, {c.rows, c.cols, inner, a.stride, b.stride, c.stride, ta * 1u + tb * 2u + (beta != 0) * 4u + (blas_type<T> == CUDA_R_16BF) * 8u + (blas_type<C> == CUDA_R_16BF) * 16u,
                                                 alignment(a.data, a.stride) + 32 * alignment(b.data, b.stride) + 1024 * alignment(c.data, c.stride)}, a.data, b.data, c.data);
-        run(p, stream, alpha, b.data, a.data, beta, c.data, c.data);
+        run(p, stream, alpha, b.data, a.data, beta, addend.data, c.data);
     }
 
 private:
@@ -77,7 +78,7 @@ private:
         for (const auto& [attribute, value] : {std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of_b}, std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of_a},
                                                std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of_c}, std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of_c}})
             check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)), "alignment");
-        constexpr int wanted = 12;
+        constexpr int wanted = 32;
         std::array<cublasLtMatmulHeuristicResult_t, wanted> choices{};
         int found = 0;
         const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle_, p.operation, p.first, p.second, p.out, p.out, preference, wanted, choices.data(), &found);

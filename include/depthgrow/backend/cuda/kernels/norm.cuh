@@ -80,81 +80,73 @@ void rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T
     launched("rms_norm_forward");
 }
 
-/// dx = skip + d(RMSNorm). With V > 0 each warp sums the gain's gradient of its rows in registers, the block in shared
-/// memory, and writes one row of `partial` (gridDim.x, cols). With V = 0 `partial` is left to gain_gradient_kernel.
+/// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of its
+/// rows in registers, the block in shared memory (cols floats), and writes one row of `partial` (gridDim.x, cols).
 template <class D, int N, int V>
 static __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
                                                                        const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols) {
-    extern __shared__ float shared[];  // (cols) when V > 0
+    extern __shared__ float shared[];
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    constexpr int kept = V > 0 ? V : 1;
-    const int rounds = V > 0 ? V : static_cast<int>((cols + 32 * N - 1) / (32 * N));
-    float dgain[kept][N];
-#pragma unroll
-    for (int v = 0; v < kept; ++v)
-#pragma unroll
-        for (int j = 0; j < N; ++j) dgain[v][j] = 0;
+    const auto column = [&](int v) { return (static_cast<std::size_t>(v) * 32 + lane) * N; };
+    float dgain[V][N] = {};
     for (std::size_t row = blockIdx.x * static_cast<std::size_t>(warps) + warp; row < rows; row += static_cast<std::size_t>(gridDim.x) * warps) {
-        float in[kept][N], up[kept][N];
+        pack<D, N> in[V], up[V], past[V];
+#pragma unroll
+        for (int v = 0; v < V; ++v)
+            if (column(v) < cols) {
+                in[v] = *reinterpret_cast<const pack<D, N>*>(x + row * x_stride + column(v));
+                up[v] = *reinterpret_cast<const pack<D, N>*>(dy + row * dy_stride + column(v));
+                if (skip) past[v] = *reinterpret_cast<const pack<D, N>*>(skip + row * skip_stride + column(v));
+            }
         const float s = rstd[row];
         float dot = 0;
-        const auto read = [&](int v, float (&xs)[N], float (&ups)[N]) {
-            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
 #pragma unroll
-            for (int j = 0; j < N; ++j) xs[j] = ups[j] = 0;
-            if (c >= cols) return;
-            load<N>(x + row * x_stride + c, xs);
-            load<N>(dy + row * dy_stride + c, ups);
-        };
-        const auto gained = [&](int v, float (&g)[N]) {
-            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+        for (int v = 0; v < V; ++v)
+            if (column(v) < cols) {
+                float g[N];
+                load<N>(gain + column(v), g);
 #pragma unroll
-            for (int j = 0; j < N; ++j) g[j] = 0;
-            if (c < cols) load<N>(gain + c, g);
-        };
-#pragma unroll
-        for (int v = 0; v < rounds; ++v) {
-            const int at = V > 0 ? v : 0;
-            float g[N];
-            read(v, in[at], up[at]);
-            gained(v, g);
-#pragma unroll
-            for (int j = 0; j < N; ++j) {
-                const float share = up[at][j] * in[at][j] * s * scale;
-                dot += share * g[j];
-                if (V > 0) dgain[at][j] += share;
+                for (int j = 0; j < N; ++j) {
+                    const float share = to_float(up[v].value[j]) * to_float(in[v].value[j]) * s * scale;
+                    dot += share * g[j];
+                    dgain[v][j] += share;
+                }
             }
-        }
         const float pull = warp_sum(dot) * s * s / static_cast<float>(cols), push = s * scale;
 #pragma unroll
-        for (int v = 0; v < rounds; ++v) {
-            const int at = V > 0 ? v : 0;
-            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
-            if (V == 0) read(v, in[at], up[at]);
-            if (c >= cols) continue;
-            float g[N], past[N];
-            gained(v, g);
+        for (int v = 0; v < V; ++v)
+            if (column(v) < cols) {
+                float g[N];
+                load<N>(gain + column(v), g);
 #pragma unroll
-            for (int j = 0; j < N; ++j) past[j] = 0;
-            if (skip) load<N>(skip + row * skip_stride + c, past);
-#pragma unroll
-            for (int j = 0; j < N; ++j) past[j] += push * up[at][j] * g[j] - pull * in[at][j];
-            store<N>(dx + row * dx_stride + c, past);
-        }
+                for (int j = 0; j < N; ++j) g[j] = (skip ? to_float(past[v].value[j]) : 0.0f) + push * to_float(up[v].value[j]) * g[j] - pull * to_float(in[v].value[j]);
+                store<N>(dx + row * dx_stride + column(v), g);
+            }
     }
-    if constexpr (V > 0) {
-        for (unsigned turn = 0; turn < warps; ++turn) {
-            if (turn == warp)
-    #pragma unroll
-                for (int v = 0; v < rounds; ++v) {
-                    const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
-                    if (c >= cols) continue;
-    #pragma unroll
-                    for (int j = 0; j < N; ++j) shared[c + j] = (turn == 0 ? 0.0f : shared[c + j]) + dgain[V > 0 ? v : 0][j];
-                }
-            __syncthreads();
-        }
-        for (std::size_t c = threadIdx.x; c < cols; c += blockDim.x) partial[blockIdx.x * cols + c] = shared[c];
+    for (unsigned turn = 0; turn < warps; ++turn) {
+        if (turn == warp)
+#pragma unroll
+            for (int v = 0; v < V; ++v)
+                if (column(v) < cols)
+#pragma unroll
+                    for (int j = 0; j < N; ++j) shared[column(v) + j] = (turn == 0 ? 0.0f : shared[column(v) + j]) + dgain[v][j];
+        __syncthreads();
+    }
+    for (std::size_t c = threadIdx.x; c < cols; c += blockDim.x) partial[blockIdx.x * cols + c] = shared[c];
+}
+/// The same for rows of any width, read twice, without the gain's gradient.
+template <class D>
+static __global__ void __launch_bounds__(128) rms_norm_backward_any_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
+                                                                           const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, std::size_t rows, std::size_t cols) {
+    const std::size_t row = blockIdx.x * static_cast<std::size_t>(blockDim.x / 32) + threadIdx.x / 32;
+    if (row >= rows) return;
+    const float s = rstd[row];
+    float dot = 0;
+    for (std::size_t c = threadIdx.x % 32; c < cols; c += 32) dot += to_float(dy[row * dy_stride + c]) * to_float(x[row * x_stride + c]) * s * scale * to_float(gain[c]);
+    const float pull = warp_sum(dot) * s * s / static_cast<float>(cols), push = s * scale;
+    for (std::size_t c = threadIdx.x % 32; c < cols; c += 32) {
+        const float past = skip ? to_float(skip[row * skip_stride + c]) : 0.0f;
+        dx[row * dx_stride + c] = from_float<D>(past + push * to_float(dy[row * dy_stride + c]) * to_float(gain[c]) - pull * to_float(x[row * x_stride + c]));
     }
 }
 /// Sums over rows of dy * x * rstd * scale for the general width: a block owns 32 columns.
@@ -190,17 +182,20 @@ static __global__ void gain_sum_kernel(const float* partial, std::size_t parts, 
 template <class T>
 void rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
     if (x.rows == 0) return;
-    constexpr std::size_t n = widest<device_t<T>>;
+    constexpr std::size_t widest_n = widest<device_t<T>>;
     const std::size_t parts = std::min<std::size_t>({blocks_for(x.rows, 4), 4 * k.multiprocessors, k.scratch_floats / x.cols});
-    const bool wide = aligned(x, n) && aligned(dy, n) && aligned(skip, n) && aligned(dx, n) && aligned(gain, n) && parts > 0 && x.cols * sizeof(float) <= 48 * 1024;
+    const bool wide = aligned(x, widest_n) && aligned(dy, widest_n) && aligned(skip, widest_n) && aligned(dx, widest_n) && aligned(gain, widest_n) && parts > 0 && x.cols * sizeof(float) <= 48 * 1024;
     with_row_shape<device_t<T>>(x.cols, wide, [&](auto elements, auto vectors) {
-        constexpr int v = decltype(vectors)::value;
-        if (v == 0)  // before dx, which may be skip's memory but is never dy's or x's
+        constexpr int n = decltype(elements)::value, v = decltype(vectors)::value;
+        if constexpr (v > 0) {
+            rms_norm_backward_kernel<device_t<T>, n, v><<<static_cast<unsigned>(parts), 128, x.cols * sizeof(float), k.stream>>>(
+                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols);
+            gain_sum_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
+        } else {
             gain_gradient_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(device(x.data), x.stride, rstd.data(), scale, device(dy.data), dy.stride, dgain.data(), x.rows, x.cols);
-        const unsigned grid = v > 0 ? static_cast<unsigned>(parts) : blocks_for(x.rows, 4);
-        rms_norm_backward_kernel<device_t<T>, decltype(elements)::value, v><<<grid, 128, v > 0 ? x.cols * sizeof(float) : 0, k.stream>>>(
-            device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols);
-        if (v > 0) gain_sum_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
+            rms_norm_backward_any_kernel<<<blocks_for(x.rows, 4), 128, 0, k.stream>>>(
+                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, x.rows, x.cols);
+        }
     });
     launched("rms_norm_backward");
 }

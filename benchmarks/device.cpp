@@ -1,0 +1,255 @@
+// The CUDA backend's speed: whole optimiser steps, growth, the skip analysis and lens fitting at full size, beside floors
+// measured in the same run (matrix products alone; a device copy). --profile: time by operation instead of whole steps.
+// Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "depthgrow/analysis/skip_effects.hpp"
+#include "depthgrow/analysis/tuned_lens.hpp"
+#include "depthgrow/backend/cuda/cuda.hpp"
+#include "depthgrow/growth/flops.hpp"
+#include "depthgrow/growth/operators.hpp"
+#include "depthgrow/train/trainer.hpp"
+
+namespace dg = depthgrow;
+using bf16 = dg::bfloat16;
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+/// The backend with a pair of events around every operation while `on`.
+class profiled : public dg::cuda {
+public:
+    using dg::cuda::cuda;
+    bool on = false;
+
+    template <class T, class C> void gemm(dg::transpose ta, dg::transpose tb, float alpha, dg::matrix<const T> a, dg::matrix<const T> b, float beta, dg::matrix<C> c) {
+        char name[96];
+        const std::size_t k = ta == dg::transpose::no ? a.cols : a.rows;
+        std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu %s%s%s", c.rows, c.cols, k, ta == dg::transpose::no ? "n" : "t", tb == dg::transpose::no ? "n" : "t", sizeof(C) == 4 ? " to float" : "");
+        timed(name, 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.cols) * static_cast<double>(k), [&] { cuda::gemm<T>(ta, tb, alpha, a, b, beta, c); });
+    }
+#define DEPTHGROW_TIMED(operation)                                                        \
+    template <class T, class... Arguments> void operation(Arguments&&... arguments) {     \
+        timed(#operation, 0, [&] { cuda::operation<T>(std::forward<Arguments>(arguments)...); }); \
+    }
+    DEPTHGROW_TIMED(embedding_forward)
+    DEPTHGROW_TIMED(embedding_backward)
+    DEPTHGROW_TIMED(rms_norm_forward)
+    DEPTHGROW_TIMED(residual_rms_norm_forward)
+    DEPTHGROW_TIMED(rms_norm_backward)
+    DEPTHGROW_TIMED(rope_inplace)
+    DEPTHGROW_TIMED(attention_forward)
+    DEPTHGROW_TIMED(attention_backward)
+    DEPTHGROW_TIMED(swiglu_forward)
+    DEPTHGROW_TIMED(swiglu_backward)
+    DEPTHGROW_TIMED(add)
+    DEPTHGROW_TIMED(add_inplace)
+    DEPTHGROW_TIMED(cross_entropy_inplace)
+    DEPTHGROW_TIMED(accumulate_squares)
+    DEPTHGROW_TIMED(adamw)
+    DEPTHGROW_TIMED(fill)
+    DEPTHGROW_TIMED(copy)
+#undef DEPTHGROW_TIMED
+
+    void print(double tokens) {
+        synchronize();
+        struct sum { double ms = 0, flops = 0; int count = 0; };
+        std::map<std::string, sum> sums;
+        double total = 0;
+        for (const auto& e : events_) {
+            float ms = 0;
+            (void)cudaEventElapsedTime(&ms, e.begin, e.end);
+            auto& s = sums[e.name];
+            s.ms += static_cast<double>(ms), s.flops += e.flops, ++s.count, total += static_cast<double>(ms);
+        }
+        std::vector<std::pair<double, std::string>> order;
+        for (const auto& [name, s] : sums) order.emplace_back(-s.ms, name);
+        std::sort(order.begin(), order.end());
+        for (const auto& [ms, name] : order) {
+            const auto& s = sums[name];
+            std::printf("  %8.3f ms %5.1f%% %4d x %-44s %s\n", s.ms, 100 * s.ms / total, s.count, name.c_str(), s.flops > 0 ? (std::to_string(static_cast<int>(s.flops / s.ms * 1e-9)) + " TFLOP/s").c_str() : "");
+        }
+        std::printf("  %8.3f ms in operations, %.0f tokens/s without gaps\n", total, tokens / total * 1e3);
+        events_.clear();
+    }
+
+private:
+    struct event { std::string name; double flops; cudaEvent_t begin, end; };
+    template <class Body> void timed(const char* name, double flops, const Body& body) {
+        if (!on) return body();
+        event e{name, flops, nullptr, nullptr};
+        (void)cudaEventCreate(&e.begin), (void)cudaEventCreate(&e.end);
+        (void)cudaEventRecord(e.begin, stream());
+        body();
+        (void)cudaEventRecord(e.end, stream());
+        events_.push_back(e);
+    }
+    std::vector<event> events_;
+};
+
+struct tokens {
+    tokens(const dg::llama_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+        dg::rng random(4);
+        for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
+        for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
+    }
+    dg::training_batch batch() const { return {ids, targets, weights, count}; }
+    std::vector<dg::token> ids, targets;
+    std::vector<float> weights;
+    std::size_t count;
+};
+
+bool json = false, profile = false;
+std::string only;
+std::size_t steps = 20;
+
+bool wanted(const std::string& name) { return only.empty() || name.find(only) != std::string::npos; }
+void row(const std::string& name, double value, const char* unit, const std::string& note) {
+    if (json) std::printf("{\"row\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"note\": \"%s\"}\n", name.c_str(), value, unit, note.c_str());
+    else std::printf("%-34s %12.6g %-9s %s\n", name.c_str(), value, unit, note.c_str());
+    std::fflush(stdout);
+}
+std::string format(const char* pattern, double a, double b = 0, double c = 0) {
+    char out[160];
+    std::snprintf(out, sizeof out, pattern, a, b, c);
+    return out;
+}
+
+template <class T, class Body>
+double seconds_of(dg::cuda& gpu, std::size_t repeats, const Body& body) {
+    std::vector<double> times;
+    for (std::size_t i = 0; i < repeats; ++i) {
+        gpu.synchronize();
+        const double begin = now();
+        body();
+        gpu.synchronize();
+        times.push_back(now() - begin);
+    }
+    return median(times);
+}
+
+void ceilings() {
+    dg::cuda gpu;
+    const std::size_t n = 8192, bytes = std::size_t{4} << 30;
+    dg::tensor<bf16, dg::cuda> a(gpu, {n, n}), b(gpu, {n, n}), c(gpu, {n, n});
+    std::vector<bf16> host(n * n);
+    dg::rng random(1);
+    for (auto& x : host) x = bf16(static_cast<float>(random.uniform() - 0.5));
+    gpu.from_host<bf16>(host.data(), a.data(), host.size());
+    gpu.copy<bf16>(a.data(), b.data(), host.size());
+    gpu.gemm<bf16>(dg::transpose::no, dg::transpose::yes, 1, a.rows(), b.rows(), 0, c.rows());
+    const double product = seconds_of<bf16>(gpu, 9, [&] { for (int i = 0; i < 4; ++i) gpu.gemm<bf16>(dg::transpose::no, dg::transpose::yes, 1, std::as_const(a).rows(), std::as_const(b).rows(), 0, c.rows()); }) / 4;
+    row("product 8192 cubed, bf16", 2.0 * 8192.0 * 8192.0 * 8192.0 / product * 1e-12, "TFLOP/s", "");
+    dg::tensor<unsigned char, dg::cuda> from(gpu, {bytes}), to(gpu, {bytes});
+    const double copy = seconds_of<bf16>(gpu, 9, [&] { gpu.copy<unsigned char>(from.data(), to.data(), bytes); });
+    row("device copy, read and written", 2.0 * static_cast<double>(bytes) / copy * 1e-12, "TB/s", "");
+}
+
+void training(const dg::llama_config& model, std::size_t sequences, std::size_t length) {
+    if (!wanted("train " + model.name)) return;
+    const tokens data(model, sequences, length);
+    const auto count = static_cast<double>(sequences * length);
+    std::size_t free_before = 0, free_after = 0, total = 0;
+    (void)cudaMemGetInfo(&free_before, &total);
+    if (profile) {
+        profiled gpu({.record = false});
+        dg::trainer<bf16, profiled> trainer(gpu, model, 1, model.layers);
+        for (int i = 0; i < 3; ++i) trainer.step(data.batch(), sequences, 1e-4);
+        gpu.on = true;
+        trainer.step(data.batch(), sequences, 1e-4);
+        std::printf("%s, one step of %zu x %zu\n", model.name.c_str(), sequences, length);
+        gpu.print(count);
+        return;
+    }
+    dg::cuda gpu;
+    dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers);
+    double first = 0, last = 0;
+    std::vector<double> times;
+    for (std::size_t i = 0; i < steps + 4; ++i) {
+        const double begin = now();
+        last = trainer.step(data.batch(), sequences, 1e-4).loss;
+        if (i == 0) first = last;
+        if (i >= 4) times.push_back(now() - begin);
+    }
+    (void)cudaMemGetInfo(&free_after, &total);
+    const double seconds = median(times);
+    const dg::model_shape shape{model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length};
+    const double flops = dg::step_flops(shape, model.layers, sequences * length, dg::attention_cost::causal);
+    row("train " + model.name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f", first, last));
+}
+
+void growth() {
+    if (!wanted("grow smollm-1.7b")) return;
+    dg::cuda gpu;
+    const auto model = dg::smollm_1_7b();
+    dg::trainer<bf16, dg::cuda> trainer(gpu, model.with_depth(20));
+    gpu.synchronize();
+    const double begin = now();
+    trainer.grow(dg::lidas{4}(20));
+    gpu.synchronize();
+    row("grow smollm-1.7b 20 to 24 layers", now() - begin, "s", "weights, masters, both moments");
+}
+
+void skips(const dg::llama_config& model, std::size_t length) {
+    if (!wanted("skip " + model.name)) return;
+    dg::cuda gpu;
+    const dg::llama<bf16, dg::cuda> made(gpu, model, 1);
+    const tokens data(model, 1, length);
+    dg::skip_options options;
+    options.max_rows = 65536, options.layer_rows = 65536, options.logit_rows = 1024;
+    const std::vector<dg::prompt> prompts = {{data.ids, {}, {}}};
+    double sum = 0;
+    const auto run = [&] { sum += dg::current_effects(made, prompts, options).output_max[0]; };
+    run();
+    const double begin = now();
+    run();
+    (void)begin;
+    std::vector<double> times;
+    for (int i = 0; i < 5; ++i) {
+        const double start = now();
+        run();
+        times.push_back(now() - start);
+    }
+    row("skip " + model.name, median(times), "s", format("current effects of every layer, one prompt of %.0f tokens", static_cast<double>(length)));
+}
+
+void lens(const dg::llama_config& model, std::size_t sequences, std::size_t length) {
+    if (!wanted("lens " + model.name)) return;
+    (void)sequences, (void)length;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+        if (!std::strcmp(argv[i], "--json")) json = true;
+        else if (!std::strcmp(argv[i], "--profile")) profile = true;
+        else if (!std::strcmp(argv[i], "--only") && i + 1 < argc) only = argv[++i];
+        else if (!std::strcmp(argv[i], "--steps") && i + 1 < argc) steps = static_cast<std::size_t>(std::atoi(argv[++i]));
+        else return std::fprintf(stderr, "usage: device [--json] [--only NAME] [--profile] [--steps N]\n"), 1;
+    }
+    try {
+        if (wanted("ceilings")) ceilings();
+        training(dg::smollm_360m(), 16, 2048);
+        training(dg::smollm_1_7b(), 8, 2048);
+        training(dg::mini(), 128, 512);
+        growth();
+        skips(dg::smollm_360m(), 1024);
+        skips(dg::smollm_1_7b(), 1024);
+    } catch (const std::exception& problem) {
+        std::printf("stopped: %s\n", problem.what());
+        return 1;
+    }
+}
