@@ -176,18 +176,25 @@ void training(const dg::llama_config& model, std::size_t sequences, std::size_t 
     dg::cuda gpu;
     dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers);
     double first = 0, last = 0;
-    std::vector<double> times;
+    std::vector<double> times, busy;
+    cudaEvent_t queued, done;
+    (void)cudaEventCreate(&queued), (void)cudaEventCreate(&done);
     for (std::size_t i = 0; i < steps + 4; ++i) {
         const double begin = now();
-        last = trainer.step(data.batch(), sequences, 1e-4).loss;
+        (void)cudaEventRecord(queued, gpu.stream());
+        trainer.start(data.batch(), sequences, 1e-4);
+        (void)cudaEventRecord(done, gpu.stream());
+        last = trainer.finish().loss;
         if (i == 0) first = last;
-        if (i >= 4) times.push_back(now() - begin);
+        float ms = 0;
+        (void)cudaEventElapsedTime(&ms, queued, done);
+        if (i >= 4) times.push_back(now() - begin), busy.push_back(static_cast<double>(ms) * 1e-3);
     }
     (void)cudaMemGetInfo(&free_after, &total);
     const double seconds = median(times);
     const dg::model_shape shape{model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length};
     const double flops = dg::step_flops(shape, model.layers, sequences * length, dg::attention_cost::causal);
-    row("train " + model.name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f", first, last));
+    row("train " + model.name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f, device busy %.3f of the step", first, last, median(busy) / seconds));
 }
 
 void growth() {

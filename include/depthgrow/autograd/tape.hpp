@@ -19,6 +19,7 @@ template <class T>
 struct parameter {
     matrix<const T> value;
     matrix<wide_t<T>> gradient;
+    bool fresh = false;  // the gradient holds nothing yet: the first contribution overwrites it
     span<const T> flat() const { return {value.data, value.size()}; }
     span<wide_t<T>> flat_gradient() const { return {gradient.data, gradient.size()}; }
 };

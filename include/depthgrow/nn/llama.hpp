@@ -86,7 +86,7 @@ public:
 private:
     parameter<T> outer(std::size_t index, gradient_set* gradients) const {
         const auto& place = outer_layout_.places[index];
-        return {weights.outer.at(place), gradients ? gradients->outer.at(place) : matrix<wide_t<T>>{}};
+        return {weights.outer.at(place), gradients ? gradients->outer.at(place) : matrix<wide_t<T>>{}, gradients && gradients->fresh};
     }
     /// Tensors [first, first + count) of a layer as one matrix of stacked rows.
     parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, gradient_set* gradients) const {
@@ -94,7 +94,7 @@ private:
         std::size_t rows = 0;
         for (std::size_t p = first; p < first + count; ++p) rows += layer_layout_.places[p].rows;
         const auto view = [&](auto& block) { return matrix(block.flat().data() + place.offset, rows, place.cols); };
-        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}};
+        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}, gradients && gradients->fresh};
     }
     /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {

@@ -104,6 +104,7 @@ template <class T, class Backend>
 struct parameter_set {
     parameter_block<T, Backend> outer;
     std::vector<parameter_block<T, Backend>> layers;
+    bool fresh = false;  // of gradients: the next pass overwrites matrices instead of adding to them
 
     parameter_set() = default;
     /// Zeros for `depth` layers.

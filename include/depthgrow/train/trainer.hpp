@@ -59,8 +59,12 @@ public:
         optimizer.prepare(rate);
         const std::size_t length = batch.length(), sequences = batch.sequences;
         replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), growths_}, [&] {
-            gradients.set_zero();
-            for (std::size_t first = 0; first < sequences; first += micro) pass(first * length, micro, length, &gradients);
+            clear_sums();
+            gradients.fresh = true;
+            for (std::size_t first = 0; first < sequences; first += micro) {
+                pass(first * length, micro, length, &gradients);
+                gradients.fresh = false;
+            }
             optimizer.update(model.weights, gradients);
         });
     }
@@ -109,6 +113,15 @@ private:
         double total = 0;
         for (float w : batch.weights) total += w;
         return total;
+    }
+    /// Zeroes the gradients that only ever add up: gains, and an embedding that is not also the head. A pass that uses
+    /// every layer once overwrites all others.
+    void clear_sums() {
+        each_tensor(model.config(), [&](const std::string& name, const tensor_place& place, std::size_t block) {
+            if (!place.vector && (block > 0 || model.config().tied || name != "model.embed_tokens.weight")) return;
+            const auto sums = block_of(gradients, block).at(place);
+            model.backend().template fill<wide_t<T>>(sums.data, sums.size(), wide_t<T>(0));
+        });
     }
     /// Losses of `count` sequences from token `from` on the device, into losses_; gradients of their weighted sum `into`.
     void pass(std::size_t from, std::size_t count, std::size_t length, set* into, span<const std::size_t> order = {}) {

@@ -36,7 +36,7 @@ span<wide_t<T>> linear_cross_entropy(tape<T, Backend>& tape, variable<T> x, para
         if (!tape.recording()) continue;
         backend.template gemm<T>(transpose::no, transpose::no, 1, part, weight.value, 0, dx.row_range(first, count));
         if (weight.gradient.data)
-            backend.template gemm<T>(transpose::yes, transpose::no, 1, part, in, 1, weight.gradient);
+            backend.template gemm<T>(transpose::yes, transpose::no, 1, part, in, weight.fresh && first == 0 ? 0 : 1, weight.gradient);
     }
     tape.memory().template give<T>(logits.data, logits.size());
     return loss;

@@ -16,7 +16,7 @@ variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
         if (weight.gradient.data)
-            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, 1, weight.gradient);
+            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
         const auto dx = tape.claim(x);
         tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
         tape.release(y);
@@ -38,7 +38,7 @@ variable<T> linear_add(tape<T, Backend>& tape, variable<T> x, parameter<T> weigh
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
         if (weight.gradient.data)
-            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, 1, weight.gradient);
+            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
         const auto dx = tape.claim(x);
         tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
         tape.share(h, y);

@@ -81,14 +81,16 @@ void rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T
 }
 
 /// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of its
-/// rows in registers, the block in shared memory (cols floats), and writes one row of `partial` (gridDim.x, cols).
+/// rows in shared memory (128 / 32 * cols floats), each block writes one row of `partial` (gridDim.x, cols).
 template <class D, int N, int V>
-static __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
-                                                                       const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols) {
-    extern __shared__ float shared[];
+static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
+                                                                                      const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols) {
+    extern __shared__ float sums[];  // (warp, v, j, lane): no two lanes meet in a bank
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const auto column = [&](int v) { return (static_cast<std::size_t>(v) * 32 + lane) * N; };
-    float dgain[V][N] = {};
+    float* mine = sums + warp * (V * N * 32) + lane;
+#pragma unroll
+    for (int i = 0; i < V * N; ++i) mine[i * 32] = 0;
     for (std::size_t row = blockIdx.x * static_cast<std::size_t>(warps) + warp; row < rows; row += static_cast<std::size_t>(gridDim.x) * warps) {
         pack<D, N> in[V], up[V], past[V];
 #pragma unroll
@@ -98,7 +100,7 @@ static __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const D* 
                 up[v] = *reinterpret_cast<const pack<D, N>*>(dy + row * dy_stride + column(v));
                 if (skip) past[v] = *reinterpret_cast<const pack<D, N>*>(skip + row * skip_stride + column(v));
             }
-        const float s = rstd[row];
+        const float s = rstd[row], push = s * scale;
         float dot = 0;
 #pragma unroll
         for (int v = 0; v < V; ++v)
@@ -107,12 +109,12 @@ static __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const D* 
                 load<N>(gain + column(v), g);
 #pragma unroll
                 for (int j = 0; j < N; ++j) {
-                    const float share = to_float(up[v].value[j]) * to_float(in[v].value[j]) * s * scale;
+                    const float share = to_float(up[v].value[j]) * to_float(in[v].value[j]) * push;
                     dot += share * g[j];
-                    dgain[v][j] += share;
+                    mine[(v * N + j) * 32] += share;
                 }
             }
-        const float pull = warp_sum(dot) * s * s / static_cast<float>(cols), push = s * scale;
+        const float pull = warp_sum(dot) * s * s / static_cast<float>(cols);
 #pragma unroll
         for (int v = 0; v < V; ++v)
             if (column(v) < cols) {
@@ -123,16 +125,13 @@ static __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const D* 
                 store<N>(dx + row * dx_stride + column(v), g);
             }
     }
-    for (unsigned turn = 0; turn < warps; ++turn) {
-        if (turn == warp)
-#pragma unroll
-            for (int v = 0; v < V; ++v)
-                if (column(v) < cols)
-#pragma unroll
-                    for (int j = 0; j < N; ++j) shared[column(v) + j] = (turn == 0 ? 0.0f : shared[column(v) + j]) + dgain[v][j];
-        __syncthreads();
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < V * N * 32; i += blockDim.x) {
+        float sum = 0;
+        for (unsigned w = 0; w < warps; ++w) sum += sums[w * (V * N * 32) + i];
+        const std::size_t c = (static_cast<std::size_t>(i / 32 / N) * 32 + i % 32) * N + i / 32 % N;
+        if (c < cols) partial[blockIdx.x * cols + c] = sum;
     }
-    for (std::size_t c = threadIdx.x; c < cols; c += blockDim.x) partial[blockIdx.x * cols + c] = shared[c];
 }
 /// The same for rows of any width, read twice, without the gain's gradient.
 template <class D>
@@ -164,33 +163,34 @@ static __global__ void gain_gradient_kernel(const D* x, std::size_t x_stride, co
     for (int w = 1; w < 8; ++w) sum += shared[w][lane];
     dgain[c] += sum;
 }
-/// dgain[c] += the sum of column c of partial (parts, cols); 8 warps share the parts of 32 columns.
+/// dgain[c] += the sum of column c of partial (parts, cols); 32 warps share the parts of 32 columns.
 static __global__ void gain_sum_kernel(const float* partial, std::size_t parts, float* dgain, std::size_t cols) {
-    __shared__ float shared[8][32];
+    __shared__ float shared[32][32];
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const std::size_t c = blockIdx.x * std::size_t{32} + lane;
     float sum = 0;
     if (c < cols)
-        for (std::size_t p = warp; p < parts; p += 8) sum += partial[p * cols + c];
+        #pragma unroll 4
+        for (std::size_t p = warp; p < parts; p += 32) sum += partial[p * cols + c];
     shared[warp][lane] = sum;
     __syncthreads();
     if (warp > 0 || c >= cols) return;
-    for (int w = 1; w < 8; ++w) sum += shared[w][lane];
+    for (int w = 1; w < 32; ++w) sum += shared[w][lane];
     dgain[c] += sum;
 }
 
 template <class T>
 void rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
     if (x.rows == 0) return;
-    constexpr std::size_t widest_n = widest<device_t<T>>;
-    const std::size_t parts = std::min<std::size_t>({blocks_for(x.rows, 4), 4 * k.multiprocessors, k.scratch_floats / x.cols});
-    const bool wide = aligned(x, widest_n) && aligned(dy, widest_n) && aligned(skip, widest_n) && aligned(dx, widest_n) && aligned(gain, widest_n) && parts > 0 && x.cols * sizeof(float) <= 48 * 1024;
+    constexpr int widest_n = widest<device_t<T>>;
+    const bool wide = aligned(x, widest_n) && aligned(dy, widest_n) && aligned(skip, widest_n) && aligned(dx, widest_n) && aligned(gain, widest_n);
     with_row_shape<device_t<T>>(x.cols, wide, [&](auto elements, auto vectors) {
         constexpr int n = decltype(elements)::value, v = decltype(vectors)::value;
         if constexpr (v > 0) {
-            rms_norm_backward_kernel<device_t<T>, n, v><<<static_cast<unsigned>(parts), 128, x.cols * sizeof(float), k.stream>>>(
+            const std::size_t parts = std::min<std::size_t>({blocks_for(x.rows, 4), (v > 4 ? 2 : 4) * k.multiprocessors, k.scratch_floats / x.cols});
+            rms_norm_backward_kernel<device_t<T>, n, v><<<static_cast<unsigned>(parts), 128, 4 * v * n * 32 * sizeof(float), k.stream>>>(
                 device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols);
-            gain_sum_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
+            gain_sum_kernel<<<blocks_for(x.cols, 32), 1024, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
         } else {
             gain_gradient_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(device(x.data), x.stride, rstd.data(), scale, device(dy.data), dy.stride, dgain.data(), x.rows, x.cols);
             rms_norm_backward_any_kernel<<<blocks_for(x.rows, 4), 128, 0, k.stream>>>(

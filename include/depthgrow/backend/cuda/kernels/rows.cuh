@@ -56,43 +56,37 @@ static __global__ void __launch_bounds__(row_threads) cross_entropy_kernel(D* lo
         store<N>(row + c, x);
     });
 }
-/// The same for rows that fit the block's registers, V vectors of N a thread: one reading instead of two.
-template <class D, int N, int V>
+/// The same with the row in shared memory (cols numbers): one reading instead of two.
+template <class D, int N>
 static __global__ void __launch_bounds__(row_threads) cross_entropy_kept_kernel(D* logits, std::size_t stride, std::size_t cols, const token* targets, const float* weights, float* loss) {
+    extern __shared__ unsigned char kept_bytes[];
     __shared__ float shared[33];
+    D* kept = reinterpret_cast<D*>(kept_bytes);
     const std::size_t r = blockIdx.x;
     D* row = logits + r * stride;
     const token target = targets[r];
-    const float factor = target >= 0 ? weights[r] : 0.0f;
-    const auto column = [&](int v) { return (static_cast<std::size_t>(v) * row_threads + threadIdx.x) * N; };
-    pack<D, N> kept[V];
-#pragma unroll
-    for (int v = 0; v < V; ++v)
-        if (column(v) < cols) kept[v] = *reinterpret_cast<const pack<D, N>*>(row + column(v));
-    const float gold = target >= 0 ? to_float(row[target]) : 0.0f;
+    const float factor = target >= 0 ? weights[r] : 0.0f, gold = target >= 0 ? to_float(row[target]) : 0.0f;
     float top = -INFINITY, sum = 0;
+#pragma unroll 4
+    for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N}) {
+        const auto piece = *reinterpret_cast<const pack<D, N>*>(row + c);
+        *reinterpret_cast<pack<D, N>*>(kept + c) = piece;
 #pragma unroll
-    for (int v = 0; v < V; ++v)
-        if (column(v) < cols)
-#pragma unroll
-            for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(kept[v].value[j]));
+        for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(piece.value[j]));
+    }
     top = block_reduce<true>(top, shared);
+    each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
 #pragma unroll
-    for (int v = 0; v < V; ++v)
-        if (column(v) < cols)
-#pragma unroll
-            for (int j = 0; j < N; ++j) sum += exp_of<D>(to_float(kept[v].value[j]) - top);
+        for (int j = 0; j < N; ++j) sum += exp_of<D>(x[j] - top);
+    });
     sum = block_reduce(sum, shared);
     if (threadIdx.x == 0) loss[r] = target >= 0 ? top + logf(sum) - gold : 0.0f;
     const float share = factor / sum;
+    each_column<N>(kept, cols, [&](std::size_t c, float (&x)[N]) {
 #pragma unroll
-    for (int v = 0; v < V; ++v)
-        if (column(v) < cols) {
-            float x[N];
-#pragma unroll
-            for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(to_float(kept[v].value[j]) - top) - (static_cast<token>(column(v) + j) == target ? factor : 0.0f);
-            store<N>(row + column(v), x);
-        }
+        for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(x[j] - top) - (static_cast<token>(c + j) == target ? factor : 0.0f);
+        store<N>(row + c, x);
+    });
 }
 /// Calls go(N) with the widest accesses that these rows allow.
 template <class T, class Body, class... Rows>
@@ -105,13 +99,16 @@ template <class T>
 void cross_entropy_inplace(const launch_context& k, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient) {
     if (logits.rows == 0) return;
     constexpr int wide = widest<device_t<T>>;
-    const auto kept = [&](auto vectors) {
-        cross_entropy_kept_kernel<device_t<T>, wide, decltype(vectors)::value><<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data());
-        launched("cross_entropy");
-    };
-    const std::size_t vectors = aligned(logits, wide) ? (logits.cols + row_threads * wide - 1) / (row_threads * wide) : 1000;
-    if (gradient && vectors <= 2) return kept(std::integral_constant<int, 2>());
-    if (gradient && vectors <= 12) return kept(std::integral_constant<int, 12>());
+    constexpr std::size_t most_bytes = 112 * 1024;  // two blocks a multiprocessor
+    if (const std::size_t bytes = logits.cols * sizeof(T); gradient && aligned(logits, wide) && bytes <= most_bytes) {
+        const auto kernel = cross_entropy_kept_kernel<device_t<T>, wide>;
+        const cudaError_t raised = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+        if (raised == cudaSuccess) {
+            kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data());
+            return launched("cross_entropy");
+        }
+        (void)cudaGetLastError();
+    }
     with_width<T>([&](auto n) {
         cross_entropy_kernel<device_t<T>, decltype(n)::value><<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
     }, logits);
