@@ -27,3 +27,10 @@ if(TARGET depthgrow_blas)
     target_link_libraries(depthgrow_cpu INTERFACE depthgrow_blas)
   endif()
 endif()
+
+# Our programs' kernels, compiled once.
+if(TARGET depthgrow::cuda)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/own_cuda.cpp CONTENT "" @ONLY)
+  add_library(depthgrow_own_cuda STATIC ${PROJECT_BINARY_DIR}/own_cuda.cpp)
+  depthgrow_add_cuda_kernels(depthgrow_own_cuda TYPES float bf16)
+endif()

@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
                     continue;
                 }
                 if (!one.quiet) std::printf("== %s, seed %zu\n", v.name == "none" ? "plain" : v.name.c_str(), one.seed);
-                v.runs.push_back(tools::train_on_cpu(run));
+                v.runs.push_back(tools::train(run));
                 v.folders.push_back(one.out);
                 if (v.runs.back().interrupted) return;
                 if (s == 0) shown.push_back({v.name == "none" ? "plain" : v.name, one.out});

@@ -17,8 +17,7 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         const auto run = tools::resolve(settings);
         if (settings.dry_run) return tools::print_plan(run, tools::load_data(run));
-        depthgrow::require(settings.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
-        const auto summary = tools::train_on_cpu(run);
+        const auto summary = tools::train(run);
         const std::string text = depthgrow::json_text(summary.to_json(), 2);
         if (settings.json == "-") std::printf("%s\n", text.c_str());
         else if (!settings.json.empty()) depthgrow::write_file(settings.json, text + "\n");

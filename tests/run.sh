@@ -8,9 +8,14 @@ source "$root/cmake/debian.sh"
 install_packages g++ clang cmake ninja-build libopenblas-openmp-dev libdnnl-dev nlohmann-json3-dev libcli11-dev \
   catch2 librapidcheck-dev libbenchmark-dev libeigen3-dev libxtensor-dev libxtensor-blas-dev
 cd "$root"
-cmake -S . -B build-tests -G Ninja -DDEPTHGROW_BUILD_BENCHMARKS=ON
+cuda=OFF
+for folder in "" /usr/local/cuda/bin; do
+  if command -v "${folder:+$folder/}nvcc" > /dev/null; then cuda=ON; export PATH="$PATH${folder:+:$folder}"; fi
+done
+cmake -S . -B build-tests -G Ninja -DDEPTHGROW_BUILD_BENCHMARKS=ON -DDEPTHGROW_CUDA=$cuda
 ninja -C build-tests
 label=()
 [[ "${1:-}" == quick ]] && label=(-L quick)
 ctest --test-dir build-tests --output-on-failure "${label[@]}"
+[[ $cuda == ON ]] && echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" || echo "no CUDA toolkit here: the CUDA backend was not compiled"
 echo "built and tested in $((SECONDS - start)) s: $(ctest --test-dir build-tests -N "${label[@]}" | tail -n 1)"

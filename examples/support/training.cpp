@@ -95,6 +95,7 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
     f.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
     f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where it runs");
+    f.add_switch("--deterministic", s.deterministic, "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
     f.add("--threads", s.threads, "CPU threads (0: all)");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
@@ -210,16 +211,40 @@ dg::json training_summary::to_json() const {
             {"answer_accuracy", answer_accuracy}, {"late_top5_overlap", late_overlap}, {"swap_loss_added", swap_loss}, {"interrupted", interrupted}};
 }
 
-std::size_t planned_memory(const resolved_run& run) {
-    dg::planning counter;
-    dg::trainer<float, dg::planning> trainer(counter, run.model);
-    const std::size_t tokens = run.micro_batch * run.length;
+namespace {
+
+template <class T>
+std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
+    dg::planning counter(head_rows);
+    dg::trainer<T, dg::planning> trainer(counter, run.model);
+    const std::size_t tokens = run.batch * run.length;
     const std::vector<dg::token> ids(tokens, 0);
     const std::vector<float> weights(tokens, 1);
-    trainer.step({ids, ids, weights, run.micro_batch}, run.micro_batch, 0);
-    trainer.step({ids, ids, weights, run.micro_batch}, run.micro_batch, 0);
+    for (int step = 0; step < 2; ++step) trainer.step({ids, ids, weights, run.batch}, run.micro_batch, 0);
+    return counter.peak_bytes();
+}
+
+}  // namespace
+
+std::size_t planned_memory(const resolved_run& run) {
+    const std::size_t rows = run.micro_batch * run.length;
+    if (run.settings.backend == "cuda") {
+        // attention's way back: dq and row sums in float, and with grouped heads dk and dv of every head
+        const bool grouped = run.model.kv_heads < run.model.heads;
+        const std::size_t attention = rows * (run.model.width * (grouped ? 8 : 4) + run.model.heads * sizeof(float)), workspaces = std::size_t{80} << 20;
+        const std::size_t counted = run.settings.precision == "bf16" ? counted_memory<dg::bfloat16>(run, 8192) + attention : counted_memory<float>(run, 8192);
+        return counted + workspaces;
+    }
     const std::size_t attention = static_cast<std::size_t>(run.threads) * 2 * std::min<std::size_t>(128, run.length) * run.length * sizeof(float);
-    return counter.peak_bytes() + attention;
+    return counted_memory<float>(run, 512) + attention;
+}
+
+training_summary train(const resolved_run& run) {
+#if DEPTHGROW_USES_CUDA
+    if (run.settings.backend == "cuda") return train_on_cuda(run);
+#endif
+    dg::require(run.settings.backend == "blas", "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
+    return train_on_cpu(run);
 }
 
 void print_plan(const resolved_run& run, const dg::training_data& data) {

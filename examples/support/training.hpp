@@ -36,7 +36,7 @@ struct training_settings {
     int threads = 0;
     std::vector<std::string> data;
     std::string mix, tasks;
-    bool answer_loss = false, dry_run = false, quiet = false;
+    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false;
 };
 
 /// Adds every flag, with its default in the help.
@@ -84,10 +84,12 @@ struct training_summary {
     dg::json to_json() const;
 };
 
-/// Trains on the CPU. Prints progress unless settings.quiet. Throws depthgrow::error with a sentence on bad input.
+/// Trains on the backend that the settings name. Prints progress unless settings.quiet. Throws depthgrow::error with a sentence on bad input.
+training_summary train(const resolved_run& run);
 training_summary train_on_cpu(const resolved_run& run);
+training_summary train_on_cuda(const resolved_run& run);  // in builds with CUDA
 
-/// Bytes of memory a CPU run takes at its largest, found by running the training code on the planning backend.
+/// Bytes of memory a run takes on its backend at its largest, found by running the training code on the planning backend.
 std::size_t planned_memory(const resolved_run& run);
 
 /// Prints configuration, parameters, growth plan, FLOPs and memory.

@@ -74,7 +74,7 @@ private:
         progress_bar bar(run_.steps);
         if (!settings_.quiet && step_ < run_.steps)
             std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s", "GFLOP/s", "share", "left");
-        dg::token_batch batch;
+        dg::token_batch batch, ahead;
         std::vector<dg::token> inputs, targets;
         std::size_t logged_steps = 0;
         double logged_loss = 0;
@@ -83,11 +83,14 @@ private:
         while (step_ < run_.steps && !stop_requested) {
             if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step_)]; trainer_->model.layers() < stage.layers) grow_to(stage, bar), since_line = {};
             stopwatch step_watch;
-            data_.sample(step_, run_.batch, batch);
+            if (sampled_ != step_) data_.sample(step_, run_.batch, batch);
             const auto prepared = unpack(batch, inputs, targets);
             const double rate = run_.rate(static_cast<std::int64_t>(step_));
-            const auto result = trainer_->step(prepared, run_.micro_batch, rate);
+            trainer_->start(prepared, run_.micro_batch, rate);
+            data_.sample(sampled_ = step_ + 1, run_.batch, ahead);  // while a device computes
+            const auto result = trainer_->finish();
             if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) diverged(prepared, result);
+            std::swap(batch, ahead);
             const std::size_t layers = trainer_->model.layers();
             const double flops = dg::step_flops(run_.shape(), layers, run_.tokens_per_step());
             ++step_;
@@ -216,7 +219,9 @@ private:
         for (std::size_t first = 0; first < set.questions; first += rows) {
             const std::size_t count = std::min(rows, set.questions - first);
             const dg::span<const dg::token> inputs(set.inputs.data() + first * length, count * length), targets(set.targets.data() + first * length, count * length);
-            const auto scores = dg::score_tokens(trainer_->model, trainer_->workspace(), inputs, targets, count);
+            Backend& backend = trainer_->model.backend();
+            const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {inputs.size()}, inputs), wanted = dg::tensor<dg::token, Backend>::from_host(backend, {targets.size()}, targets);
+            const auto scores = dg::score_tokens(trainer_->model, trainer_->workspace(), ids.flat(), wanted.flat(), count);
             for (std::size_t q = 0; q < count; ++q) {
                 bool all = true;
                 for (std::size_t t = q * length; t < (q + 1) * length; ++t) all = all && (targets[t] < 0 || targets[t] == scores.best[t]);
@@ -244,19 +249,21 @@ private:
         if (depth < 2) return 1;
         std::vector<std::size_t> early;
         for (std::size_t l = 0; l + 1 < depth; ++l) early.push_back(l);
-        const std::size_t rows = std::min<std::size_t>(16, held_out_.rows), tokens = rows * run_.length;
-        const dg::span<const dg::token> ids(held_out_inputs_.data(), tokens);
+        const std::size_t rows = std::min({std::size_t{16}, held_out_.rows, std::max<std::size_t>(1, 8192 / run_.length)}), tokens = rows * run_.length;
+        const auto ids = dg::tensor<dg::token, Backend>::from_host(trainer_->model.backend(), {tokens}, {held_out_inputs_.data(), tokens});
         const auto host = [&](dg::span<const std::size_t> order) {
-            const auto out = dg::logits(trainer_->model, trainer_->workspace(), ids, rows, order);
+            const auto out = dg::logits(trainer_->model, trainer_->workspace(), ids.flat(), rows, order);
             std::vector<T> values(out.size());
             trainer_->model.backend().template to_host<T>(out.data, values.data(), values.size());
-            return values;
+            std::vector<float> wide(values.size());
+            std::transform(values.begin(), values.end(), wide.begin(), [](T x) { return static_cast<float>(x); });
+            return wide;
         };
         const auto full = host({}), lens = host(early);
         const std::size_t vocab = run_.model.vocab;
         double sum = 0;
         for (std::size_t t = 0; t < tokens; ++t)
-            sum += dg::top_k_overlap(dg::span<const T>(lens.data() + t * vocab, vocab), dg::span<const T>(full.data() + t * vocab, vocab), 5);
+            sum += dg::top_k_overlap(dg::span<const float>(lens.data() + t * vocab, vocab), dg::span<const float>(full.data() + t * vocab, vocab), 5);
         return sum / static_cast<double>(tokens);
     }
 
@@ -384,7 +391,7 @@ private:
     std::filesystem::path out_;
     std::optional<dg::trainer<T, Backend>> trainer_;
     std::ofstream log_;
-    std::size_t step_ = 0, first_step_ = 0;
+    std::size_t step_ = 0, first_step_ = 0, sampled_ = static_cast<std::size_t>(-1);  // whose batch is at hand
     double training_seconds_ = 0, peak_flops_ = 1;
     training_summary summary_;
     dg::token_batch held_out_;

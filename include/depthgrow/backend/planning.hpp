@@ -11,6 +11,9 @@ namespace depthgrow {
 
 class planning {
 public:
+    /// `head_rows`: rows of logits at a time of the backend whose run is planned.
+    explicit planning(std::size_t head_rows = 512) : head_rows_(head_rows) {}
+    std::size_t head_rows() const { return head_rows_; }
     template <class T> T* allocate(std::size_t count) {
         const std::size_t bytes = (std::max<std::size_t>(1, count) * sizeof(T) + 63) / 64 * 64;
         live_ += bytes;
@@ -55,6 +58,7 @@ public:
     double multiplications() const { return multiplications_; }
 
 private:
+    std::size_t head_rows_;
     std::uintptr_t next_ = std::uintptr_t{1} << 32;
     std::size_t live_ = 0, peak_ = 0;
     double multiplications_ = 0;
