@@ -6,10 +6,7 @@ namespace tools {
 training_summary train_on_cuda(const resolved_run& run) {
     try {
         dg::cuda backend({.deterministic = run.settings.deterministic});
-        const auto summary = run.settings.precision == "bf16" ? training_run<dg::bfloat16, dg::cuda>(backend, run)() : training_run<float, dg::cuda>(backend, run)();
-        std::size_t free = 0, total = 0;
-        if (!run.settings.quiet && cudaMemGetInfo(&free, &total) == cudaSuccess) std::printf("device memory in use at the end: %sB of %sB\n", human(static_cast<double>(total - free)).c_str(), human(static_cast<double>(total)).c_str());
-        return summary;
+        return run.settings.precision == "bf16" ? training_run<dg::bfloat16, dg::cuda>(backend, run)() : training_run<float, dg::cuda>(backend, run)();
     } catch (const dg::out_of_device_memory& problem) {
         dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
     }

@@ -213,10 +213,10 @@ dg::json training_summary::to_json() const {
 
 namespace {
 
-template <class T>
+template <class T, class Planning>
 std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
-    dg::planning counter(head_rows);
-    dg::trainer<T, dg::planning> trainer(counter, run.model);
+    Planning counter(head_rows);
+    dg::trainer<T, Planning> trainer(counter, run.model);
     const std::size_t tokens = run.batch * run.length;
     const std::vector<dg::token> ids(tokens, 0);
     const std::vector<float> weights(tokens, 1);
@@ -232,11 +232,11 @@ std::size_t planned_memory(const resolved_run& run) {
         // attention's way back: dq and row sums in float, and with grouped heads dk and dv of every head
         const bool grouped = run.model.kv_heads < run.model.heads;
         const std::size_t attention = rows * (run.model.width * (grouped ? 8 : 4) + run.model.heads * sizeof(float)), workspaces = std::size_t{80} << 20;
-        const std::size_t counted = run.settings.precision == "bf16" ? counted_memory<dg::bfloat16>(run, 8192) + attention : counted_memory<float>(run, 8192);
+        const std::size_t counted = run.settings.precision == "bf16" ? counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention : counted_memory<float, dg::joining_planning>(run, 8192);
         return counted + workspaces;
     }
     const std::size_t attention = static_cast<std::size_t>(run.threads) * 2 * std::min<std::size_t>(128, run.length) * run.length * sizeof(float);
-    return counted_memory<float>(run, 512) + attention;
+    return counted_memory<float, dg::planning>(run, 512) + attention;
 }
 
 training_summary train(const resolved_run& run) {

@@ -77,11 +77,11 @@ private:
         dg::token_batch batch, ahead;
         std::vector<dg::token> inputs, targets;
         std::size_t logged_steps = 0;
-        double logged_loss = 0;
-        stopwatch since_line, whole;
+        double logged_loss = 0, line_seconds = 0;
+        stopwatch whole;
         double flops_since_line = 0;
         while (step_ < run_.steps && !stop_requested) {
-            if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step_)]; trainer_->model.layers() < stage.layers) grow_to(stage, bar), since_line = {};
+            if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step_)]; trainer_->model.layers() < stage.layers) grow_to(stage, bar);
             stopwatch step_watch;
             if (sampled_ != step_) data_.sample(step_, run_.batch, batch);
             const auto prepared = unpack(batch, inputs, targets);
@@ -99,6 +99,7 @@ private:
             flops_since_line += flops;
             summary_.tokens += static_cast<double>(run_.tokens_per_step());
             training_seconds_ += step_watch.seconds();
+            line_seconds += step_watch.seconds();
             log({{"step", step_}, {"layers", layers}, {"loss", result.loss}, {"gradient_norm", result.gradient_norm}, {"lr", rate},
                  {"seconds", training_seconds_}});
             logged_loss += result.loss;
@@ -107,17 +108,16 @@ private:
             bar.update(step_, format("loss %.3f  %s left", result.loss, duration(left).c_str()));
             if (step_ % settings_.log_every == 0 || step_ == run_.steps) {
                 bar.clear();
-                const double seconds = since_line.seconds();
+                const double seconds = line_seconds;
                 if (!settings_.quiet)
                     std::printf("%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step_, layers, logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
                                 human(static_cast<double>(logged_steps * run_.tokens_per_step()) / seconds).c_str(), flops_since_line / seconds * 1e-9, 100 * flops_since_line / seconds / peak_flops_, duration(left).c_str()),
                         std::fflush(stdout);
-                logged_loss = 0, logged_steps = 0, flops_since_line = 0, since_line = {};
+                logged_loss = 0, logged_steps = 0, flops_since_line = 0, line_seconds = 0;
             }
             if (step_ % settings_.eval_every == 0 || step_ == run_.steps) {
                 bar.clear();
                 evaluate();
-                since_line = {};
             }
             const bool stage_ends = step_ < run_.steps && run_.plan.layers_at(step_) != layers;
             if (step_ == run_.steps || stage_ends || (settings_.save_every && step_ % settings_.save_every == 0)) save();
@@ -282,6 +282,8 @@ private:
         dg::write_file(out_ / "run.json", dg::json_text({{"settings", run_.identity()}, {"result", summary_.to_json()}}, 2));
         write_training_report(out_, run_, summary_);
         if (settings_.quiet) return;
+        if constexpr (requires { trainer_->model.backend().memory(); })
+            std::printf("\ndevice     %sB in use, libraries and other programs included\n", human(static_cast<double>(trainer_->model.backend().memory().first)).c_str());
         std::printf("\ndone: %zu layers, %.3f of a plain run's FLOPs, held-out loss %.4f, top-5 overlap at the last layer's input %.3f, swapping the middle blocks adds %.4f\n",
                     summary_.layers, summary_.flops_ratio, summary_.validation_loss, summary_.late_overlap, summary_.swap_loss);
         std::printf("page: %s\n", (out_ / "report.html").c_str());
@@ -348,7 +350,7 @@ private:
         dg::write_file(path, kept);
     }
     void log(const dg::json& line) {
-        log_ << dg::json_line(line) << '\n';
+        log_ << dg::json_line(line);
         log_.flush();
         dg::require(log_.good(), (out_ / "log.jsonl").string(), ": expected room for a line, found that writing fails (disk full?)");
     }

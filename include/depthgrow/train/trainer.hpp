@@ -3,10 +3,12 @@
 // Growth: Kapl et al. 2025, section 3: layers and both AdamW moments are copied, the step count and rate go on.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
 
+#include "depthgrow/backend/planning.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"
@@ -27,6 +29,19 @@ struct step_result {
     double gradient_norm = 0;  // before the clip
 };
 
+/// Bytes of working memory that a pass forward and back over `sequences` of `length` tokens takes, by doing it on paper.
+template <class T, class Planning>
+std::size_t workspace_bytes(const llama_config& config, std::size_t sequences, std::size_t length, std::size_t head_rows) {
+    Planning counter(head_rows);
+    const llama<T, Planning> model(counter, config);
+    parameter_set<wide_t<T>, Planning> gradients(counter, config, config.layers);
+    tape<T, Planning> tape(counter);
+    const std::vector<token> ids(sequences * length, 0);
+    const std::vector<wide_t<T>> weights(ids.size(), 0);
+    token_losses<T, Planning>(model, tape, ids, ids, weights, sequences, &gradients);
+    return tape.memory().bytes_used();
+}
+
 template <class T, class Backend>
 class trainer {
 public:
@@ -43,7 +58,8 @@ public:
     }
     /// Zero weights and moments, to be loaded.
     trainer(Backend& backend, const llama_config& config, adamw_constants constants = {})
-        : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend) {}
+        : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend),
+          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config, 0)) {}
 
     /// One optimiser step in micro-batches of `micro` sequences. A loss or gradient that is not finite changes nothing.
     step_result step(const training_batch& batch, std::size_t micro, double rate) {
@@ -58,6 +74,7 @@ public:
         to_device(batch, 1 / total);
         optimizer.prepare(rate);
         const std::size_t length = batch.length(), sequences = batch.sequences;
+        reserve_workspace(micro, length);
         replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), growths_}, [&] {
             clear_sums();
             gradients.fresh = true;
@@ -114,14 +131,30 @@ private:
         for (float w : batch.weights) total += w;
         return total;
     }
+    /// One block of working memory for a pass, before the first of its size: memory then never exceeds the plan.
+    void reserve_workspace(std::size_t sequences, std::size_t length) {
+        const std::array<std::size_t, 3> size{sequences, length, model.layers()};
+        if (size == reserved_for_) return;
+        using planner = std::conditional_t<ops::adds_linear_maps<Backend, T>, joining_planning, planning>;
+        const std::size_t bytes = workspace_bytes<T, planner>(model.config(), sequences, length, ops::head_rows(model.backend()));
+        if (tape_.memory().bytes_reserved() < bytes) {
+            tape_.memory().release();
+            tape_.memory().reserve(bytes);
+        }
+        reserved_for_ = size;
+    }
     /// Zeroes the gradients that only ever add up: gains, and an embedding that is not also the head. A pass that uses
     /// every layer once overwrites all others.
     void clear_sums() {
-        each_tensor(model.config(), [&](const std::string& name, const tensor_place& place, std::size_t block) {
-            if (!place.vector && (block > 0 || model.config().tied || name != "model.embed_tokens.weight")) return;
-            const auto sums = block_of(gradients, block).at(place);
-            model.backend().template fill<wide_t<T>>(sums.data, sums.size(), wide_t<T>(0));
-        });
+        const auto clear = [&](auto& block, const block_layout& layout) {
+            for (const auto& place : layout.places) {
+                if (!place.vector && !(place.name == "model.embed_tokens.weight" && !model.config().tied)) continue;
+                const auto sums = block.at(place);
+                model.backend().template fill<wide_t<T>>(sums.data, sums.size(), wide_t<T>(0));
+            }
+        };
+        clear(gradients.outer, outer_layout_);
+        for (auto& layer : gradients.layers) clear(layer, layer_layout_);
     }
     /// Losses of `count` sequences from token `from` on the device, into losses_; gradients of their weighted sum `into`.
     void pass(std::size_t from, std::size_t count, std::size_t length, set* into, span<const std::size_t> order = {}) {
@@ -174,10 +207,12 @@ private:
     }
 
     tape<T, Backend> tape_;
+    block_layout outer_layout_, layer_layout_;
     tensor<token, Backend> inputs_, targets_;
     tensor<wide_t<T>, Backend> weights_, losses_;
     std::vector<wide_t<T>> host_weights_, host_losses_;
     replay<Backend> replay_;
+    std::array<std::size_t, 3> reserved_for_{};
     std::size_t growths_ = 0;  // how often memory that a recorded step refers to has moved
 };
 

@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "depthgrow/backend/cuda/cudnn_attention.hpp"
@@ -56,6 +57,12 @@ public:
         std::memcpy(&word, &value, sizeof(T));
         if (word == 0) cuda_detail::check(cudaMemsetAsync(data, 0, count * sizeof(T), stream_), "cudaMemsetAsync");
         else kernels::fill_words(context_, data, count, sizeof(T), word);
+    }
+    /// Bytes in use on the device by everybody, and its size.
+    std::pair<std::size_t, std::size_t> memory() const {
+        std::size_t free = 0, total = 0;
+        cuda_detail::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+        return {total - free, total};
     }
     void synchronize() { cuda_detail::check(cudaStreamSynchronize(stream_), "work on the device"); }
 

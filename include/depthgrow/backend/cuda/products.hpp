@@ -79,7 +79,7 @@ private:
         for (const auto& [attribute, value] : {std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of_b}, std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of_a},
                                                std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of_c}, std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of_c}})
             check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)), "alignment");
-        constexpr int wanted = 32;
+        constexpr int wanted = 16;
         std::array<cublasLtMatmulHeuristicResult_t, wanted> choices{};
         int found = 0;
         const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle_, p.operation, p.first, p.second, p.out, p.out, preference, wanted, choices.data(), &found);
