@@ -202,7 +202,7 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     for (std::size_t i = 0; i < m.interventions.size(); ++i) {
         const auto& one = m.interventions[i];
         dg::json entry = {{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"loss", losses[i + 1].mean},
-                          {"low", losses[i + 1].low}, {"high", losses[i + 1].high}, {"n", m.sweep_prompts}};
+                          {"low", losses[i + 1].low}, {"high", losses[i + 1].high}, {"added", interval_json(dg::paired_difference(m.losses, i + 1, m.losses, 0))}, {"n", m.sweep_prompts}};
         if (one.kind == "loop") entry["times"] = one.times;
         out["sweeps"].push_back(std::move(entry));
     }

@@ -180,12 +180,12 @@ dg::report_section lineages(const std::vector<depth_measurement>& models) {
 
 dg::report_section sweeps(const std::vector<depth_measurement>& models) {
     dg::report_section out{"What the order of layers is worth",
-                           format("Loss on %zu prompts when layers from a start on are skipped, exchanged with the next block, reversed or repeated. Close to the clean line: the model does not mind. Bands are 95 %% intervals over these prompts.",
+                           format("Loss on %zu prompts when layers from a start on are skipped, exchanged with the next block, reversed or repeated. Close to the clean line: the model does not mind. Bands are 95 %% intervals of the loss added, prompt by prompt.",
                                   models[0].sweep_prompts),
                            {}};
     for (const std::string kind : {"skip", "swap", "reverse", "loop"})
         for (const auto& m : models) {
-            const auto losses = m.losses.intervals();
+            const double clean = m.losses.mean(0);
             std::map<std::pair<std::size_t, std::size_t>, dg::plot_series> lines;
             for (std::size_t i = 0; i < m.interventions.size(); ++i) {
                 const auto& one = m.interventions[i];
@@ -194,14 +194,13 @@ dg::report_section sweeps(const std::vector<depth_measurement>& models) {
                 line.name = one.times > 1 ? format("%zu layers, %zu more times", one.length, one.times) : format("%zu layer%s", one.length, one.length == 1 ? "" : "s");
                 if (one.times == 1) line.name += ", once more";
                 line.dots = true;
-                const auto& loss = losses[i + 1];
-                line.x.push_back(static_cast<double>(one.start)), line.y.push_back(loss.mean), line.low.push_back(loss.low), line.high.push_back(loss.high);
+                const auto added = dg::paired_difference(m.losses, i + 1, m.losses, 0);
+                line.x.push_back(static_cast<double>(one.start)), line.y.push_back(clean + added.mean), line.low.push_back(clean + added.low), line.high.push_back(clean + added.high);
             }
             if (lines.empty()) continue;
             dg::line_plot plot{m.name + ": " + kind, "first layer", "loss (nats per token)", {}, {}};
             plot.y_scale = dg::axis_scale::log;
             for (auto& [key, line] : lines) plot.series.push_back(std::move(line));
-            const double clean = losses[0].mean;
             plot.series.push_back({"clean", {0, static_cast<double>(m.config.layers - 1)}, {clean, clean}});
             out.figures.push_back(dg::svg(plot));
         }

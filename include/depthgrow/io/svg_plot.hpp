@@ -149,6 +149,7 @@ private:
                 const double at = digit * std::pow(10.0, power);
                 if (at >= low * 0.9999 && at <= high * 1.0001) ticks.emplace_back(at, tick_text(at, std::pow(10.0, power), at));
             }
+        if (ticks.size() < 3) ticks.clear(), fit_linear(true, 5);  // a range too narrow for round numbers of a decade
     }
 };
 
