@@ -21,7 +21,7 @@ enum class skip_unit { layer, attention, mlp };
 struct skip_options {
     skip_unit unit = skip_unit::layer;
     std::size_t max_rows = 16384;   // rows of runs × positions in flight, one residual each: bounds the memory
-    std::size_t layer_rows = 1024;  // rows that pass through a layer together, so that its activations stay in cache
+    std::size_t layer_rows = 4096;  // rows that pass through a layer together: bounds its activations
     std::size_t logit_rows = 256;   // rows of logits at a time
     std::uint64_t seed = 12345;     // of boundaries that prompts do not name
     bootstrap_options bootstrap{};  // of the means' intervals
