@@ -50,11 +50,13 @@ struct skip_products {
 int main(int argc, char** argv) {
     std::size_t prompts_count = 20, length = 256;
     int threads = 2;
+    dg::skip_options options;
     bool json = false, all = false;
     for (int i = 1; i < argc; ++i) {
         if (!std::strcmp(argv[i], "--prompts") && i + 1 < argc) prompts_count = std::strtoul(argv[++i], nullptr, 10);
         else if (!std::strcmp(argv[i], "--length") && i + 1 < argc) length = std::strtoul(argv[++i], nullptr, 10);
         else if (!std::strcmp(argv[i], "--threads") && i + 1 < argc) threads = std::atoi(argv[++i]);
+        else if (!std::strcmp(argv[i], "--layer-rows") && i + 1 < argc) options.layer_rows = std::strtoul(argv[++i], nullptr, 10);
         else if (!std::strcmp(argv[i], "--json")) json = true;
         else if (!std::strcmp(argv[i], "--all")) all = true;
     }
@@ -70,12 +72,12 @@ int main(int argc, char** argv) {
 
     skip_products floor(backend, config, length);
     floor.run();
-    dg::current_effects(model, one);
+    dg::current_effects(model, one, options);
     double start = now();
     for (std::size_t p = 0; p < prompts_count; ++p) floor.run();
     const double floor_seconds = (now() - start) / per_prompt;
     start = now();
-    dg::current_effects(model, prompts);
+    dg::current_effects(model, prompts, options);
     const double seconds = (now() - start) / per_prompt;
     if (json) {
         std::printf("{\"prompts\": %zu, \"seconds\": %.6f, \"floor\": %.6f, \"gflop\": %.3f}\n", prompts_count, seconds, floor_seconds, floor.flops * 1e-9);

@@ -9,17 +9,18 @@ namespace {
 
 namespace dg = depthgrow;
 
-void print_summary(const tools::depth_measurement& m, const dg::bootstrap_options& bootstrap) {
+void print_summary(const tools::depth_measurement& m) {
     std::printf("%s: %zu layers, width %zu, %s parameters; %zu prompts, %zu positions\n", m.name.c_str(), m.config.layers, m.config.width,
                 tools::human(static_cast<double>(m.config.parameters())).c_str(), m.prompts, m.contribution.positions);
     if (m.config.layers > 1) {
-        const auto score = dg::depth_score_interval(m.layer_future, bootstrap);
+        const auto score = dg::depth_score_interval(m.layer_future());
         std::printf("  depth score            %.3f  [%.3f, %.3f]   relative %.3f (0 first layer, 1 last)\n", score.mean, score.low, score.high, dg::relative_depth(score.mean, m.config.layers));
     }
-    std::printf("  late top-5 overlap     %.3f  (%s lens at the last layer's input)\n", m.late_overlap(), m.tuned_lens ? "tuned" : "logit");
-    const auto loss = m.losses.intervals(bootstrap)[0];
-    std::printf("  loss (nats per token)  %.4f [%.4f, %.4f] on %zu prompts\n", loss.mean, loss.low, loss.high, m.sweep_prompts);
-    const auto& lens = m.tuned_lens ? *m.tuned_lens : m.logit_lens;
+    const auto overlap_late = m.late_overlap(), loss = m.loss();
+    std::printf("  late top-5 overlap     %.3f  [%.3f, %.3f]   %s lens at the last layer's input\n", overlap_late.mean, overlap_late.low, overlap_late.high, m.tuned_lens ? "tuned" : "logit");
+    std::printf("  loss (nats per token)  %.4f [%.4f, %.4f]\n", loss.mean, loss.low, loss.high);
+    std::printf("  brackets: 95 %% bootstrap intervals over the %zu prompts; --json and --html have those of every layer\n", m.prompts);
+    const auto& lens = m.lens();
     const auto ratio = m.contribution.quantity(2), influence = m.contribution.quantity(6), kl = lens.quantity(1), overlap = lens.quantity(2);
     std::printf("  %5s %12s %12s %12s %12s %12s\n", "layer", "|c|/|h|", "influence", "future skip", "KL to final", "top-5");
     for (std::size_t l = 0; l < m.config.layers; ++l)
@@ -41,7 +42,7 @@ int main(int argc, char** argv) {
         flags.group("What to measure");
         flags.add("--model", s.models, "Model directory; several are drawn over each other and compared prompt by prompt");
         flags.add("--prompts", s.prompts, "Prompts, one JSON object a line: {\"tokens\": [...]} or {\"text\": \"...\"}, optional \"boundaries\", \"answer_from\"");
-        flags.add("--lens", s.lens, "Directory of a tuned lens fitted to the model (one model only)");
+        flags.add("--lens", s.lenses, "Directory of the tuned lens fitted to the model; for several models one each, in their order");
         flags.add("--block", s.block, "Block length of block similarity and angular distance (default: 4)");
         flags.add_choice("--unit", s.unit, {"layer", "attention", "mlp"}, "What is skipped");
         flags.add("--boundaries", s.boundaries, "Boundaries of future effects for prompts that name none, as 8,16 (default: drawn)");
@@ -65,32 +66,32 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         dg::require(!s.models.empty(), "--model: expected a model directory, found none");
         dg::require(!s.prompts.empty(), "--prompts: expected a file, found none");
-        dg::require(s.lens.empty() || s.models.size() == 1, "--lens: expected one --model (a lens belongs to one model), found ", s.models.size());
+        dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ", s.models.size(), " --model, found ", s.lenses.size());
         dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
         dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);
         dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
         s.local = !no_local;
-        const dg::bootstrap_options bootstrap{s.seed, s.resamples, 0.95};
+        tools::check_output("--json", s.json), tools::check_output("--html", s.html);
         std::vector<tools::depth_measurement> measured;
         tools::progress_bar bar(s.models.size() * 8);
         std::size_t done = 0;
-        for (const auto& model : s.models) {
-            measured.push_back(tools::measure_depth(s, model, [&](const std::string& part) {
+        for (std::size_t i = 0; i < s.models.size(); ++i) {
+            measured.push_back(tools::measure_depth(s, i, [&](const std::string& part) {
                 if (!s.quiet) bar.update(done, part);
                 ++done;
             }));
             bar.clear();
-            if (!s.quiet && s.json != "-") print_summary(measured.back(), bootstrap);
+            if (!s.quiet && s.json != "-") print_summary(measured.back());
         }
         dg::json reports = dg::json::array();
         for (std::size_t i = 0; i < measured.size(); ++i) {
-            reports.push_back(tools::depth_json(measured[i], bootstrap));
-            if (i > 0) reports.back()["compared"] = tools::compare_json(measured[0], measured[i], bootstrap);
+            reports.push_back(tools::depth_json(measured[i], s));
+            if (i > 0) reports.back()["compared"] = tools::compare_json(measured[0], measured[i]);
         }
         for (std::size_t i = 1; i < measured.size() && !s.quiet && s.json != "-"; ++i) {
             const auto& difference = reports[i]["compared"];
             for (const auto& [key, value] : difference.items())
-                if (value.is_object())
+                if (value.contains("mean"))
                     std::printf("%s - %s: %s %+.4f [%+.4f, %+.4f], paired over %zu prompts\n", measured[i].name.c_str(), measured[0].name.c_str(), key.c_str(), value["mean"].get<double>(),
                                 value["low"].get<double>(), value["high"].get<double>(), measured[0].prompts);
         }
@@ -98,7 +99,7 @@ int main(int argc, char** argv) {
         if (s.json == "-") std::printf("%s", dg::json_text(written, 1).c_str());
         else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(written, 1));
         if (!s.html.empty()) {
-            tools::write_depth_page(s.html, measured, bootstrap);
+            tools::write_depth_page(s.html, measured);
             if (!s.quiet && s.json != "-") std::printf("page: %s\n", s.html.c_str());
         }
     });

@@ -1,9 +1,11 @@
 // Accuracy of a checkpoint on tasks: the whole model, answering early through a lens, or under any layer order.
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
+#include "depthgrow/io/html_report.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
@@ -19,7 +21,7 @@ using model_type = dg::llama<float, dg::blas>;
 using options_type = dg::scoring_options<float, dg::blas>;
 
 struct settings {
-    std::string model, tasks, lens, exits, order, sweep, json, tokenizer = "bytes", backend = "blas";
+    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "bytes", backend = "blas";
     std::size_t items = 1000, shots = 5, seed = 1, max_rows = 4096, max_tokens = 64;
     int threads = 0;
     bool quiet = false;
@@ -78,7 +80,7 @@ tools::task_result run_task(const model_type& model, const options_type& options
 
 dg::json result_json(const tools::task_result& r, std::uint64_t seed) {
     dg::json out = {{"task", r.task}, {"accuracy", r.score.accuracy}, {"items", r.score.items}, {"standard_error", r.score.standard_error}, {"chance", r.chance}, {"seed", seed}};
-    if (r.normalised.items) out["accuracy_normalised"] = r.normalised.accuracy;
+    if (r.normalised.items) out["accuracy_normalised"] = r.normalised.accuracy, out["standard_error_normalised"] = r.normalised.standard_error;
     if (r.perplexity > 0) out["perplexity"] = r.perplexity;
     return out;
 }
@@ -90,9 +92,34 @@ void print(const tools::task_result& r, const std::string& note) {
     std::fflush(stdout);
 }
 
+/// Mean and one standard error on both sides.
+void add_point(dg::plot_series& line, std::size_t x, const dg::task_score& score, double scale = 1) {
+    line.dots = true;
+    line.x.push_back(static_cast<double>(x)), line.y.push_back(score.accuracy * scale);
+    line.low.push_back((score.accuracy - score.standard_error) * scale), line.high.push_back((score.accuracy + score.standard_error) * scale);
+}
+
+/// Early-exit and sweep curves, task by task.
+struct task_plots {
+    dg::line_plot relative{"Answering early", "exit at the input of layer (the last point is the whole model)", "accuracy / the whole model's", {}, {}};
+    dg::line_plot absolute{"Answering early", "exit at the input of layer (the last point is the whole model)", "accuracy", {}, {}};
+    std::map<std::string, dg::line_plot> sweeps;  // by kind and length
+
+    void write(const std::filesystem::path& file, const std::string& model) const {
+        dg::report_page page{"Tasks: " + model, "Bands are one standard error over the items.", {}};
+        if (!absolute.series.empty())
+            page.sections.push_back({"When the answer is known", "Each point answers from the input of a layer through the lens. A curve that reaches its end early has layers left that the task does not need; "
+                                     "one that jumps at the end needs them all. Chance is in the printed table.", {dg::svg(relative), dg::svg(absolute)}});
+        dg::report_section orders{"What the order of layers is worth", "Accuracy when layers from a start on are skipped, exchanged with the next block, reversed or repeated; the level line is the model as it is.", {}};
+        for (const auto& [name, plot] : sweeps) orders.figures.push_back(dg::svg(plot));
+        if (!orders.figures.empty()) page.sections.push_back(std::move(orders));
+        dg::write_html_report(file, page);
+    }
+};
+
 void run(const settings& s) {
     dg::blas backend(tools::cpu_options(tools::resolve_threads(s.threads)));
-    const auto model = dg::load_model<float>(backend, s.model);
+    const auto model = tools::load_finite_model<float>(backend, dg::checkpoint_reader(s.model));
     const auto& config = model.config();
     dg::require(config.vocab >= 256, s.model, ": expected a vocabulary of at least 256 (byte tokens), found ", config.vocab);
     std::vector<tools::task> tasks;
@@ -122,32 +149,51 @@ void run(const settings& s) {
     const bool shown = !s.quiet && s.json != "-";
     if (shown) std::printf("%-24s %-26s %8s %8s %8s %7s\n", "task", "run", "accuracy", "error", "chance", "items");
     dg::json record = {{"model", s.model}, {"tasks", dg::json::array()}};
+    task_plots plots;
+    plots.relative.y_from_zero = plots.absolute.y_from_zero = true;
     if (!s.order.empty()) record["order"] = options.order;
     for (const auto& task : tasks) {
         const auto whole = run_task(model, options, task, s.max_tokens);
         dg::json entry = result_json(whole, s.seed);
         if (shown) print(whole, s.order.empty() ? "whole model" : "order");
+        dg::plot_series relative_line{task.name, {}, {}}, line_of_exits{task.name, {}, {}};
         for (std::size_t l : exits) {
             auto early = options;
             early.exit_layer = l;
             const auto result = run_task(model, early, task, s.max_tokens);
             dg::json point = {{"layer", l}, {"lens", lens ? "tuned" : "logit"}, {"accuracy", result.score.accuracy}, {"standard_error", result.score.standard_error}};
             point["relative"] = whole.score.accuracy > 0 ? dg::json(result.score.accuracy / whole.score.accuracy) : dg::json(nullptr);
+            add_point(line_of_exits, l, result.score);
+            if (whole.score.accuracy > 0) add_point(relative_line, l, result.score, 1 / whole.score.accuracy);
             entry["early_exit"].push_back(std::move(point));
             if (shown) print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"));
         }
+        if (!line_of_exits.y.empty()) plots.absolute.series.push_back(std::move(line_of_exits));
+        if (!relative_line.y.empty()) plots.relative.series.push_back(std::move(relative_line));
+        std::map<std::string, dg::plot_series> lines;
         for (const auto& one : sweep) {
             auto other = options;
             other.order = one.order.sources();
             const auto result = run_task(model, other, task, s.max_tokens);
             entry["sweep"].push_back({{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"accuracy", result.score.accuracy},
                                       {"standard_error", result.score.standard_error}});
-            if (shown) print(result, tools::format("%s %zu at %zu", one.kind.c_str(), one.length, one.start));
+            const std::string name = one.kind + " " + std::to_string(one.length) + (one.times > 1 ? " x" + std::to_string(one.times) : "");
+            lines[name].name = task.name;
+            add_point(lines[name], one.start, result.score);
+            if (shown) print(result, name + " at " + std::to_string(one.start));
+        }
+        for (auto& [name, line] : lines) {
+            auto& plot = plots.sweeps.try_emplace(name, dg::line_plot{name, "first layer", "accuracy", {}, {}}).first->second;
+            plot.y_from_zero = true;
+            const double whole_accuracy = whole.score.accuracy;
+            plot.series.push_back({task.name + ", whole model", {line.x.front(), line.x.back()}, {whole_accuracy, whole_accuracy}});
+            plot.series.push_back(std::move(line));
         }
         record["tasks"].push_back(std::move(entry));
     }
     if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
     else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+    if (!s.html.empty()) plots.write(s.html, s.model);
 }
 
 }  // namespace
@@ -171,10 +217,13 @@ int main(int argc, char** argv) {
         flags.add("--threads", s.threads, "CPU threads (0: all)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
         flags.add("--json", s.json, "Write the results to this file (- for stdout)");
+        flags.add("--html", s.html, "Draw early exits and sweeps on a page");
         flags.add_switch("--quiet", s.quiet, "Print nothing");
         if (!flags.parse(argc, argv)) return;
         dg::require(!s.model.empty(), "--model: expected a model directory, found none");
         dg::require(!s.tasks.empty(), "--task: expected at least one task, found none");
+        tools::check_output("--json", s.json), tools::check_output("--html", s.html);
+        dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(), "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
         dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
         dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);

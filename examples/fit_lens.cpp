@@ -56,7 +56,7 @@ std::vector<dg::token> inputs(const dg::token_batch& batch) {
 void run(const settings& s) {
     using backend_type = dg::blas;
     backend_type backend(tools::cpu_options(tools::resolve_threads(s.threads)));
-    const auto model = dg::load_model<float>(backend, s.model);
+    const auto model = tools::load_finite_model<float>(backend, dg::checkpoint_reader(s.model));
     const auto& config = model.config();
     const std::size_t length = s.context ? s.context : config.context;
     dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context, " (the model's context), found ", length);
@@ -103,17 +103,24 @@ void run(const settings& s) {
     }
     const auto logit = dg::logit_lens(model, held_out), tuned = dg::tuned_lens_statistics(model, held_out, fitter.lens);
     const auto logit_kl = logit.quantity(1), tuned_kl = tuned.quantity(1), logit_overlap = logit.quantity(2), tuned_overlap = tuned.quantity(2);
+    std::vector<dg::mean_interval> saved;  // KL, sequence by sequence
+    for (std::size_t l = 0; l < config.layers; ++l) saved.push_back(dg::paired_difference(logit.table(1), logit.column(1, l), tuned.table(1), tuned.column(1, l)));
     dg::json record = {{"steps", s.steps}, {"tokens", s.steps * batch * length}, {"seconds", seconds}, {"kl_first", first}, {"kl_last", last},
                        {"held_out", {{"prompts", held_out.size()}, {"logit_lens", logit_kl}, {"tuned_lens", tuned_kl}, {"logit_overlap", logit_overlap}, {"tuned_overlap", tuned_overlap}}}};
+    for (const auto& one : saved) {
+        record["held_out"]["kl_saved"]["mean"].push_back(one.mean);
+        record["held_out"]["kl_saved"]["low"].push_back(one.low), record["held_out"]["kl_saved"]["high"].push_back(one.high);
+    }
     if (!s.quiet && s.json != "-") {
         std::printf("fitted %zu translators in %zu steps of %zu tokens, %.1f s (%s tok/s); mean KL %.4f -> %.4f\n", config.layers, s.steps, batch * length, seconds,
                     tools::human(static_cast<double>(s.steps * batch * length) / seconds).c_str(), first, last);
-        std::printf("held out, %zu sequences of %zu tokens:\n%6s %28s %28s\n%6s %13s %14s %13s %14s\n", held_out.size(), length, "", "KL(final || lens), nats", "top-5 overlap", "layer", "logit lens",
-                    "tuned lens", "logit lens", "tuned lens");
+        std::printf("held out, %zu sequences of %zu tokens; brackets: 95 %% bootstrap intervals over them\n%6s %50s %28s\n%6s %13s %13s %23s %13s %13s\n", held_out.size(), length, "",
+                    "KL(final || lens), nats", "top-5 overlap", "layer", "logit lens", "tuned lens", "closer by", "logit lens", "tuned lens");
         std::size_t better = 0;
         for (std::size_t l = 0; l < config.layers; ++l) {
             better += tuned_kl[l] < logit_kl[l];
-            std::printf("%6zu %13.4f %13.4f%s %13.3f %14.3f\n", l, logit_kl[l], tuned_kl[l], tuned_kl[l] < logit_kl[l] ? " " : "!", logit_overlap[l], tuned_overlap[l]);
+            std::printf("%6zu %13.4f %13.4f %23s %13.3f %13.3f\n", l, logit_kl[l], tuned_kl[l], tools::format("%+.4f [%+.4f, %+.4f]", saved[l].mean, saved[l].low, saved[l].high).c_str(),
+                        logit_overlap[l], tuned_overlap[l]);
         }
         std::printf("the tuned lens is closer at %zu of %zu layers; written to %s\n", better, config.layers, s.out.c_str());
     }
@@ -149,6 +156,8 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         dg::require(!s.model.empty(), "--model: expected a model directory, found none");
         dg::require(!s.out.empty(), "--out: expected a directory to write, found none");
+        dg::require(!std::filesystem::exists(s.out), "--out: expected a new directory, found ", s.out, " there already");
+        tools::check_output("--json", s.json);
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
         dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
         dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 
 #include "depthgrow/core/config.hpp"
 #include "depthgrow/core/error.hpp"
@@ -51,12 +52,12 @@ void command_line::add_switch(const std::string& flag, bool& value, const std::s
     inner_->app.add_flag(flag, value, help)->group(inner_->title);
 }
 void command_line::add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices, const std::string& help) {
-    const auto check = [flag, choices](const std::string& given) -> std::string {
+    const auto check = [choices](const std::string& given) -> std::string {
         for (const auto& choice : choices)
             if (given == choice) return {};
         std::string all;
         for (const auto& choice : choices) all += (all.empty() ? "" : "|") + choice;
-        return flag + ": expected " + all + ", found \"" + given + "\"; did you mean " + nearest(given, choices) + "?";
+        return "expected " + all + ", found \"" + given + "\"; did you mean " + nearest(given, choices) + "?";
     };
     std::string all;
     for (const auto& choice : choices) all += (all.empty() ? "" : "|") + choice;
@@ -99,6 +100,14 @@ std::string nearest(const std::string& name, const std::vector<std::string>& nam
         if (distance < smallest) smallest = distance, best = candidate;
     }
     return best;
+}
+
+void check_output(const std::string& flag, const std::string& file) {
+    if (file.empty() || file == "-") return;
+    const auto folder = std::filesystem::absolute(file).parent_path();
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(folder, ignored)) depthgrow::fail(flag, ": expected a file in a folder that exists, found no folder ", folder.string());
+    if (std::filesystem::is_directory(file, ignored)) depthgrow::fail(flag, ": expected a file, found the folder ", file);
 }
 
 int run_tool(const std::function<void()>& body) {

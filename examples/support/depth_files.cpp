@@ -1,5 +1,6 @@
 #include "support/depth_files.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "depthgrow/io/json.hpp"
@@ -54,6 +55,24 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
         out.push_back(std::move(one));
     }
     dg::require(!out.empty(), file.string(), ": expected at least one prompt, found only empty lines");
+    return out;
+}
+
+std::optional<dg::lineage> read_lineage(const dg::checkpoint_reader& checkpoint) {
+    const auto& file = checkpoint.files().front();
+    const auto found = file.metadata().find("depthgrow.growth");
+    if (found == file.metadata().end()) return std::nullopt;
+    const std::string label = file.path().string() + ": depthgrow.growth";
+    const dg::json growths = dg::parse_json(found->second, label);
+    dg::require(growths.is_array(), label, ": expected a list of growths, found ", dg::describe(&growths));
+    std::optional<dg::lineage> out;
+    for (const auto& growth : growths) {
+        const auto order = dg::json_fields(growth, label).indices("order");
+        dg::require(!order.empty(), label, ": expected an order of at least 1 layer, found none");
+        if (!out) out.emplace(1 + *std::max_element(order.begin(), order.end()));
+        out->record(dg::layer_order(order, out->depth()));
+    }
+    if (out && out->depth() != checkpoint.config().layers) out.reset();
     return out;
 }
 

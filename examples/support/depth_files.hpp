@@ -9,7 +9,9 @@
 
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
+#include "depthgrow/growth/lineage.hpp"
 #include "depthgrow/io/atomic_file.hpp"
+#include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/safetensors.hpp"
 #include "depthgrow/io/tokens.hpp"
 
@@ -35,6 +37,25 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
 
 /// "8,16" as numbers.
 std::vector<std::size_t> parse_numbers(const std::string& flag, const std::string& list);
+
+/// The growth that a checkpoint's model went through, as train_smol and grow_checkpoint record it in the weights' string
+/// map; none when there is no record, or one that ends at another depth.
+std::optional<dg::lineage> read_lineage(const dg::checkpoint_reader& checkpoint);
+
+/// A model as a checkpoint directory holds it; a weight that is NaN or infinite is refused with its file and tensor.
+template <class T, class Backend>
+dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_reader& checkpoint) {
+    dg::llama<T, Backend> model(backend, checkpoint.config());
+    dg::read_model(checkpoint, model);
+    std::vector<T> values;
+    dg::each_tensor(model.config(), [&](const std::string& name, const dg::tensor_place& place, std::size_t block) {
+        values.resize(place.size());
+        backend.template to_host<T>(dg::block_of(model.weights, block).at(place).data, values.data(), values.size());
+        for (std::size_t i = 0; i < values.size(); ++i)
+            dg::require(std::isfinite(values[i]), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
+    });
+    return model;
+}
 
 /// What a lens directory's config.json says.
 struct lens_facts {

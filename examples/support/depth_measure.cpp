@@ -48,16 +48,24 @@ std::string display_name(const std::string& model) {
 }
 
 template <class T, class Backend>
-depth_measurement measure(Backend& backend, const report_settings& settings, const std::string& path, const std::function<void(const std::string&)>& progress) {
-    depth_measurement out{display_name(path), path, {}, 0, 0, 0, dg::skip_unit::layer, {0, 0, dg::sample_table(), dg::sample_table(), {}}, {}, {}, {}, {0, dg::sample_table()},
-                          {},   {},   {}, dg::sample_table(), {}, {}};
+depth_measurement measure(Backend& backend, const report_settings& settings, std::size_t index, const dg::bootstrap_options& bootstrap, const std::function<void(const std::string&)>& progress) {
+    const std::string& path = settings.models[index];
+    depth_measurement out;
+    out.name = display_name(path), out.path = path;
     const auto timed = [&](const std::string& part, auto&& work) {
         progress(out.name + ": " + part);
         stopwatch watch;
-        work();
+        try {
+            work();
+        } catch (const dg::error& problem) {  // the library does not know the model's file
+            dg::require(problem.what()[0] != '[', path, ": ", problem.what());
+            throw;
+        }
         out.seconds.emplace_back(part, watch.seconds());
     };
-    const auto model = dg::load_model<T, Backend>(backend, path);
+    const dg::checkpoint_reader checkpoint(path);
+    const auto model = load_finite_model<T, Backend>(backend, checkpoint);
+    out.grown = read_lineage(checkpoint);
     const std::size_t L = model.layers();
     out.config = model.config();
     const auto given = read_prompts(settings.prompts, {model.config().vocab, model.config().context, dg::encode_bytes, parse_numbers("--boundaries", settings.boundaries)});
@@ -68,7 +76,7 @@ depth_measurement measure(Backend& backend, const report_settings& settings, con
     dg::require(out.block > 0, "--block: expected at least 1, found 0");
     if (settings.block) dg::require(L % out.block == 0, "--block: expected a block that divides the ", L, " layers of ", path, ", found ", out.block);
     std::optional<dg::tuned_lens<T, Backend>> lens;
-    if (!settings.lens.empty()) lens = read_lens<T, Backend>(settings.lens, model);
+    if (!settings.lenses.empty()) lens = read_lens<T, Backend>(settings.lenses[index], model);
     const auto gradient_layers = parse_numbers("--integrated-gradients", settings.gradients);
     for (std::size_t l : gradient_layers) dg::require(l < L, "--integrated-gradients: expected layers below ", L, ", found ", l);
     out.interventions = parse_sweeps("--sweeps", settings.sweeps, L);
@@ -76,27 +84,26 @@ depth_measurement measure(Backend& backend, const report_settings& settings, con
     timed("contributions", [&] {
         std::vector<std::size_t> spans = {1};
         if (out.block > 1 && out.block <= L) spans.push_back(out.block);
-        out.contribution = dg::contributions(model, prompts, spans);
+        out.contribution = dg::contributions(model, prompts, spans, bootstrap);
     });
     dg::skip_options options;
-    options.unit = out.unit, options.max_rows = settings.max_rows, options.seed = settings.seed;
-    timed("current skip effects", [&] { out.skip.current = dg::current_effects(model, prompts, options); });
-    timed("future skip effects", [&] {
-        out.skip.future = dg::future_effects(model, prompts, options);
-        out.layer_future = out.skip.future;
-        if (out.unit == dg::skip_unit::layer) return;
+    options.unit = out.unit, options.max_rows = settings.max_rows, options.seed = settings.seed, options.bootstrap = bootstrap;
+    timed("skip effects", [&] {
+        out.skip = dg::skip_effects(model, prompts, options);
         options.unit = dg::skip_unit::layer;
-        out.layer_future = dg::future_effects(model, prompts, options);
+        if (out.unit != dg::skip_unit::layer) out.future_of_layers = dg::future_effects(model, prompts, options);
     });
     if (settings.local) timed("local effects", [&] { out.local = dg::local_effects(model, prompts, options); });
-    timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts); });
-    if (lens) timed("tuned lens", [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens); });
+    dg::lens_options lens_options;
+    lens_options.bootstrap = bootstrap;
+    timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts, lens_options); });
+    if (lens) timed("tuned lens", [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens, lens_options); });
     if (L % out.block == 0) timed("block similarity", [&] { out.similarity = dg::block_similarity(model, out.block); });
     timed("interventions", [&] {
         std::vector<dg::layer_order> orders = {dg::layer_order::identity(L)};
         for (const auto& one : out.interventions) orders.push_back(one.order);
         out.sweep_prompts = std::min(prompts.size(), std::max<std::size_t>(1, settings.sweep_prompts));
-        out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders);
+        out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders, bootstrap);
     });
     if (!gradient_layers.empty()) timed("integrated gradients", [&] {
         bool any = false;
@@ -120,10 +127,11 @@ dg::json rows_of(const std::vector<double>& flat, std::size_t rows) {
 
 dg::json interval_json(const dg::mean_interval& i) { return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}}; }
 
-/// Low and high ends of columns [first, first + count).
-dg::json ends_json(const std::vector<dg::mean_interval>& all, std::size_t first, std::size_t count) {
+/// Low and high ends, as vectors or as `rows` rows.
+dg::json ends_json(const std::vector<dg::mean_interval>& all, std::size_t rows = 0) {
     std::vector<double> low, high;
-    for (std::size_t i = first; i < first + count; ++i) low.push_back(all[i].low), high.push_back(all[i].high);
+    for (const auto& one : all) low.push_back(one.low), high.push_back(one.high);
+    if (rows) return {{"low", rows_of(low, rows)}, {"high", rows_of(high, rows)}};
     return {{"low", low}, {"high", high}};
 }
 
@@ -131,67 +139,70 @@ dg::json effects_json(const dg::effects& e) {
     return {{"change_max", rows_of(e.change_max, e.layers)}, {"output_max", e.output_max}, {"change_mean", rows_of(e.change_mean, e.layers)}, {"output_mean", e.output_mean}};
 }
 
-/// Interval of the mean output effect of every layer.
-dg::json effects_interval(const dg::effects& e, const dg::bootstrap_options& bootstrap) {
-    dg::sample_table table(e.layers);
-    for (const auto& one : e.outputs) table.add(one, std::vector<double>(e.layers, 1.0));
-    return {{"output_mean", ends_json(table.intervals(bootstrap), 0, e.layers)}, {"change_mean_standard_error", rows_of(e.change_error, e.layers)}};
-}
+dg::json effects_interval(const dg::effects& e) { return {{"change_mean", ends_json(e.change.intervals(), e.layers)}, {"output_mean", ends_json(e.output.intervals())}}; }
 
 }  // namespace
 
-depth_measurement measure_depth(const report_settings& settings, const std::string& model, const std::function<void(const std::string&)>& progress) {
+depth_measurement measure_depth(const report_settings& settings, std::size_t index, const std::function<void(const std::string&)>& progress) {
     dg::blas backend(cpu_options(resolve_threads(settings.threads)));
-    return measure<float>(backend, settings, model, progress);
+    return measure<float>(backend, settings, index, {settings.seed, settings.resamples, 0.95}, progress);
 }
 
-dg::json depth_json(const depth_measurement& m, const dg::bootstrap_options& bootstrap) {
+dg::json depth_json(const depth_measurement& m, const report_settings& settings) {
     const std::size_t L = m.config.layers;
     dg::json out = {{"model", {{"layers", L}, {"width", m.config.width}, {"name", m.name}, {"path", m.path}, {"parameters", m.config.parameters()}}},
                     {"prompts", m.prompts}, {"positions", m.contribution.positions}};
-    dg::json interval = {{"n", m.prompts}, {"confidence", bootstrap.confidence}, {"resamples", bootstrap.resamples}, {"seed", bootstrap.seed}};
-    const auto layer_ends = m.contribution.layers.intervals(bootstrap);
+    dg::json interval = {{"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
     for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q) {
         out["contribution"][dg::contribution_report::names[q]] = m.contribution.quantity(q);
-        interval["contribution"][dg::contribution_report::names[q]] = ends_json(layer_ends, q * L, L);
+        interval["contribution"][dg::contribution_report::names[q]] = ends_json(m.contribution.intervals(q));
     }
     out["contribution"]["residual_norm"] = m.contribution.residual_norm.means();
-    interval["contribution"]["residual_norm"] = ends_json(m.contribution.residual_norm.intervals(bootstrap), 0, L + 1);
+    interval["contribution"]["residual_norm"] = ends_json(m.contribution.residual_norm.intervals());
     out["skip"] = {{"unit", m.unit == dg::skip_unit::layer ? "layer" : m.unit == dg::skip_unit::mlp ? "mlp" : "attention"},
                    {"current", effects_json(m.skip.current)}, {"future", effects_json(m.skip.future)}};
-    interval["skip"] = {{"current", effects_interval(m.skip.current, bootstrap)}, {"future", effects_interval(m.skip.future, bootstrap)}};
+    interval["skip"] = {{"current", effects_interval(m.skip.current)}, {"future", effects_interval(m.skip.future)}};
     if (m.local.layers) out["local"] = {{"current", rows_of(m.local.current, L)}, {"future", rows_of(m.local.future, L)}};
     if (L > 1) {
-        const auto scores = dg::all_depth_scores(m.layer_future);
+        const auto scores = dg::all_depth_scores(m.layer_future());
         const auto relative = [&](double score) { return dg::relative_depth(score, L); };
         out["depth_score"] = {{"mean", {{"output", scores.mean_output}, {"layer", scores.mean_layer}}}, {"max", {{"output", scores.max_output}, {"layer", scores.max_layer}}}};
         out["relative_depth_score"] = {{"mean", {{"output", relative(scores.mean_output)}, {"layer", relative(scores.mean_layer)}}},
                                        {"max", {{"output", relative(scores.max_output)}, {"layer", relative(scores.max_layer)}}}};
-        interval["depth_score"] = {{"output", interval_json(dg::depth_score_interval(m.layer_future, bootstrap))}, {"layer", interval_json(dg::layer_depth_score_interval(m.layer_future, bootstrap))}};
+        const auto output = dg::depth_score_interval(m.layer_future()), layer = dg::layer_depth_score_interval(m.layer_future());
+        interval["depth_score"]["mean"] = {{"output", interval_json(output)}, {"layer", interval_json(layer)}};
+        interval["relative_depth_score"]["mean"] = {{"output", interval_json({relative(output.mean), relative(output.low), relative(output.high)})},
+                                                    {"layer", interval_json({relative(layer.mean), relative(layer.low), relative(layer.high)})}};
     }
     const auto lens = [&](const std::string& key, const dg::lens_report& report) {
-        const auto ends = report.table.intervals(bootstrap);
         for (std::size_t q = 0; q < dg::lens_report::quantities; ++q) {
             out[key][dg::lens_report::names[q]] = report.quantity(q);
-            interval[key][dg::lens_report::names[q]] = ends_json(ends, q * (L + 1), L + 1);
+            interval[key][dg::lens_report::names[q]] = ends_json(report.intervals(q));
         }
     };
     lens("logit_lens", m.logit_lens);
     if (m.tuned_lens) lens("tuned_lens", *m.tuned_lens);
     if (!m.similarity.empty()) out["block_similarity"] = {{"block", m.block}, {"cosine", m.similarity}};
+    if (m.grown) {
+        std::vector<std::size_t> ancestors;
+        for (std::size_t l = 0; l < L; ++l) ancestors.push_back(m.grown->descends_from(l));
+        out["lineage"] = {{"initial_layers", m.grown->initial_depth()}, {"stages", m.grown->stage()}, {"descends_from", ancestors}, {"shared_until", m.grown->layer_matrix()}};
+    }
     for (const auto& [n, table] : m.contribution.angular) {
         out["angular_distance"][std::to_string(n)] = table.means();
-        interval["angular_distance"][std::to_string(n)] = ends_json(table.intervals(bootstrap), 0, table.columns());
+        interval["angular_distance"][std::to_string(n)] = ends_json(table.intervals());
     }
-    const auto losses = m.losses.intervals(bootstrap);
-    out["loss"] = losses[0].mean;
-    interval["loss"] = interval_json(losses[0]);
-    interval["sweep_prompts"] = m.sweep_prompts;
+    const auto losses = m.losses.intervals();
+    out["loss"] = m.loss().mean;
+    interval["loss"] = interval_json(m.loss());
+    out["clean_loss"] = losses[0].mean;  // of the sweeps' prompts
+    interval["clean_loss"] = interval_json(losses[0]);
+    interval["clean_loss"]["n"] = m.sweep_prompts;
     out["sweeps"] = dg::json::array();
     for (std::size_t i = 0; i < m.interventions.size(); ++i) {
         const auto& one = m.interventions[i];
         dg::json entry = {{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"loss", losses[i + 1].mean},
-                          {"low", losses[i + 1].low}, {"high", losses[i + 1].high}};
+                          {"low", losses[i + 1].low}, {"high", losses[i + 1].high}, {"added", interval_json(dg::paired_difference(m.losses, i + 1, m.losses, 0))}, {"n", m.sweep_prompts}};
         if (one.kind == "loop") entry["times"] = one.times;
         out["sweeps"].push_back(std::move(entry));
     }
@@ -204,20 +215,33 @@ dg::json depth_json(const depth_measurement& m, const dg::bootstrap_options& boo
     return out;
 }
 
-dg::json compare_json(const depth_measurement& first, const depth_measurement& other, const dg::bootstrap_options& bootstrap) {
+dg::json compare_json(const depth_measurement& first, const depth_measurement& other) {
     dg::json out = {{"first", first.name}, {"n", first.prompts}};
     if (first.config.layers > 1 && other.config.layers > 1) {
-        out["depth_score"] = interval_json(dg::paired_depth_score_difference(other.layer_future, first.layer_future, bootstrap));
-        out["relative_depth_score"] = interval_json(dg::paired_depth_score_difference(other.layer_future, first.layer_future, bootstrap, true));
+        out["depth_score"] = interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future()));
+        out["relative_depth_score"] = interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future(), true));
     }
-    const auto paired = [&](const dg::sample_table& a, std::size_t ca, const dg::sample_table& b, std::size_t cb) {
-        std::vector<double> x, y;
-        for (std::size_t p = 0; p < a.prompts(); ++p) x.push_back(a.prompt_mean(p, ca)), y.push_back(b.prompt_mean(p, cb));
-        return interval_json(dg::paired_difference(y, x, bootstrap));
+    const auto lens = [&](std::size_t quantity, std::size_t layer, std::size_t layer_of_first) {
+        const bool tuned = other.tuned_lens && first.tuned_lens;
+        const auto &a = tuned ? *other.tuned_lens : other.logit_lens, &b = tuned ? *first.tuned_lens : first.logit_lens;
+        return dg::paired_difference(a.table(quantity), a.column(quantity, layer), b.table(quantity), b.column(quantity, layer_of_first));
     };
-    const std::size_t a = first.config.layers, b = other.config.layers;
-    out["late_overlap"] = paired(first.logit_lens.table, 2 * (a + 1) + a - 1, other.logit_lens.table, 2 * (b + 1) + b - 1);
-    out["loss"] = paired(first.logit_lens.table, 5 * (a + 1) + a, other.logit_lens.table, 5 * (b + 1) + b);
+    const std::size_t L = other.config.layers, first_layers = first.config.layers;
+    out["late_overlap"] = interval_json(lens(2, L - 1, first_layers - 1));
+    out["loss"] = interval_json(lens(5, L, first_layers));
+    if (L != first_layers) return out;
+    // models of one depth: layer by layer
+    const auto each = [&](const std::string& key, std::size_t count, const auto& difference) {
+        std::vector<dg::mean_interval> all;
+        std::vector<double> mean;
+        for (std::size_t l = 0; l < count; ++l) all.push_back(difference(l)), mean.push_back(all.back().mean);
+        out["layers"][key] = ends_json(all);
+        out["layers"][key]["mean"] = mean;
+    };
+    each("future_output", L, [&](std::size_t l) { return dg::paired_difference(other.layer_future().output, l, first.layer_future().output, l); });
+    for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q)
+        each(dg::contribution_report::names[q], L, [&](std::size_t l) { return dg::paired_difference(other.contribution.layers, q * L + l, first.contribution.layers, q * L + l); });
+    for (std::size_t q = 0; q < dg::lens_report::quantities; ++q) each(dg::lens_report::names[q], L + 1, [&](std::size_t l) { return lens(q, l, l); });
     return out;
 }
 

@@ -18,8 +18,8 @@ namespace tools {
 
 /// Which measurements are made; the rest of a report's settings.
 struct report_settings {
-    std::vector<std::string> models;
-    std::string prompts, lens, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", tokenizer = "bytes";
+    std::vector<std::string> models, lenses;  // no lens, or one a model
+    std::string prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", tokenizer = "bytes";
     std::optional<std::size_t> block;
     std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
     int threads = 0;
@@ -39,29 +39,36 @@ struct depth_measurement {
     dg::skip_unit unit = dg::skip_unit::layer;
     dg::contribution_report contribution;
     dg::skip_effects_result skip;          // of the unit
-    dg::effects layer_future;              // of layers: what depth scores are made of
+    std::optional<dg::effects> future_of_layers;  // when the unit is not the layer
     dg::local_effects_result local;
     dg::lens_report logit_lens;
     std::optional<dg::lens_report> tuned_lens;
     std::vector<std::vector<double>> similarity;  // empty: the block does not divide the layers
+    std::optional<dg::lineage> grown;      // the growth that the checkpoint records
     std::vector<dg::intervention> interventions;
     dg::sample_table losses;               // clean, then one column an intervention
     std::vector<path_gradients> gradients;
     std::vector<std::pair<std::string, double>> seconds;  // by part
 
-    double late_overlap() const { return (tuned_lens ? *tuned_lens : logit_lens).quantity(2)[config.layers - 1]; }
+    /// Future effects of whole layers: what depth scores are made of.
+    const dg::effects& layer_future() const { return future_of_layers ? *future_of_layers : skip.future; }
+    const dg::lens_report& lens() const { return tuned_lens ? *tuned_lens : logit_lens; }
+    /// Top-5 overlap at the last layer's input.
+    dg::mean_interval late_overlap() const { return lens().table(2).interval(lens().column(2, config.layers - 1)); }
+    /// Of the model itself, nats per token, on all prompts.
+    dg::mean_interval loss() const { return logit_lens.table(5).interval(logit_lens.column(5, config.layers)); }
 };
 
-/// Measures on the CPU; `progress(part)` is called before each part. Throws a sentence on bad input.
-depth_measurement measure_depth(const report_settings& settings, const std::string& model, const std::function<void(const std::string&)>& progress);
+/// Measures settings.models[index] on the CPU; `progress(part)` is called before each part. Throws a sentence on bad input.
+depth_measurement measure_depth(const report_settings& settings, std::size_t index, const std::function<void(const std::string&)>& progress);
 
 /// The report of one measurement.
-dg::json depth_json(const depth_measurement& measured, const dg::bootstrap_options& bootstrap);
-/// Differences of `other` from `first` on the same prompts, paired, with intervals.
-dg::json compare_json(const depth_measurement& first, const depth_measurement& other, const dg::bootstrap_options& bootstrap);
+dg::json depth_json(const depth_measurement& measured, const report_settings& settings);
+/// Differences of `other` from `first` on the same prompts, paired, with intervals; layer by layer at equal depths.
+dg::json compare_json(const depth_measurement& first, const depth_measurement& other);
 
 /// Writes the page.
-void write_depth_page(const std::filesystem::path& file, const std::vector<depth_measurement>& models, const dg::bootstrap_options& bootstrap);
+void write_depth_page(const std::filesystem::path& file, const std::vector<depth_measurement>& models);
 
 /// "swap:1,2;reverse:4;loop:4x2", "standard" or "none" as interventions on a stack of `depth` layers.
 std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::string& list, std::size_t depth);

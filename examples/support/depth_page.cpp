@@ -12,14 +12,18 @@ std::vector<double> indices(std::size_t count) {
     return out;
 }
 
+/// Means with a band for their intervals.
+dg::plot_series curve(const std::string& name, const std::vector<dg::mean_interval>& values) {
+    dg::plot_series line{name, indices(values.size()), {}, false, true, {}, {}};
+    for (const auto& value : values) line.y.push_back(value.mean), line.low.push_back(value.low), line.high.push_back(value.high);
+    return line;
+}
+
 /// One curve a model.
 template <class Values>
 dg::line_plot curves(const std::string& title, const std::string& y_label, const std::vector<depth_measurement>& models, Values values, const std::string& x_label = "layer") {
     dg::line_plot plot{title, x_label, y_label, {}, {}};
-    for (const auto& m : models) {
-        auto y = values(m);
-        if (!y.empty()) plot.series.push_back({m.name, indices(y.size()), std::move(y), false, true});
-    }
+    for (const auto& m : models) plot.series.push_back(curve(m.name, values(m)));
     return plot;
 }
 
@@ -30,7 +34,7 @@ dg::heat_map square(const std::string& title, const std::string& value, std::siz
     return {title, "affected layer", "skipped layer", value, n, n, std::move(values), 0, 1};
 }
 
-dg::report_section summary(const std::vector<depth_measurement>& models, const dg::bootstrap_options& bootstrap) {
+dg::report_section summary(const std::vector<depth_measurement>& models) {
     std::vector<std::vector<std::string>> rows = {{""}, {"layers, width"}, {"prompts, positions"}, {"loss (nats per token)"}, {"depth score (output)"}, {"the same / (layers − 1)"},
                                                   {"depth score (later layers)"}, {"top-5 overlap at the last layer's input"}};
     dg::bar_chart scores{"Depth score, relative to depth", "share of the way from the first layer to the last", {}, {}, {}, NAN, ""};
@@ -40,29 +44,29 @@ dg::report_section summary(const std::vector<depth_measurement>& models, const d
         rows[1].push_back(format("%zu, %zu", m.config.layers, m.config.width));
         rows[2].push_back(format("%zu, %zu", m.prompts, m.contribution.positions));
         const std::size_t L = m.config.layers;
-        rows[3].push_back(interval(m.logit_lens.table.intervals(bootstrap)[5 * (L + 1) + L], "%.4f"));
+        rows[3].push_back(interval(m.loss(), "%.4f"));
         if (L > 1) {
-            const auto output = dg::depth_score_interval(m.layer_future, bootstrap);
+            const auto output = dg::depth_score_interval(m.layer_future());
             const double scale = 1 / static_cast<double>(L - 1);
             rows[4].push_back(interval(output, "%.3f"));
             rows[5].push_back(interval({output.mean * scale, output.low * scale, output.high * scale}, "%.3f"));
-            rows[6].push_back(interval(dg::layer_depth_score_interval(m.layer_future, bootstrap), "%.3f"));
+            rows[6].push_back(interval(dg::layer_depth_score_interval(m.layer_future()), "%.3f"));
             scores.names.push_back(m.name), scores.values.push_back(output.mean * scale), scores.errors.push_back((output.high - output.low) / 2 * scale);
         } else {
             for (std::size_t r : {4, 5, 6}) rows[r].push_back("");
         }
-        rows[7].push_back(format("%.3f (%s lens)", m.late_overlap(), m.tuned_lens ? "tuned" : "logit"));
+        rows[7].push_back(interval(m.late_overlap(), "%.3f") + (m.tuned_lens ? " tuned lens" : " logit lens"));
     }
     return {"Summary",
-            format("Brackets hold 95 %% bootstrap intervals over %zu prompts. The depth score is the layer, on average, whose removal changes later predictions most: high means that late layers matter.",
+            format("Brackets hold 95 %% bootstrap intervals over the %zu prompts, as do the bands of all curves below. The depth score is the layer, on average, whose removal changes later predictions most: high means that late layers matter.",
                    models[0].prompts),
             {dg::html_table(rows), dg::svg(scores)}};
 }
 
-dg::report_section comparison(const std::vector<depth_measurement>& models, const dg::bootstrap_options& bootstrap) {
+dg::report_section comparison(const std::vector<depth_measurement>& models) {
     std::vector<std::vector<std::string>> rows = {{"difference from " + models[0].name}, {"depth score"}, {"depth score / (layers − 1)"}, {"top-5 overlap at the last layer's input"}, {"loss (nats per token)"}};
     for (std::size_t i = 1; i < models.size(); ++i) {
-        const dg::json d = compare_json(models[0], models[i], bootstrap);
+        const dg::json d = compare_json(models[0], models[i]);
         rows[0].push_back(models[i].name);
         std::size_t r = 1;
         for (const char* key : {"depth_score", "relative_depth_score", "late_overlap", "loss"}) {
@@ -83,10 +87,9 @@ dg::report_section predictions(const std::vector<depth_measurement>& models) {
         for (const auto* lens : {m.tuned_lens ? &*m.tuned_lens : nullptr, &m.logit_lens}) {
             if (!lens) continue;
             const std::string name = m.name + (lens == &m.logit_lens ? " (logit lens)" : " (tuned lens)");
-            const auto x = indices(lens->depth + 1);
-            overlap.series.push_back({name, x, lens->quantity(2), false, true});
-            kl.series.push_back({name, x, lens->quantity(1), false, true});
-            accuracy.series.push_back({name, x, lens->quantity(4), false, true});
+            overlap.series.push_back(curve(name, lens->intervals(2)));
+            kl.series.push_back(curve(name, lens->intervals(1)));
+            accuracy.series.push_back(curve(name, lens->intervals(4)));
         }
     return {"When the prediction is made",
             "A lens reads the answer off the input of each layer. A curve that is flat near its end says that the last layers change little; one that still climbs at the last layer says that they are needed.",
@@ -103,8 +106,8 @@ dg::report_section skips(const std::vector<depth_measurement>& models) {
         out.figures.push_back(dg::svg(square(m.name + ": current, maximum", "relative change", L, m.skip.current.change_max, 0)));
         out.figures.push_back(dg::svg(square(m.name + ": future, maximum", "relative change", L, m.skip.future.change_max, 1)));
     }
-    auto current = curves("Change of the prediction, skipped everywhere", "‖softmax − softmax′‖₂ (mean over prompts)", models, [](const auto& m) { return m.skip.current.output_mean; }, "skipped layer");
-    auto future = curves("Change of later predictions, skipped in the past", "‖softmax − softmax′‖₂ (mean over prompts)", models, [](const auto& m) { return m.skip.future.output_mean; }, "skipped layer");
+    auto current = curves("Change of the prediction, skipped everywhere", "‖softmax − softmax′‖₂ (mean over prompts)", models, [](const auto& m) { return m.skip.current.output.intervals(); }, "skipped layer");
+    auto future = curves("Change of later predictions, skipped in the past", "‖softmax − softmax′‖₂ (mean over prompts)", models, [](const auto& m) { return m.skip.future.output.intervals(); }, "skipped layer");
     current.y_from_zero = future.y_from_zero = true;
     out.figures.push_back(dg::svg(current)), out.figures.push_back(dg::svg(future));
     return out;
@@ -124,17 +127,16 @@ dg::report_section locals(const std::vector<depth_measurement>& models) {
 
 dg::report_section contributions(const std::vector<depth_measurement>& models) {
     const auto plot = [&](const char* title, const char* label, std::size_t q) {
-        auto drawn = curves(title, label, models, [q](const auto& m) { return m.contribution.quantity(q); });
+        auto drawn = curves(title, label, models, [q](const auto& m) { return m.contribution.intervals(q); });
         drawn.y_scale = q == 3 ? dg::axis_scale::linear : dg::axis_scale::log;
         return dg::svg(drawn);
     };
-    auto norm = curves("Size of the residual", "mean ‖h‖", models, [](const auto& m) { return m.contribution.residual_norm.means(); }, "layer input");
+    auto norm = curves("Size of the residual", "mean ‖h‖", models, [](const auto& m) { return m.contribution.residual_norm.intervals(); }, "layer input");
     norm.y_scale = dg::axis_scale::log;
     dg::line_plot angle{"Turn of the residual at the last token", "first layer", "angle / π", {}, {}};
     for (const auto& m : models)
         for (const auto& [n, table] : m.contribution.angular) {
-            auto y = table.means();
-            angle.series.push_back({format("%s, over %zu layer%s", m.name.c_str(), n, n == 1 ? "" : "s"), indices(y.size()), std::move(y), false, true});
+            angle.series.push_back(curve(format("%s, over %zu layer%s", m.name.c_str(), n, n == 1 ? "" : "s"), table.intervals()));
         }
     return {"What each layer adds",
             "Ratios compare what a sublayer adds with the residual it is added to; a cosine above 0 strengthens what is there, below 0 erases it. Grown models show a cycle as long as their block.",
@@ -155,14 +157,35 @@ dg::report_section similarity(const std::vector<depth_measurement>& models) {
     return out;
 }
 
+dg::report_section lineages(const std::vector<depth_measurement>& models) {
+    dg::report_section out{"Which layers come from one",
+                           "Growth copied layers; a cell is the last stage of training in which its two layers were one tensor, 0 when they never were. The later the stage, the more two layers have learned "
+                           "together; compare with the weights above.",
+                           {}};
+    for (const auto& m : models) {
+        if (!m.grown) continue;
+        const std::size_t L = m.config.layers;
+        std::vector<double> stages;
+        std::string from;
+        for (std::size_t i = 0; i < L; ++i) {
+            from += (i ? " " : "") + std::to_string(m.grown->descends_from(i));
+            for (std::size_t j = 0; j < L; ++j) stages.push_back(i == j ? NAN : static_cast<double>(m.grown->shared_until(i, j)));
+        }
+        out.figures.push_back(dg::svg(dg::heat_map{m.name + ": grown in " + std::to_string(m.grown->stage()) + " stages", "layer", "layer", "last common stage", L, L, std::move(stages), 0,
+                                                   static_cast<double>(m.grown->stage())}));
+        out.figures.push_back(dg::html_table({{m.name}, {"layers at the start", std::to_string(m.grown->initial_depth())}, {"first layer that each descends from", from}}));
+    }
+    return out;
+}
+
 dg::report_section sweeps(const std::vector<depth_measurement>& models) {
     dg::report_section out{"What the order of layers is worth",
-                           format("Loss on %zu prompts when layers from a start on are skipped, exchanged with the next block, reversed or repeated. Close to the clean line: the model does not mind.",
+                           format("Loss on %zu prompts when layers from a start on are skipped, exchanged with the next block, reversed or repeated. Close to the clean line: the model does not mind. Bands are 95 %% intervals of the loss added, prompt by prompt.",
                                   models[0].sweep_prompts),
                            {}};
     for (const std::string kind : {"skip", "swap", "reverse", "loop"})
         for (const auto& m : models) {
-            const auto losses = m.losses.means();
+            const double clean = m.losses.mean(0);
             std::map<std::pair<std::size_t, std::size_t>, dg::plot_series> lines;
             for (std::size_t i = 0; i < m.interventions.size(); ++i) {
                 const auto& one = m.interventions[i];
@@ -171,13 +194,14 @@ dg::report_section sweeps(const std::vector<depth_measurement>& models) {
                 line.name = one.times > 1 ? format("%zu layers, %zu more times", one.length, one.times) : format("%zu layer%s", one.length, one.length == 1 ? "" : "s");
                 if (one.times == 1) line.name += ", once more";
                 line.dots = true;
-                line.x.push_back(static_cast<double>(one.start)), line.y.push_back(losses[i + 1]);
+                const auto added = dg::paired_difference(m.losses, i + 1, m.losses, 0);
+                line.x.push_back(static_cast<double>(one.start)), line.y.push_back(clean + added.mean), line.low.push_back(clean + added.low), line.high.push_back(clean + added.high);
             }
             if (lines.empty()) continue;
             dg::line_plot plot{m.name + ": " + kind, "first layer", "loss (nats per token)", {}, {}};
             plot.y_scale = dg::axis_scale::log;
             for (auto& [key, line] : lines) plot.series.push_back(std::move(line));
-            plot.series.push_back({"clean", {0, static_cast<double>(m.config.layers - 1)}, {losses[0], losses[0]}});
+            plot.series.push_back({"clean", {0, static_cast<double>(m.config.layers - 1)}, {clean, clean}});
             out.figures.push_back(dg::svg(plot));
         }
     return out;
@@ -199,18 +223,20 @@ dg::report_section gradients(const std::vector<depth_measurement>& models) {
 
 }  // namespace
 
-void write_depth_page(const std::filesystem::path& file, const std::vector<depth_measurement>& models, const dg::bootstrap_options& bootstrap) {
+void write_depth_page(const std::filesystem::path& file, const std::vector<depth_measurement>& models) {
     std::string title = "How deep: ";
     for (std::size_t i = 0; i < models.size(); ++i) title += (i ? ", " : "") + models[i].name;
     dg::report_page page{title, "Layers count from 0. Definitions follow Csordás et al. 2025 (arXiv 2505.13898) and Kapl et al. 2025 (arXiv 2512.08819).", {}};
-    page.sections.push_back(summary(models, bootstrap));
-    if (models.size() > 1) page.sections.push_back(comparison(models, bootstrap));
+    page.sections.push_back(summary(models));
+    if (models.size() > 1) page.sections.push_back(comparison(models));
     page.sections.push_back(predictions(models));
     page.sections.push_back(skips(models));
     if (models[0].local.layers) page.sections.push_back(locals(models));
     page.sections.push_back(contributions(models));
     auto blocks = similarity(models);
     if (!blocks.figures.empty()) page.sections.push_back(std::move(blocks));
+    auto origins = lineages(models);
+    if (!origins.figures.empty()) page.sections.push_back(std::move(origins));
     auto orders = sweeps(models);
     if (!orders.figures.empty()) page.sections.push_back(std::move(orders));
     auto paths = gradients(models);

@@ -65,7 +65,7 @@ bool last_number(const std::string& text, double& value) {
         if (text[end - 1] < '0' || text[end - 1] > '9') continue;
         std::size_t first = end;
         while (first > 0 && ((text[first - 1] >= '0' && text[first - 1] <= '9') || text[first - 1] == '.' || text[first - 1] == ',')) --first;
-        const bool negative = first > 0 && text[first - 1] == '-';
+        const bool negative = first > 0 && text[first - 1] == '-' && (first == 1 || text[first - 2] < '0' || text[first - 2] > '9');  // not 10-7
         std::string digits;
         for (char c : text.substr(first, end - first))
             if (c != ',') digits += c;

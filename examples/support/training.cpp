@@ -236,7 +236,8 @@ std::size_t planned_memory(const resolved_run& run) {
         return counted + workspaces;
     }
     const std::size_t attention = static_cast<std::size_t>(run.threads) * 2 * std::min<std::size_t>(128, run.length) * run.length * sizeof(float);
-    return counted_memory<float, dg::planning>(run, 512) + attention;
+    constexpr std::size_t program = 15'000'000;  // code, libraries and what the product library packs: resident size less the rest, small and mini
+    return counted_memory<float, dg::planning>(run, 512) + attention + program;
 }
 
 training_summary train(const resolved_run& run) {
@@ -271,7 +272,7 @@ void print_plan(const resolved_run& run, const dg::training_data& data) {
     }
     const double flops = dg::training_flops(run.shape(), run.plan, run.tokens_per_step());
     std::printf("           %sFLOP in all, %.3f of a plain run's %sFLOP (%.1f %% saved)\n", human(flops).c_str(), flops / plain, human(plain).c_str(), 100 * (1 - flops / plain));
-    std::printf("memory     %sB for weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(planned_memory(run))).c_str(), run.micro_batch, m.layers);
+    std::printf("memory     %sB for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(planned_memory(run))).c_str(), run.micro_batch, m.layers);
     std::printf("backend    %s, %d threads, %s\n", s.backend.c_str(), run.threads, s.precision.c_str());
 }
 

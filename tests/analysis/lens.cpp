@@ -55,8 +55,8 @@ TEST_CASE("a lens is refused by another model, by a deeper one, and grows by an 
 TEST_CASE("a zero lens is the logit lens") {
     dg::blas backend;
     const analysis_fixture<double, dg::blas> f(backend, "grouped");
-    const auto zero = dg::tuned_lens_statistics(f.model, f.prompts, dg::tuned_lens<double, dg::blas>::zero(f.model)).table.means();
-    const auto logit = dg::logit_lens(f.model, f.prompts).table.means();
+    const auto zero = dg::tuned_lens_statistics(f.model, f.prompts, dg::tuned_lens<double, dg::blas>::zero(f.model)).all_tokens.means();
+    const auto logit = dg::logit_lens(f.model, f.prompts).all_tokens.means();
     for (std::size_t i = 0; i < zero.size(); ++i) CHECK(zero[i] == Approx(logit[i]).margin(1e-12));
 }
 

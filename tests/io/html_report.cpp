@@ -33,6 +33,21 @@ TEST_CASE("a line plot has its labels, its series, its legend and its marker") {
     CHECK(count_of(drawn, "</svg>") == 1);
 }
 
+TEST_CASE("a band is drawn around its line, within the axes, and only when it is whole") {
+    auto plot = simple_plot();
+    plot.series[0].low = {3.5, 2.5, 2, 1}, plot.series[0].high = {4.5, 3.5, 3, 9};
+    plot.series[1].low = {1};
+    const std::string drawn = svg(plot);
+    CHECK(count_of(drawn, "fill-opacity") == 1);
+    CHECK(count_of(drawn, "<path") == 3);
+    CHECK(says(drawn, ">10<"));  // the axis reaches the band
+    plot.y_scale = axis_scale::log;
+    plot.series[0].low[1] = -1;  // ends at the foot of the axis
+    CHECK(count_of(svg(plot), "fill-opacity") == 1);
+    plot.series[0].high[1] = std::nan("");
+    CHECK(svg(plot).find("nan") == std::string::npos);
+}
+
 TEST_CASE("values that are not finite are left out and never reach the page") {
     auto plot = simple_plot();
     plot.series[0].y[1] = std::nan("");

@@ -1,7 +1,9 @@
 // Contributions of a model's layers to its residual stream, and angular distances between its residuals.
 // Assumes prompts without padding; contributions are means over all tokens of all prompts (means of ratios), angular
 // distances are means over prompts at the last token.
-// Maths: Csordás et al. 2025 (arXiv 2505.13898); block influence, Men et al. 2024; angular distance, Gromov et al. 2024.
+// Maths: Csordás et al. 2025 (arXiv 2505.13898), ‖c‖/‖h‖ and cos(c, h); Kapl et al. 2025 (arXiv 2512.08819) section
+// 4.3; block influence, Men et al. 2024 (arXiv 2403.03853) eq. 1; angular distance, Gromov et al. 2024 (arXiv 2403.17887).
+// Chosen: means of ratios, every token counts once and none is masked; denominators of at least 1e-6, cosine eps 1e-8.
 #pragma once
 
 #include <map>
@@ -25,27 +27,35 @@ struct contribution_report {
     sample_table layers, residual_norm;
     std::map<std::size_t, sample_table> angular;
 
-    /// One quantity of every layer.
+    /// One quantity of every layer, and its intervals.
     std::vector<double> quantity(std::size_t index) const {
-        const auto all = layers.means();
-        const auto first = all.begin() + static_cast<std::ptrdiff_t>(index * depth);
-        return {first, first + static_cast<std::ptrdiff_t>(depth)};
+        std::vector<double> out;
+        for (std::size_t l = 0; l < depth; ++l) out.push_back(layers.mean(index * depth + l));
+        return out;
+    }
+    std::vector<mean_interval> intervals(std::size_t index) const {
+        std::vector<mean_interval> out;
+        for (std::size_t l = 0; l < depth; ++l) out.push_back(layers.interval(index * depth + l));
+        return out;
     }
 };
 
-/// Contributions, residual norms, and angular distances over `spans` layers (each from 1 to L).
+/// Contributions, residual norms, and angular distances over `spans` layers (each from 1 to L). Ratios and cosines have no
+/// unit; distances are angles over π. Refuses prompts that do not fit and activations that are not finite.
 template <class T, class Backend>
-contribution_report contributions(const llama<T, Backend>& model, span<const prompt> prompts, const std::vector<std::size_t>& spans = {1}) {
+contribution_report contributions(const llama<T, Backend>& model, span<const prompt> prompts, const std::vector<std::size_t>& spans = {1}, const bootstrap_options& bootstrap = {}) {
     const std::size_t L = model.layers(), width = model.config().width;
     require(!prompts.empty(), "[contributions] expected at least 1 prompt, got 0");
-    contribution_report out{L, 0, sample_table(contribution_report::quantities * L), sample_table(L + 1), {}};
+    const std::size_t count = prompts.size();
+    contribution_report out{L, 0, sample_table(contribution_report::quantities * L, count, bootstrap), sample_table(L + 1, count, bootstrap), {}};
     for (std::size_t n : spans) {
         require(n > 0 && n <= L, "[angular_distance] expected a distance from 1 to ", L, " layers, got ", n);
-        out.angular.emplace(n, sample_table(L - n + 1));
+        out.angular.emplace(n, sample_table(L - n + 1, count, bootstrap));
     }
     for (std::size_t p = 0; p < prompts.size(); ++p) detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     tape<T, Backend> tape(model.backend());
-    for (const prompt& one : prompts) {
+    for (std::size_t p = 0; p < count; ++p) {
+        const prompt& one = prompts[p];
         const std::size_t length = one.tokens.size();
         const auto tokens = static_cast<double>(length);
         std::vector<double> sums(contribution_report::quantities * L), norms(L + 1);
@@ -66,21 +76,23 @@ contribution_report contributions(const llama<T, Backend>& model, span<const pro
                 for (std::size_t u = 0; u < length; ++u) norms[L] += l2_norm(detail::row_of(h, u));
                 keep_end(h);
             });
-        for (double value : sums) require(std::isfinite(value), "[contributions] expected finite activations, got NaN or infinity");
-        out.layers.add(std::move(sums), std::vector<double>(contribution_report::quantities * L, tokens));
-        out.residual_norm.add(std::move(norms), std::vector<double>(L + 1, tokens));
+        for (std::size_t i = 0; i < sums.size(); ++i)
+            require(std::isfinite(sums[i]), "[contributions] expected finite activations, got NaN or infinity in layer ", i % L, " on ", detail::prompt_name(one, p));
+        out.layers.add(sums, tokens);
+        out.residual_norm.add(norms, tokens);
         for (auto& [n, table] : out.angular) {
             std::vector<double> angles(L - n + 1);
             for (std::size_t l = 0; l + n <= L; ++l)
                 angles[l] = angular_distance(span<const T>(ends.data() + l * width, width), span<const T>(ends.data() + (l + n) * width, width));
-            table.add(std::move(angles), std::vector<double>(L - n + 1, 1.0));
+            table.add(angles, 1);
         }
         out.positions += length;
     }
     return out;
 }
 
-/// Cosines between the MLP weights (gate, up, down) of blocks of `block` layers, (L / block)². Kapl et al. 2025, 4.4.
+/// Cosines between the MLP weights of blocks of `block` layers, (L / block)². Kapl et al. 2025 section 4.4, figures 7a and 22.
+/// Chosen: gate, up and down of the block's layers in order as one vector; attention and norms are left out, as there.
 template <class T, class Backend>
 std::vector<std::vector<double>> block_similarity(const llama<T, Backend>& model, std::size_t block) {
     const block_layout layout = layer_layout(model.config(), 0);

@@ -1,4 +1,4 @@
-// Which unembedding a lens belongs to: SHA-256 of its float32 numbers, as the tuned-lens package names it.
+// Which unembedding a lens belongs to: SHA-256 of its float32 numbers.
 // Assumes a little-endian machine; the numbers are rounded to float32 first, so that a model loaded as double agrees.
 // Source: FIPS 180-4.
 #pragma once

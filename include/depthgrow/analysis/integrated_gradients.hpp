@@ -1,6 +1,7 @@
 // Integrated gradients of the answer's probability with respect to what a layer gives.
 // Assumes one prompt; the steps of the path are sequences of one batch. Baseline: the mean of the residual over tokens.
-// Maths: Sundararajan et al. 2017; as in Csordás et al. 2025's public code: left Riemann sum, 256 steps.
+// Maths: Sundararajan et al. 2017 (arXiv 1703.01365) eq. 1 and 3, as in Csordás et al. 2025 (arXiv 2505.13898).
+// Chosen, as in their public code: left Riemann sum of 256 steps, the probability itself (not its logarithm).
 #pragma once
 
 #include <vector>

@@ -1,7 +1,8 @@
 // Logit lens and tuned lens: how far every layer's input is from the model's answer already.
 // Assumes prompts without padding; means over all tokens of all prompts. Index L is the model's own head, for control.
-// Maths: nostalgebraist 2020 (logit lens), Belrose et al. 2023 (tuned lens); top-5 overlap, Csordás et al. 2025 and
-// Kapl et al. 2025 (arXiv 2512.08819), figure 1B. Ties rank the lowest id first.
+// Maths: nostalgebraist 2020 (logit lens), Belrose et al. 2023 (arXiv 2303.08112, tuned lens); top-5 overlap, Csordás
+// et al. 2025 (arXiv 2505.13898) and Kapl et al. 2025 (arXiv 2512.08819) figure 1B.
+// Chosen: the layer's input is read; every token counts once (Csordás: every prompt); ties rank the lowest id first.
 #pragma once
 
 #include <vector>
@@ -15,20 +16,31 @@ namespace depthgrow {
 struct lens_options {
     std::size_t k = 5;             // of the overlap
     std::size_t logit_rows = 256;  // rows of logits at a time
+    bootstrap_options bootstrap{};  // of the means' intervals
 };
 
-/// Columns of the table are quantity * (L + 1) + layer.
+/// Six quantities at layers 0 … L; the last two are over positions that have a next token.
 struct lens_report {
     static constexpr std::size_t quantities = 6;
     static constexpr const char* names[quantities] = {"kl_lens_final", "kl_final_lens", "top5_overlap", "agreement", "accuracy", "cross_entropy"};
+    static constexpr std::size_t of_all_tokens = 4;
     std::size_t depth = 0;
-    sample_table table;
+    sample_table all_tokens, next_tokens;  // columns: quantity * (L + 1) + layer
 
-    /// One quantity at layers 0 … L.
+    const sample_table& table(std::size_t index) const { return index < of_all_tokens ? all_tokens : next_tokens; }
+    /// The column of a quantity at a layer in its table.
+    std::size_t column(std::size_t index, std::size_t layer) const { return (index < of_all_tokens ? index : index - of_all_tokens) * (depth + 1) + layer; }
+
+    /// One quantity at layers 0 … L, and its intervals.
     std::vector<double> quantity(std::size_t index) const {
-        const auto all = table.means();
-        const auto first = all.begin() + static_cast<std::ptrdiff_t>(index * (depth + 1));
-        return {first, first + static_cast<std::ptrdiff_t>(depth + 1)};
+        std::vector<double> out;
+        for (std::size_t l = 0; l <= depth; ++l) out.push_back(table(index).mean(column(index, l)));
+        return out;
+    }
+    std::vector<mean_interval> intervals(std::size_t index) const {
+        std::vector<mean_interval> out;
+        for (std::size_t l = 0; l <= depth; ++l) out.push_back(table(index).interval(column(index, l)));
+        return out;
     }
 };
 
@@ -37,11 +49,12 @@ namespace detail {
 template <class T, class Backend>
 lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
     Backend& backend = model.backend();
-    const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab, columns = lens_report::quantities * (L + 1);
+    const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab;
     require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
     if (lens) lens->check(model);
     for (std::size_t p = 0; p < prompts.size(); ++p) check_prompt(prompts[p], p, model.config().context, vocab);
-    lens_report out{L, sample_table(columns)};
+    constexpr std::size_t all = lens_report::of_all_tokens, others = lens_report::quantities - all;
+    lens_report out{L, sample_table(all * (L + 1), prompts.size(), options.bootstrap), sample_table(others * (L + 1), prompts.size(), options.bootstrap)};
     tape<T, Backend> run(backend), head(backend);
     tensor<T, Backend> residuals;
     for (const prompt& one : prompts) {
@@ -53,8 +66,7 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
             const std::size_t place = where == site::resid_pre ? slot : L;
             if (where == site::resid_pre || (where == site::resid_post && slot + 1 == L)) backend.template copy<T>(h.data, residuals.rows().row(place * length), h.size());
         });
-        std::vector<double> sums(columns), counts(columns, static_cast<double>(length));
-        for (std::size_t q = 4; q < 6; ++q) std::fill_n(counts.begin() + static_cast<std::ptrdiff_t>(q * (L + 1)), L + 1, static_cast<double>(length - 1));
+        std::vector<double> sums(all * (L + 1)), next_sums(others * (L + 1));
         std::vector<depthgrow::rows::comparison> compared(chunk);
         for (std::size_t first = 0; first < length; first += chunk) {
             const std::size_t count = std::min(chunk, length - first);
@@ -84,12 +96,14 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
                 for (std::size_t u = 0; u < count; ++u) {
                     const depthgrow::rows::comparison& c = compared[u];
                     const double values[] = {c.kl_lens_final, c.kl_final_lens, c.overlap, c.agrees ? 1.0 : 0.0, c.hits ? 1.0 : 0.0, c.cross_entropy};
-                    for (std::size_t q_index = 0; q_index < lens_report::quantities; ++q_index) sums[q_index * (L + 1) + l] += values[q_index];
+                    for (std::size_t i = 0; i < lens_report::quantities; ++i) (i < all ? sums : next_sums)[out.column(i, l)] += values[i];
                 }
             }
         }
-        for (double value : sums) require(std::isfinite(value), "[lens] expected finite logits, got NaN or infinity");
-        out.table.add(std::move(sums), std::move(counts));
+        for (const auto* part : {&sums, &next_sums})
+            for (std::size_t i = 0; i < part->size(); ++i) require(std::isfinite((*part)[i]), "[lens] expected finite logits, got NaN or infinity at layer ", i % (L + 1));
+        out.all_tokens.add(sums, static_cast<double>(length));
+        out.next_tokens.add(next_sums, static_cast<double>(length - 1));
     }
     return out;
 }

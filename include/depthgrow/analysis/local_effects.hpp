@@ -1,7 +1,8 @@
 // Local effects: every later layer run alone on the clean residual without what an earlier layer added to it.
 // Assumes prompts without padding. Nothing accumulates between layers, so all (skip, boundary) pairs of one layer are
 // one batch, cut into pieces of at most `layer_rows` rows; the contributions of one prompt (L T C numbers) are kept.
-// Maths: Csordás et al. 2025 (arXiv 2505.13898), figure of direct effects; maxima over everything.
+// Maths: Csordás et al. 2025 (arXiv 2505.13898), direct effects; Kapl et al. 2025 (arXiv 2512.08819) appendix B,
+// "local". Chosen: position 0 keeps its residual, as for skips; maxima over positions, boundaries and prompts.
 #pragma once
 
 #include <vector>

@@ -2,6 +2,7 @@
 // Assumes prompts without padding. Skips of different layers are independent: at depth l every run that skips an
 // earlier layer travels in one batch with the clean run, from which it forks where it first differs.
 // Maths: Csordás et al. 2025 (arXiv 2505.13898) section 3; Kapl et al. 2025 (arXiv 2512.08819) appendix B.
+// Chosen, as in their public code: position 0 is never skipped; without its attention, a layer's MLP is recomputed.
 #pragma once
 
 #include <utility>
@@ -20,9 +21,10 @@ enum class skip_unit { layer, attention, mlp };
 struct skip_options {
     skip_unit unit = skip_unit::layer;
     std::size_t max_rows = 16384;   // rows of runs × positions in flight, one residual each: bounds the memory
-    std::size_t layer_rows = 1024;  // rows that pass through a layer together, so that its activations stay in cache
+    std::size_t layer_rows = 4096;  // rows that pass through a layer together: bounds its activations
     std::size_t logit_rows = 256;   // rows of logits at a time
     std::uint64_t seed = 12345;     // of boundaries that prompts do not name
+    bootstrap_options bootstrap{};  // of the means' intervals
 };
 
 /// One run: unit of `layer` skipped at positions [1, until), measured from position `from`, into `into`.
@@ -228,7 +230,7 @@ skip_effects_result measure_skips(const llama<T, Backend>& model, span<const pro
         if (future) boundaries_of(prompts[p], p, options.seed);
     }
     skip_walker<T, Backend> walker(model, options);
-    effects_accumulator now(layers), later(layers);
+    effects_accumulator now(layers, prompts.size(), options.bootstrap), later(layers, prompts.size(), options.bootstrap);
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         prompt_effects here(layers), after(layers);
         const auto boundaries = future ? boundaries_of(prompts[p], p, options.seed) : std::vector<std::size_t>{};
@@ -236,7 +238,7 @@ skip_effects_result measure_skips(const llama<T, Backend>& model, span<const pro
         if (current) now.add(here);
         if (future) later.add(after);
     }
-    return {current ? now.result() : effects{}, future ? later.result() : effects{}};
+    return {current ? std::move(now).result() : effects{}, future ? std::move(later).result() : effects{}};
 }
 
 }  // namespace detail

@@ -1,6 +1,7 @@
 // Intervention sweeps: the loss under every skip, swap, reversal and loop of given lengths, beside the clean loss.
 // Assumes prompts without padding; an order that begins like the model's own starts from the clean run's residual there.
 // Kinds and lengths: Kapl et al. 2025 (arXiv 2512.08819), figures 3 and 9; loops, Kapl et al. 2026, figure 6.
+// Chosen: a swap exchanges adjacent blocks and keeps the order inside them; a loop repeats on top of the one ordinary run.
 #pragma once
 
 #include <string>
@@ -106,19 +107,18 @@ private:
 
 }  // namespace detail
 
-/// Mean next-token losses (nats) over all predictions of all prompts: one column an order, one row a prompt.
+/// Mean next-token losses (nats) over all predictions of all prompts: one column an order.
 template <class T, class Backend>
-sample_table order_losses(const llama<T, Backend>& model, span<const prompt> prompts, const std::vector<layer_order>& orders) {
+sample_table order_losses(const llama<T, Backend>& model, span<const prompt> prompts, const std::vector<layer_order>& orders, const bootstrap_options& bootstrap = {}) {
     require(!prompts.empty(), "[sweep] expected at least 1 prompt, got 0");
     for (std::size_t p = 0; p < prompts.size(); ++p) detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     for (const layer_order& order : orders) {
         require(!order.empty(), "[sweep] expected an order of at least 1 layer, got none");
         require(order.source_depth() == model.layers(), "[sweep] expected an order of ", model.layers(), " layers, got one of ", order.source_depth());
     }
-    sample_table out(orders.size());
+    sample_table out(orders.size(), prompts.size(), bootstrap);
     detail::order_runner<T, Backend> run(model);
-    for (const prompt& one : prompts)
-        out.add(run(one.tokens, orders), std::vector<double>(orders.size(), static_cast<double>(one.tokens.size() - 1)));
+    for (const prompt& one : prompts) out.add(run(one.tokens, orders), static_cast<double>(one.tokens.size() - 1));
     return out;
 }
 

@@ -39,6 +39,7 @@ struct plot_series {
     std::vector<double> x, y;  // equally long
     bool steps = false;        // constant from each point to the next
     bool dots = false;         // a dot at every point
+    std::vector<double> low{}, high{};  // a band around y (an interval), or empty
 };
 
 /// A vertical line at x, for example a growth.
@@ -148,6 +149,7 @@ private:
                 const double at = digit * std::pow(10.0, power);
                 if (at >= low * 0.9999 && at <= high * 1.0001) ticks.emplace_back(at, tick_text(at, std::pow(10.0, power), at));
             }
+        if (ticks.size() < 3) ticks.clear(), fit_linear(true, 5);  // a range too narrow for round numbers of a decade
     }
 };
 
@@ -216,6 +218,22 @@ inline std::string series_path(const std::vector<std::pair<double, double>>& poi
     return path;
 }
 
+inline bool has_band(const plot_series& line) { return line.low.size() == line.y.size() && line.high.size() == line.y.size() && !line.y.empty(); }
+
+/// The outline of a series' band, there along its upper and back along its lower end; what a log axis cannot show ends at its foot.
+inline std::string band_path(const plot_series& line, const plot_axis& x, const plot_axis& y, double left, double width, double top, double height) {
+    std::vector<std::pair<double, double>> upper, lower;
+    for (std::size_t i = 0; has_band(line) && i < std::min(line.x.size(), line.y.size()); ++i) {
+        if (!x.shows(line.x[i]) || !y.shows(line.y[i]) || !y.shows(line.high[i]) || !std::isfinite(line.low[i])) continue;
+        const double at = left + width * x.place(line.x[i]);
+        upper.emplace_back(at, top + height * (1 - y.place(line.high[i])));
+        lower.emplace_back(at, top + height * (1 - (y.shows(line.low[i]) ? std::max(0.0, y.place(line.low[i])) : 0.0)));
+    }
+    if (upper.size() < 2) return {};
+    upper.insert(upper.end(), lower.rbegin(), lower.rend());
+    return series_path(upper, false) + "Z";
+}
+
 }  // namespace detail
 
 /// The plot as an `<svg>` element.
@@ -229,6 +247,9 @@ inline std::string svg(const line_plot& plot) {
             if (x.shows(line.x[i]) && y.shows(line.y[i])) {
                 x_low = std::min(x_low, line.x[i]), x_high = std::max(x_high, line.x[i]);
                 y_low = std::min(y_low, line.y[i]), y_high = std::max(y_high, line.y[i]);
+                if (!has_band(line)) continue;
+                if (y.shows(line.low[i])) y_low = std::min(y_low, line.low[i]);
+                if (y.shows(line.high[i])) y_high = std::max(y_high, line.high[i]);
             }
     const bool empty = !(x_low <= x_high);
     if (plot.y_from_zero && plot.y_scale == axis_scale::linear && !empty) y_low = std::min(y_low, 0.0), y_high = std::max(y_high, 0.0);
@@ -269,6 +290,9 @@ inline std::string svg(const line_plot& plot) {
         out += "</g>\n";
     }
     out += svg_line(left, bottom, right, bottom, "axis") + svg_line(left, top, left, bottom, "axis");
+    for (std::size_t i = 0; i < plot.series.size(); ++i)
+        if (const std::string band = band_path(plot.series[i], x, y, left, width, top, height); !band.empty())
+            out += text("<path d=\"", band, "\" fill=\"", series_colour(i), "\" fill-opacity=\"0.18\"/>\n");
     for (std::size_t i = 0; i < plot.series.size(); ++i) {
         const auto points = visible_points(plot.series[i], x, y, left, width, top, height);
         if (points.size() > 1) out += text("<path d=\"", series_path(points, plot.series[i].steps), "\" fill=\"none\" stroke=\"", series_colour(i), points.size() > 400 ? "\" stroke-width=\"1\" stroke-opacity=\"0.6\"" : "\" stroke-width=\"2\"", " stroke-linejoin=\"round\"/>\n");

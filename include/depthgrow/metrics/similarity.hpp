@@ -1,6 +1,6 @@
 // Weight similarity: cosine of concatenated weights, block by block.
 // Assumes C++17; weights are spans in the caller's memory and are never copied together.
-// Maths: Kapl et al. 2025 (arXiv 2512.08819) section 4.4: gate, up and down weights of a block, layers in order.
+// Maths: Kapl et al. 2025 (arXiv 2512.08819) section 4.4, figure 7a: gate, up and down weights of a block, layers in order.
 #pragma once
 
 #include <cmath>

@@ -54,7 +54,7 @@ struct mean_interval {
 /// How a bootstrap draws.
 struct bootstrap_options {
     std::uint64_t seed = 0;
-    std::size_t resamples = 10000;
+    std::size_t resamples = 2000;
     double confidence = 0.95;
 };
 
