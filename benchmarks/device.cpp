@@ -209,32 +209,63 @@ void growth() {
     row("grow smollm-1.7b 20 to 24 layers", now() - begin, "s", "weights, masters, both moments");
 }
 
-void skips(const dg::llama_config& model, std::size_t length) {
-    if (!wanted("skip " + model.name)) return;
-    dg::cuda gpu;
-    const dg::llama<bf16, dg::cuda> made(gpu, model, 1);
+template <class Backend>
+void skips_on(Backend& gpu, const dg::llama_config& model, std::size_t length) {
+    const dg::llama<bf16, Backend> made(gpu, model, 1);
     const tokens data(model, 1, length);
     dg::skip_options options;
     options.max_rows = 65536, options.layer_rows = 65536, options.logit_rows = 1024;
     const std::vector<dg::prompt> prompts = {{data.ids, {}, {}}};
     double sum = 0;
     const auto run = [&] { sum += dg::current_effects(made, prompts, options).output_max[0]; };
-    run();
     const double begin = now();
     run();
-    (void)begin;
+    const double first = now() - begin;
+    run();
+    if constexpr (requires { gpu.on; }) {
+        gpu.on = true;
+        run();
+        gpu.print(static_cast<double>(length));
+        return;
+    }
     std::vector<double> times;
     for (int i = 0; i < 5; ++i) {
         const double start = now();
         run();
         times.push_back(now() - start);
     }
-    row("skip " + model.name, median(times), "s", format("current effects of every layer, one prompt of %.0f tokens", static_cast<double>(length)));
+    row("skip " + model.name, median(times), "s", format("current effects of every layer, one prompt of %.0f tokens; the first prompt of a length took %.1f s", static_cast<double>(length), first));
+}
+void skips(const dg::llama_config& model, std::size_t length) {
+    if (!wanted("skip " + model.name)) return;
+    const dg::cuda_options options{.many_shapes = true};
+    if (profile) {
+        profiled gpu(options);
+        skips_on(gpu, model, length);
+    } else {
+        dg::cuda gpu(options);
+        skips_on(gpu, model, length);
+    }
 }
 
 void lens(const dg::llama_config& model, std::size_t sequences, std::size_t length) {
     if (!wanted("lens " + model.name)) return;
-    (void)sequences, (void)length;
+    dg::cuda gpu;
+    const dg::llama<bf16, dg::cuda> made(gpu, model, 1);
+    const tokens data(model, sequences, length);
+    dg::lens_fit_options options;
+    options.max_rows = sequences * length, options.logit_rows = 8192;
+    dg::lens_fitter<bf16, dg::cuda> fitter(made, options);
+    double last = 0;
+    const auto step = [&] { last = fitter.step(data.ids, sequences).back(); };
+    step();
+    std::vector<double> times;
+    for (int i = 0; i < 5; ++i) {
+        const double begin = now();
+        step();
+        times.push_back(now() - begin);
+    }
+    row("lens " + model.name, static_cast<double>(sequences * length) / median(times), "tok/s", format("all layers, steps of %.0f tokens, KL of the last layer %.4f", static_cast<double>(sequences * length), last));
 }
 
 }  // namespace
@@ -255,6 +286,8 @@ int main(int argc, char** argv) {
         growth();
         skips(dg::smollm_360m(), 1024);
         skips(dg::smollm_1_7b(), 1024);
+        lens(dg::smollm_360m(), 8, 2048);
+        lens(dg::smollm_1_7b(), 8, 2048);
     } catch (const std::exception& problem) {
         std::printf("stopped: %s\n", problem.what());
         return 1;

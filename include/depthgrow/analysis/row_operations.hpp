@@ -262,11 +262,12 @@ void probability_gradient_inplace(Backend& backend, matrix<T> z, span<const toke
     }
 }
 
-/// v = momentum v + g', x −= rate (g' + momentum v) with g' = scale g + decay x: torch.optim.SGD(nesterov=True).
+/// v = momentum v + g', x −= rate (g' + momentum v) with g' = scale g + decay x: torch.optim.SGD(nesterov=True). `narrow`
+/// is empty or receives x rounded to T.
 template <class T, class Backend>
-void nesterov_step(Backend& backend, span<T> x, span<const T> g, span<T> v, double scale, double rate, double momentum, double decay) {
-    if constexpr (requires { backend.template nesterov_step<T>(x, g, v, scale, rate, momentum, decay); }) {
-        backend.template nesterov_step<T>(x, g, v, scale, rate, momentum, decay);
+void nesterov_step(Backend& backend, span<wide_t<T>> x, span<const wide_t<T>> g, span<wide_t<T>> v, span<T> narrow, double scale, double rate, double momentum, double decay) {
+    if constexpr (requires { backend.template nesterov_step<T>(x, g, v, narrow, scale, rate, momentum, decay); }) {
+        backend.template nesterov_step<T>(x, g, v, narrow, scale, rate, momentum, decay);
     } else {
         detail::require_host_memory<Backend>();
         const T s = static_cast<T>(scale), mu = static_cast<T>(momentum), wd = static_cast<T>(decay), lr = static_cast<T>(rate);
@@ -277,6 +278,7 @@ void nesterov_step(Backend& backend, span<T> x, span<const T> g, span<T> v, doub
                 const T step = g[i] * s + wd * x[i];
                 v[i] = mu * v[i] + step;
                 x[i] -= lr * (step + mu * v[i]);
+                if (!narrow.empty()) narrow[i] = x[i];
             }
         });
     }

@@ -52,7 +52,7 @@ private:
         prepare(tokens, 1 + runs.size());
         std::size_t next = 0;
         for (std::size_t l = 0; l < model_.layers(); ++l) {
-            if (active_.empty() && next == runs.size()) return;
+            if (active_.empty() && next == runs.size()) break;
             const std::size_t travelling = 1 + active_.size(), last = next_of(runs, next, l);
             const std::size_t together = std::max<std::size_t>(1, options_.layer_rows / length_);
             for (std::size_t first = 0; first < travelling; first += together) advance(l, first, std::min(together, travelling - first));
@@ -60,6 +60,7 @@ private:
             next = last;
         }
         if (!active_.empty()) measure_output();
+        read_changes();
     }
     /// Takes runs [first, first + count) through layer l and measures them; run 0 is the clean one, whose parts are kept.
     void advance(std::size_t l, std::size_t first, std::size_t count) {
@@ -95,6 +96,9 @@ private:
         }
         backend_.template from_host<token>(tokens.data(), ids_.data(), length_);
         active_.clear();
+        waiting_.clear();
+        measured_ = 0;
+        if (changes_.size() < model_.layers() * rows) changes_ = tensor<wide_t<T>, Backend>(backend_, {model_.layers() * rows});
         tape_.start(false);
         const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), nullptr).value;
         backend_.template copy<T>(h.data, stream_.data(), h.size());
@@ -114,19 +118,30 @@ private:
         backend_.template to_host<wide_t<T>>(distance_.data(), out.data(), rows);
         return out;
     }
-    double ratio(std::size_t layer, wide_t<T> distance, std::size_t position) const {
-        const double value = static_cast<double>(distance) / detail::floored(static_cast<double>(norms_[position]), ratio_floor);
+    double ratio(std::size_t layer, wide_t<T> distance, std::size_t position, const std::vector<wide_t<T>>& norms) const {
+        const double value = static_cast<double>(distance) / detail::floored(static_cast<double>(norms[position]), ratio_floor);
         require(std::isfinite(value), "[skip_effects] expected finite activations, got NaN or infinity in layer ", layer, " at position ", position);
         return value;
     }
 
-    /// Relative changes of layer l in the active runs from `first` on, given what their layer added.
+    /// Changes of layer l in the active runs from `first` on, given what their layer added: measured now, read at the end
+    /// of the walk, so that a device need not wait for the host at every layer.
     void measure(std::size_t l, std::size_t first, matrix<const T> a, matrix<const T> m) {
-        const auto changed = distances(a, m, clean(clean_a_), clean(clean_m_), a.rows);
-        for (std::size_t r = 0; r < a.rows / length_; ++r) {
-            const skip_run& run = active_[first + r];
-            for (std::size_t u = run.from; u < length_; ++u) run.into->raise_change(run.layer, l, ratio(l, changed[r * length_ + u], u));
-        }
+        rows::changes<T>(backend_, a, m, clean(clean_a_), clean(clean_m_), changes_.flat().subspan(measured_, a.rows));
+        if (waiting_.empty() || waiting_.back().layer != l) waiting_.push_back({l, first, 0, measured_, norms_});
+        waiting_.back().runs += a.rows / length_;
+        measured_ += a.rows;
+    }
+    void read_changes() {
+        host_.resize(measured_);
+        backend_.template to_host<wide_t<T>>(changes_.data(), host_.data(), measured_);
+        for (const auto& part : waiting_)
+            for (std::size_t r = 0; r < part.runs; ++r) {
+                const skip_run& run = active_[part.first + r];
+                double largest = 0;
+                for (std::size_t u = run.from; u < length_; ++u) largest = std::max(largest, ratio(part.layer, host_[part.at + r * length_ + u], u, part.norms));
+                run.into->raise_change(run.layer, part.layer, largest);
+            }
     }
 
     /// Starts the runs that skip layer l. A unit that adds exactly nothing changes nothing and is not run; neither is
@@ -155,7 +170,7 @@ private:
                 for (std::size_t u = 1; u < run.until; ++u) inert = inert && skipped_norms[u] == 0;
             }
             if (inert) continue;
-            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u) run.into->raise_change(l, l, ratio(l, changed[u], u));
+            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u) run.into->raise_change(l, l, ratio(l, changed[u], u, norms_));
             active_.push_back(run);
             const auto rows = run_rows(active_.size());
             backend_.template copy<T>(kept.row(0), rows.row(0), rows.cols);
@@ -169,7 +184,6 @@ private:
         tape_.start(false);
         const auto normed = model_.final_norm(tape_, {stream_.rows().row_range(0, rows), nullptr}, nullptr).value;
         const auto y = tape_.make(chunk, vocab).value, z = tape_.make(chunk, vocab).value;
-        std::vector<wide_t<T>> host(chunk);
         for (std::size_t first = 0; first < length_; first += chunk) {
             const std::size_t end = std::min(first + chunk, length_);
             const auto clean = y.row_range(0, end - first);
@@ -180,14 +194,17 @@ private:
                 if (from >= end) continue;
                 const auto part = z.row_range(0, end - from);
                 backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value, 0, part);
-                rows::softmax_distances<T>(backend_, part, clean.row_range(from - first, end - from), distance_.flat().subspan(0, end - from));
-                backend_.template to_host<wide_t<T>>(distance_.data(), host.data(), end - from);
-                for (std::size_t u = 0; u < end - from; ++u) {
-                    require(std::isfinite(host[u]), "[skip_effects] expected finite logits, got NaN or infinity at position ", from + u);
-                    active_[r].into->raise_output(active_[r].layer, static_cast<double>(host[u]));
-                }
+                rows::softmax_distances<T>(backend_, part, clean.row_range(from - first, end - from), distance_.flat().subspan(r * length_ + from, end - from));
             }
         }
+        std::vector<wide_t<T>> host(active_.size() * length_);
+        backend_.template to_host<wide_t<T>>(distance_.data(), host.data(), host.size());
+        for (std::size_t r = 0; r < active_.size(); ++r)
+            for (std::size_t u = active_[r].from; u < length_; ++u) {
+                const wide_t<T> distance = host[r * length_ + u];
+                require(std::isfinite(distance), "[skip_effects] expected finite logits, got NaN or infinity at position ", u);
+                active_[r].into->raise_output(active_[r].layer, static_cast<double>(distance));
+            }
     }
 
     const llama<T, Backend>& model_;
@@ -198,7 +215,14 @@ private:
     tensor<T, Backend> clean_h_, clean_a_, clean_mid_, clean_m_;  // of the layer just run, (T, C) each
     tensor<wide_t<T>, Backend> distance_;            // (runs * T)
     tensor<token, Backend> ids_;
-    std::vector<wide_t<T>> norms_;                   // ‖c_l‖ of the clean run, (T)
+    tensor<wide_t<T>, Backend> changes_;             // (L * runs * T), what `waiting_` says
+    struct measured_layer {
+        std::size_t layer, first, runs, at;  // runs [first, first + runs), from changes_[at] on
+        std::vector<wide_t<T>> norms;
+    };
+    std::vector<measured_layer> waiting_;
+    std::size_t measured_ = 0;
+    std::vector<wide_t<T>> norms_, host_;            // ‖c_l‖ of the clean run, (T); changes_ as read
     std::vector<skip_run> active_;
     std::size_t length_ = 0;
 };

@@ -4,6 +4,7 @@
 // momentum 0.9, rate 0.1 falling to 0, coupled decay 1e-3, one global clip at 1 (Kapl et al. 2025 give no settings).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -97,13 +98,16 @@ public:
         lens.fingerprint = unembedding_fingerprint(model);
         for (auto* set : {&gradients_, &first_, &second_})
             for (std::size_t l = 0; l < lens.layers(); ++l)
-                if (set != &second_ || options.optimizer == lens_optimizer::adam) set->push_back(translator<T, Backend>::zero(backend_, lens.width));
+                if (set != &second_ || options.optimizer == lens_optimizer::adam) set->push_back(translator<wide_t<T>, Backend>::zero(backend_, lens.width));
+        if constexpr (mixed)
+            for (const auto& map : lens.translators) master_.push_back(widened(map));
     }
 
     /// One step on `batch` sequences; returns the mean KL(final‖lens) of every layer before the step, in nats.
     std::vector<double> step(span<const token> tokens, std::size_t batch) {
         const std::size_t length = model_.extents(tokens.size(), batch).length, together = std::max<std::size_t>(1, options_.max_rows / length);
-        for (auto& g : gradients_) backend_.template fill<T>(g.A.data(), g.A.size(), T(0)), backend_.template fill<T>(g.b.data(), g.b.size(), T(0));
+        for (auto& g : gradients_)
+            for (auto* part : {&g.A, &g.b}) backend_.template fill<wide_t<T>>(part->data(), part->size(), wide_t<T>(0));
         std::vector<double> losses(lens.layers());
         for (std::size_t first = 0; first < batch; first += together) {
             const std::size_t count = std::min(together, batch - first);
@@ -116,9 +120,29 @@ public:
     }
     std::size_t steps_done() const { return done_; }
 
+    /// The lens in the wide type: what is written to a file.
+    tuned_lens<wide_t<T>, Backend> wide_lens() const {
+        tuned_lens<wide_t<T>, Backend> out{{}, lens.width, lens.fingerprint};
+        for (std::size_t l = 0; l < lens.layers(); ++l) {
+            if constexpr (mixed) out.translators.push_back(master_[l].clone());
+            else out.translators.push_back(lens.translators[l].clone());
+        }
+        return out;
+    }
+
     tuned_lens<T, Backend> lens;
 
 private:
+    static constexpr bool mixed = !std::is_same_v<T, wide_t<T>>;
+    translator<wide_t<T>, Backend> widened(const translator<T, Backend>& map) const {
+        const auto wide = [&](const tensor<T, Backend>& x) {
+            const auto values = x.to_host();
+            std::vector<wide_t<T>> out(values.size());
+            std::transform(values.begin(), values.end(), out.begin(), [](T value) { return static_cast<wide_t<T>>(value); });
+            return tensor<wide_t<T>, Backend>::from_host(backend_, x.extents(), out);
+        };
+        return {wide(map.A), wide(map.b)};
+    }
     void accumulate(span<const token> tokens, std::size_t batch, double share, std::vector<double>& losses) {
         const std::size_t rows = tokens.size(), width = lens.width, vocab = model_.config().vocab, chunk = std::min(rows, options_.logit_rows);
         reserve(rows, chunk);
@@ -128,17 +152,18 @@ private:
             if (where == site::resid_pre) backend_.template copy<T>(h.data, residuals_.rows().row(slot * rows), h.size());
         }).normed.value;
         const matrix<T> y_all(y_.data(), chunk, vocab), z_all(z_.data(), chunk, vocab);
-        std::vector<wide_t<T>> host(chunk);
+        std::vector<wide_t<T>> host(lens.layers() * chunk);
         for (std::size_t first = 0; first < rows; first += chunk) {
             const std::size_t count = std::min(chunk, rows - first);
             const auto y = y_all.row_range(0, count), z = z_all.row_range(0, count);
-            const auto entropy = entropy_.flat().subspan(0, count), loss = loss_.flat().subspan(0, count);
+            const auto entropy = entropy_.flat().subspan(0, count);
             const matrix<const T> ones(ones_.data(), count, 1);
             backend_.template gemm<T>(transpose::no, transpose::yes, 1, last.row_range(first, count), model_.head().value, 0, y);
             rows::softmax_inplace<T>(backend_, y);
             rows::negative_entropies<T>(backend_, y, entropy);
             for (std::size_t l = 0; l < lens.layers(); ++l) {
                 const auto h = residuals_.rows().row_range(l * rows + first, count);
+                const auto loss = loss_.flat().subspan(l * chunk, count);
                 norm_tape_.start(true);
                 const auto x = norm_tape_.make(count, width);
                 detail::translate<T>(backend_, lens.translators[l], h, ones, x.value);
@@ -150,9 +175,10 @@ private:
                 const auto dx = norm_tape_.gradient(x);  // (count, C)
                 backend_.template gemm<T>(transpose::yes, transpose::no, 1, dx, h, 1, gradients_[l].A.rows());
                 backend_.template gemm<T>(transpose::yes, transpose::no, 1, ones, dx, 1, gradients_[l].b.rows());
-                backend_.template to_host<wide_t<T>>(loss.data(), host.data(), count);
-                for (std::size_t r = 0; r < count; ++r) losses[l] += share * static_cast<double>(host[r]);
             }
+            backend_.template to_host<wide_t<T>>(loss_.data(), host.data(), lens.layers() * chunk);
+            for (std::size_t l = 0; l < lens.layers(); ++l)
+                for (std::size_t r = 0; r < count; ++r) losses[l] += share * static_cast<double>(host[l * chunk + r]);
         }
     }
     void reserve(std::size_t rows, std::size_t chunk) {
@@ -161,24 +187,30 @@ private:
         if (y_.size() >= chunk * vocab) return;
         y_ = tensor<T, Backend>(backend_, {chunk, vocab}), z_ = tensor<T, Backend>(backend_, {chunk, vocab});
         ones_ = tensor<T, Backend>::filled(backend_, {chunk}, T(1));
-        entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}), loss_ = tensor<wide_t<T>, Backend>(backend_, {chunk});
+        entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}), loss_ = tensor<wide_t<T>, Backend>(backend_, {lens.layers() * chunk});
     }
     void update() {
         backend_.template fill<double>(squares_.data(), 1, 0.0);
         for (const auto& g : gradients_)
-            for (const auto* part : {&g.A, &g.b}) backend_.template accumulate_squares<T>(part->flat(), squares_.data());
+            for (const auto* part : {&g.A, &g.b}) backend_.template accumulate_squares<wide_t<T>>(part->flat(), squares_.data());
         const bool sgd = options_.optimizer == lens_optimizer::sgd_nesterov;
         const double base = options_.rate > 0 ? options_.rate : sgd ? 0.1 : 1e-3;
         const double norm = std::sqrt(squares_.to_host()[0]), scale = std::min(1.0, options_.clip / (norm + 1e-6));
         const double rate = sgd ? base * std::max(0.0, 1 - static_cast<double>(done_) / static_cast<double>(options_.steps)) : base;
         const adamw_constants adam{rate, 0.9, 0.999, 1e-8, 0, options_.clip, static_cast<std::int64_t>(done_ + 1)};
         backend_.template from_host<adamw_constants>(&adam, adam_.data(), 1);
+        using wide = translator<wide_t<T>, Backend>;
+        const auto parts = {std::pair{&wide::A, &translator<T, Backend>::A}, std::pair{&wide::b, &translator<T, Backend>::b}};
         for (std::size_t l = 0; l < lens.layers(); ++l)
-            for (auto part : {&translator<T, Backend>::A, &translator<T, Backend>::b}) {
-                const span<T> x = (lens.translators[l].*part).flat(), v = (first_[l].*part).flat();
-                const span<const T> g = std::as_const(gradients_[l].*part).flat();
-                if (sgd) rows::nesterov_step<T>(backend_, x, g, v, scale, rate, options_.momentum, options_.decay);
-                else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), {}, adam_.data(), squares_.data());
+            for (const auto& [part, narrow] : parts) {
+                const span<wide_t<T>> v = (first_[l].*part).flat();
+                const span<const wide_t<T>> g = std::as_const(gradients_[l].*part).flat();
+                const auto step = [&](span<wide_t<T>> x, span<T> rounded) {
+                    if (sgd) rows::nesterov_step<T>(backend_, x, g, v, rounded, scale, rate, options_.momentum, options_.decay);
+                    else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), rounded, adam_.data(), squares_.data());
+                };
+                if constexpr (mixed) step((master_[l].*part).flat(), (lens.translators[l].*narrow).flat());
+                else step((lens.translators[l].*narrow).flat(), {});
             }
         ++done_;
     }
@@ -187,11 +219,11 @@ private:
     Backend& backend_;
     lens_fit_options options_;
     tape<T, Backend> run_tape_, norm_tape_;
-    std::vector<translator<T, Backend>> gradients_, first_, second_;
+    std::vector<translator<wide_t<T>, Backend>> gradients_, first_, second_, master_;  // master_: empty unless mixed
     tensor<double, Backend> squares_;
     tensor<adamw_constants, Backend> adam_;
     tensor<T, Backend> residuals_, y_, z_, ones_;  // (L * rows, C), (chunk, V) twice, (chunk)
-    tensor<wide_t<T>, Backend> entropy_, loss_;    // (chunk)
+    tensor<wide_t<T>, Backend> entropy_, loss_;    // (chunk), (L * chunk)
     std::size_t done_ = 0;
 };
 

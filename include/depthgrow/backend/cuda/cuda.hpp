@@ -20,6 +20,7 @@ struct cuda_options {
     int device = 0;
     bool deterministic = false;  // the same bits from run to run, at a price
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
+    bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
     bool record = true;          // replay steps as CUDA graphs
     std::size_t product_workspace = std::size_t{64} << 20;
 };
@@ -27,8 +28,8 @@ struct cuda_options {
 class cuda {
 public:
     explicit cuda(cuda_options options = {})
-        : options_(selected(options)), stream_(make_stream()), products_(options.product_workspace, options.tune && !options.deterministic),
-          attention_(stream_, options.deterministic, options.tune && !options.deterministic), scratch_(scratch_bytes) {
+        : options_(selected(options)), stream_(make_stream()), products_(options.product_workspace, options.tune && !options.deterministic && !options.many_shapes),
+          attention_(stream_, options.deterministic, options.tune && !options.deterministic, options.many_shapes), scratch_(scratch_bytes) {
         int multiprocessors = 1;
         cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device), "cudaDeviceGetAttribute");
         context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float), static_cast<unsigned>(multiprocessors), options.deterministic};
@@ -180,8 +181,8 @@ public:
     template <class T> void row_probability_gradient_inplace(matrix<T> z, span<const token> gold, span<float> value) {
         kernels::row_probability_gradient_inplace<T>(context_, z, gold, value);
     }
-    template <class T> void nesterov_step(span<T> x, span<const T> g, span<T> v, double scale, double rate, double momentum, double decay) {
-        kernels::nesterov_step<T>(context_, x, g, v, static_cast<float>(scale), static_cast<float>(rate), static_cast<float>(momentum), static_cast<float>(decay));
+    template <class T> void nesterov_step(span<float> x, span<const float> g, span<float> v, span<T> narrow, double scale, double rate, double momentum, double decay) {
+        kernels::nesterov_step<T>(context_, x, g, v, narrow, static_cast<float>(scale), static_cast<float>(rate), static_cast<float>(momentum), static_cast<float>(decay));
     }
 
     /// A sequence of operations kept as a CUDA graph (train/replay.hpp).

@@ -190,8 +190,10 @@ private:
 /// Plans by shape, the workspace they share, and whether cuDNN can be used at all.
 class cudnn_attention {
 public:
-    /// `tune`: for large extents, all plans are built and the fastest is kept.
-    cudnn_attention(cudaStream_t stream, bool deterministic, bool tune) : stream_(stream), deterministic_(deterministic), tune_(tune) {
+    /// `tune`: for large extents, all plans are built and the fastest is kept. `many_shapes`: a plan takes a second to
+    /// build, so batches go in powers of two and short sequences are left to others.
+    cudnn_attention(cudaStream_t stream, bool deterministic, bool tune, bool many_shapes)
+        : stream_(stream), deterministic_(deterministic), tune_(tune && !many_shapes), many_shapes_(many_shapes) {
         if (cudnnCreate(&handle_) != CUDNN_STATUS_SUCCESS) handle_ = nullptr;
         else check(cudnnSetStream(handle_, stream), "cudnnSetStream");
     }
@@ -201,34 +203,59 @@ public:
         plans_.clear();
         if (handle_) (void)cudnnDestroy(handle_);
     }
-    /// Whether both passes of these extents run on fused engines. Rows must start at multiples of 16 bytes.
+    /// Whether these extents run on fused engines. Rows must start at multiples of 16 bytes.
     bool takes(const attention_shape& s, std::size_t packed, std::size_t out) {
-        if (!handle_ || s.length < 16 || s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0) return false;
-        return plan(s, packed, out, false) && plan(s, packed, out, true);
+        if (!handle_ || s.length < (many_shapes_ ? 512 : 16) || s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0) return false;
+        return plan(piece(s, s.batch), packed, out, false) != nullptr;
     }
     void forward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<bfloat16> out, float* lse) {
-        auto* p = plan(s, qkv.stride, out.stride, false);
-        run(*p, [&] { p->forward(handle_, qkv.data, out.data, lse, workspace(p->workspace_bytes())); });
+        each_piece(s, [&](const attention_shape& part, std::size_t first) {
+            auto* p = wanted(part, qkv.stride, out.stride, false);
+            run(*p, [&] { p->forward(handle_, qkv.row(first), out.row(first), lse + first * s.heads, workspace(p->workspace_bytes())); });
+        });
     }
     void backward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv) {
-        auto* p = plan(s, qkv.stride, out.stride, true);
-        run(*p, [&] { p->backward(handle_, stream_, qkv.data, out.data, lse, dout.data, dqkv.data, workspace(p->workspace_bytes())); });
+        each_piece(s, [&](const attention_shape& part, std::size_t first) {
+            auto* p = wanted(part, qkv.stride, out.stride, true);
+            run(*p, [&] { p->backward(handle_, stream_, qkv.row(first), out.row(first), lse + first * s.heads, dout.row(first), dqkv.row(first), workspace(p->workspace_bytes())); });
+        });
     }
 
 private:
     using key = std::array<std::size_t, 8>;
+    /// The next sequences of `left` that are run together.
+    attention_shape piece(const attention_shape& s, std::size_t left) const {
+        attention_shape part = s;
+        part.batch = left;
+        if (many_shapes_)
+            for (part.batch = 1; 2 * part.batch <= left;) part.batch *= 2;
+        return part;
+    }
+    template <class Body>
+    void each_piece(const attention_shape& s, const Body& body) const {
+        for (std::size_t done = 0; done < s.batch;) {
+            const attention_shape part = piece(s, s.batch - done);
+            body(part, done * s.length);
+            done += part.batch;
+        }
+    }
+    attention_plan* wanted(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
+        auto* p = plan(s, packed, out, backward);
+        require(p != nullptr, "[attention] expected cuDNN to have an engine for ", backward ? "the way back of " : "", s.batch, " x ", s.length, " tokens and ", s.heads, " heads of ", s.head_width, ", found none");
+        return p;
+    }
     template <class Pass>
     void run(attention_plan& p, const Pass& pass) {
         if (!p.tuned()) p.tune(stream_, pass);
         pass();
     }
     attention_plan* plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
-        const key wanted{s.batch, s.length, s.heads, s.kv_heads, s.head_width, packed, out, backward};
-        auto found = plans_.find(wanted);
+        const key extents{s.batch, s.length, s.heads, s.kv_heads, s.head_width, packed, out, backward};
+        auto found = plans_.find(extents);
         if (found == plans_.end()) {
             auto made = std::make_unique<attention_plan>(s, packed, out, backward, deterministic_);
             if (!made->build(handle_, tune_ && s.rows() >= 8192)) made.reset();
-            found = plans_.emplace(wanted, std::move(made)).first;
+            found = plans_.emplace(extents, std::move(made)).first;
         }
         return found->second.get();
     }
@@ -239,7 +266,7 @@ private:
 
     cudnnHandle_t handle_ = nullptr;
     cudaStream_t stream_;
-    bool deterministic_, tune_;
+    bool deterministic_, tune_, many_shapes_;
     std::map<key, std::unique_ptr<attention_plan>> plans_;  // null: no fused engine
     device_bytes workspace_;
 };

@@ -31,5 +31,5 @@
     template void row_negative_entropies<T>(const launch_context&, matrix<const T>, span<float>);                                                                                                   \
     template void row_kl_gradient_inplace<T>(const launch_context&, matrix<T>, matrix<const T>, span<const float>, float, span<float>);                                                             \
     template void row_probability_gradient_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<float>);                                                                            \
-    template void nesterov_step<T>(const launch_context&, span<T>, span<const T>, span<T>, float, float, float, float);                                                                             \
+    template void nesterov_step<T>(const launch_context&, span<float>, span<const float>, span<float>, span<T>, float, float, float, float);                                                                      \
     }

@@ -49,6 +49,6 @@ template <class T> void row_compare(const launch_context&, matrix<const T> q, ma
 template <class T> void row_negative_entropies(const launch_context&, matrix<const T> y, span<float> entropy);
 template <class T> void row_kl_gradient_inplace(const launch_context&, matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss);
 template <class T> void row_probability_gradient_inplace(const launch_context&, matrix<T> z, span<const token> gold, span<float> value);
-template <class T> void nesterov_step(const launch_context&, span<T> x, span<const T> g, span<T> v, float scale, float rate, float momentum, float decay);
+template <class T> void nesterov_step(const launch_context&, span<float> x, span<const float> g, span<float> v, span<T> narrow, float scale, float rate, float momentum, float decay);
 
 }  // namespace depthgrow::kernels

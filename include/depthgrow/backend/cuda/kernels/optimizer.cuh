@@ -103,17 +103,18 @@ void adamw(const launch_context& k, span<float> weight, span<const float> gradie
 }
 
 template <class D>
-static __global__ void nesterov_kernel(D* x, const D* g, D* v, std::size_t count, float scale, float rate, float momentum, float decay) {
+static __global__ void nesterov_kernel(float* x, const float* g, float* v, D* narrow, std::size_t count, float scale, float rate, float momentum, float decay) {
     for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
-        const float at = to_float(x[i]), step = to_float(g[i]) * scale + decay * at, speed = momentum * to_float(v[i]) + step;
-        v[i] = from_float<D>(speed);
-        x[i] = from_float<D>(at - rate * (step + momentum * speed));
+        const float at = x[i], step = g[i] * scale + decay * at, speed = momentum * v[i] + step, to = at - rate * (step + momentum * speed);
+        v[i] = speed;
+        x[i] = to;
+        if (narrow) narrow[i] = from_float<D>(to);
     }
 }
 template <class T>
-void nesterov_step(const launch_context& k, span<T> x, span<const T> g, span<T> v, float scale, float rate, float momentum, float decay) {
+void nesterov_step(const launch_context& k, span<float> x, span<const float> g, span<float> v, span<T> narrow, float scale, float rate, float momentum, float decay) {
     if (x.empty()) return;
-    nesterov_kernel<<<std::min(blocks_for(x.size(), 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(device(x.data()), device(g.data()), device(v.data()), x.size(), scale, rate, momentum, decay);
+    nesterov_kernel<<<std::min(blocks_for(x.size(), 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(x.data(), g.data(), v.data(), device(narrow.data()), x.size(), scale, rate, momentum, decay);
     launched("nesterov_step");
 }
 
