@@ -4,6 +4,7 @@
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/depth_measure.hpp"
+#include "support/text_tokens.hpp"
 
 namespace {
 
@@ -12,6 +13,9 @@ namespace dg = depthgrow;
 void print_summary(const tools::depth_measurement& m) {
     std::printf("%s: %zu layers, width %zu, %s parameters; %zu prompts, %zu positions\n", m.name.c_str(), m.config.layers, m.config.width,
                 tools::human(static_cast<double>(m.config.parameters())).c_str(), m.prompts, m.contribution.positions);
+    for (const auto& entry : m.growth) std::printf("  grown%s by layers %s%s\n", entry.contains("step") ? tools::format(" after step %zu", entry["step"].get<std::size_t>()).c_str() : "",
+                                                   entry["order"].dump().c_str(), entry.contains("zero_new") ? ", new ones begun as identities" : "");
+    if (!m.order.empty()) std::printf("  run in another order of layers than stored\n");
     if (m.config.layers > 1) {
         const auto score = dg::depth_score_interval(m.layer_future());
         std::printf("  depth score            %.3f  [%.3f, %.3f]   relative %.3f (0 first layer, 1 last)\n", score.mean, score.low, score.high, dg::relative_depth(score.mean, m.config.layers));
@@ -42,6 +46,7 @@ int main(int argc, char** argv) {
         flags.group("What to measure");
         flags.add("--model", s.models, "Model directory; several are drawn over each other and compared prompt by prompt");
         flags.add("--prompts", s.prompts, "Prompts, one JSON object a line: {\"tokens\": [...]} or {\"text\": \"...\"}, optional \"boundaries\", \"answer_from\"");
+        flags.add("--order", s.order, "Layer order to run instead of the stored one, for every diagnostic: 0,1,2,1,2,3");
         flags.add("--lens", s.lenses, "Directory of the tuned lens fitted to the model; for several models one each, in their order");
         flags.add("--block", s.block, "Block length of block similarity and angular distance (default: 4)");
         flags.add_choice("--unit", s.unit, {"layer", "attention", "mlp"}, "What is skipped");
@@ -56,7 +61,7 @@ int main(int argc, char** argv) {
         flags.add("--html", s.html, "Write the page to this file");
         flags.add_switch("--quiet", s.quiet, "Print nothing");
         flags.group("How");
-        flags.add("--tokenizer", s.tokenizer, "Tokenizer of \"text\" prompts: bytes");
+        flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of \"text\" prompts: ") + tools::tokenizer_help);
         flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
         flags.add("--threads", s.threads, "CPU threads (0: all)");
         flags.add("--max-rows", s.max_rows, "Rows of runs x positions in flight: bounds the memory");
@@ -68,7 +73,6 @@ int main(int argc, char** argv) {
         dg::require(!s.prompts.empty(), "--prompts: expected a file, found none");
         dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ", s.models.size(), " --model, found ", s.lenses.size());
         dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
-        dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);
         dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
         s.local = !no_local;
         tools::check_output("--json", s.json), tools::check_output("--html", s.html);

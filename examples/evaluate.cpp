@@ -5,6 +5,7 @@
 
 #include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/html_report.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/cli.hpp"
@@ -13,6 +14,7 @@
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/depth_tasks.hpp"
+#include "support/text_tokens.hpp"
 
 namespace {
 
@@ -21,22 +23,26 @@ using model_type = dg::llama<float, dg::blas>;
 using options_type = dg::scoring_options<float, dg::blas>;
 
 struct settings {
-    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "bytes", backend = "blas";
+    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "auto", backend = "blas";
     std::size_t items = 1000, shots = 5, seed = 1, max_rows = 4096, max_tokens = 64;
     int threads = 0;
     bool quiet = false;
 };
 
-std::vector<dg::token> tokens_of(const std::string& text) {
-    std::vector<dg::token> out;
-    dg::encode_bytes(text, out);
-    return out;
+/// Tokens of a context and of what follows it, as lm-evaluation-harness splits them: encoded together, cut after the
+/// context's own tokens, spaces at the context's end going with the continuation.
+dg::continuation split_tokens(const tools::text_tokens& text, std::string context, std::string rest) {
+    const auto end = context.find_last_not_of(" \t\n") + 1;
+    if (end > 0) rest = context.substr(end) + rest, context.resize(end);
+    auto whole = text.encode(context + rest), before = text.encode(context);
+    if (before.size() >= whole.size()) return {before, text.encode(rest)};  // the continuation melted into the context
+    return {{whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(before.size())}, {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
 }
 
-tools::task_result score_choices(dg::scorer<float, dg::blas>& score, const tools::task& task) {
+tools::task_result score_choices(dg::scorer<float, dg::blas>& score, const tools::text_tokens& text, const tools::task& task) {
     std::vector<dg::continuation> items;
     for (const auto& q : task.questions)
-        for (const auto& option : q.options) items.push_back({tokens_of(q.context), tokens_of(option)});
+        for (const auto& option : q.options) items.push_back(split_tokens(text, q.context, option));
     const auto scores = score(items);
     dg::score_counter plain, normalised;
     std::size_t next = 0;
@@ -59,23 +65,23 @@ tools::task_result score_choices(dg::scorer<float, dg::blas>& score, const tools
     return out;
 }
 
-tools::task_result score_completions(dg::scorer<float, dg::blas>& score, const tools::task& task, std::size_t limit) {
+tools::task_result score_completions(dg::scorer<float, dg::blas>& score, const tools::text_tokens& text, const tools::task& task, std::size_t limit) {
     dg::score_counter counter;
     for (const auto& q : task.questions) {
-        std::string text;
+        std::string said;
         const auto stop = [&](const std::vector<dg::token>& made) {
-            text += static_cast<char>(made.back());
-            return text.find(q.stop) != text.npos;
+            said += text.decode({&made.back(), 1});
+            return said.find(q.stop) != said.npos;
         };
-        score.complete(tokens_of(q.context), limit, stop);
-        counter.add(tools::completes(text, q));
+        score.complete(text.encode(q.context), limit, stop);
+        counter.add(tools::completes(said, q));
     }
     return {task.name, counter.score(), {}, 0, 0};
 }
 
-tools::task_result run_task(const model_type& model, const options_type& options, const tools::task& task, std::size_t limit) {
+tools::task_result run_task(const model_type& model, const tools::text_tokens& text, const options_type& options, const tools::task& task, std::size_t limit) {
     dg::scorer<float, dg::blas> score(model, options);
-    return task.kind == tools::answer_kind::completion ? score_completions(score, task, limit) : score_choices(score, task);
+    return task.kind == tools::answer_kind::completion ? score_completions(score, text, task, limit) : score_choices(score, text, task);
 }
 
 dg::json result_json(const tools::task_result& r, std::uint64_t seed) {
@@ -121,7 +127,7 @@ void run(const settings& s) {
     dg::blas backend(tools::cpu_options(tools::resolve_threads(s.threads)));
     const auto model = tools::load_finite_model<float>(backend, dg::checkpoint_reader(s.model));
     const auto& config = model.config();
-    dg::require(config.vocab >= 256, s.model, ": expected a vocabulary of at least 256 (byte tokens), found ", config.vocab);
+    const tools::text_tokens text(s.tokenizer, s.model, config.vocab);
     std::vector<tools::task> tasks;
     for (std::size_t first = 0; first < s.tasks.size();) {
         const std::size_t end = std::min(s.tasks.find(',', first), s.tasks.size());
@@ -130,15 +136,16 @@ void run(const settings& s) {
     }
     for (const auto& task : tasks)
         for (const auto& q : task.questions) {
-            std::size_t longest = 1;
-            for (const auto& option : q.options) longest = std::max(longest, option.size());
-            dg::require(q.context.size() + longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ",
-                        q.context.size() + longest, "; fewer --shots make it shorter");
+            std::size_t longest = text.encode(q.context).size() + 1;
+            for (const auto& option : q.options) longest = std::max(longest, text.encode(q.context + option).size());
+            dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ", longest,
+                        "; fewer --shots make it shorter");
         }
     std::optional<dg::tuned_lens<float, dg::blas>> lens;
     if (!s.lens.empty()) lens = tools::read_lens(s.lens, model);
     options_type options;
-    options.order = tools::parse_numbers("--order", s.order), options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
+    options.order = s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : tools::parse_numbers("--order", s.order);
+    options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
     const std::size_t slots = options.order.empty() ? config.layers : options.order.size();
     std::vector<std::size_t> exits;
     if (s.exits == "all") for (std::size_t l = 0; l <= slots; ++l) exits.push_back(l);
@@ -151,16 +158,16 @@ void run(const settings& s) {
     dg::json record = {{"model", s.model}, {"tasks", dg::json::array()}};
     task_plots plots;
     plots.relative.y_from_zero = plots.absolute.y_from_zero = true;
-    if (!s.order.empty()) record["order"] = options.order;
+    if (!options.order.empty()) record["order"] = options.order;
     for (const auto& task : tasks) {
-        const auto whole = run_task(model, options, task, s.max_tokens);
+        const auto whole = run_task(model, text, options, task, s.max_tokens);
         dg::json entry = result_json(whole, s.seed);
-        if (shown) print(whole, s.order.empty() ? "whole model" : "order");
+        if (shown) print(whole, options.order.empty() ? "whole model" : "order");
         dg::plot_series relative_line{task.name, {}, {}}, line_of_exits{task.name, {}, {}};
         for (std::size_t l : exits) {
             auto early = options;
             early.exit_layer = l;
-            const auto result = run_task(model, early, task, s.max_tokens);
+            const auto result = run_task(model, text, early, task, s.max_tokens);
             dg::json point = {{"layer", l}, {"lens", lens ? "tuned" : "logit"}, {"accuracy", result.score.accuracy}, {"standard_error", result.score.standard_error}};
             point["relative"] = whole.score.accuracy > 0 ? dg::json(result.score.accuracy / whole.score.accuracy) : dg::json(nullptr);
             add_point(line_of_exits, l, result.score);
@@ -174,7 +181,7 @@ void run(const settings& s) {
         for (const auto& one : sweep) {
             auto other = options;
             other.order = one.order.sources();
-            const auto result = run_task(model, other, task, s.max_tokens);
+            const auto result = run_task(model, text, other, task, s.max_tokens);
             entry["sweep"].push_back({{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"accuracy", result.score.accuracy},
                                       {"standard_error", result.score.standard_error}});
             const std::string name = one.kind + " " + std::to_string(one.length) + (one.times > 1 ? " x" + std::to_string(one.times) : "");
@@ -212,7 +219,7 @@ int main(int argc, char** argv) {
         flags.add("--order", s.order, "Layer order to run: 0,1,2,…");
         flags.add("--sweep", s.sweep, "Also run interventions: swap:1,2,4,8;loop:4x2, or standard");
         flags.add("--max-tokens", s.max_tokens, "Longest completion");
-        flags.add("--tokenizer", s.tokenizer, "Tokenizer: bytes");
+        flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer: ") + tools::tokenizer_help);
         flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
         flags.add("--threads", s.threads, "CPU threads (0: all)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
@@ -226,7 +233,6 @@ int main(int argc, char** argv) {
         dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(), "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
         dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
-        dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);
         run(s);
     });
 }

@@ -10,6 +10,7 @@
 #include "support/cpu_backend.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
+#include "support/text_tokens.hpp"
 #include "support/training.hpp"
 
 namespace {
@@ -17,7 +18,7 @@ namespace {
 namespace dg = depthgrow;
 
 struct settings {
-    std::string model, out, tokenizer = "bytes", optimizer = "sgd", warm, order, json, backend = "blas";
+    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, order, json, backend = "blas";
     std::vector<std::string> data;
     std::size_t steps = 250, tokens_per_step = 8192, context = 0, held_out = 16, seed = 1;
     double rate = 0;
@@ -25,21 +26,21 @@ struct settings {
     bool torch = false, quiet = false;
 };
 
-dg::training_data load_data(const settings& s, const dg::llama_config& config, std::size_t length) {
+dg::training_data load_data(const settings& s, const tools::text_tokens& text, const dg::llama_config& config, std::size_t length) {
     dg::training_data data(s.seed, length);
     for (const auto& file : s.data) {
         dg::token_options options;
         options.vocab = config.vocab;
+        options.encode = text.encoder();
         auto tokens = dg::load_tokens(file, options);
         const auto weight = static_cast<double>(tokens.size());
         data.add_tokens(file, std::move(tokens), weight);
     }
     if (!s.data.empty()) return data;
-    dg::require(config.vocab >= 256, "--data: expected files for a model with a vocabulary of ", config.vocab, ", found none (the built-in corpus is bytes)");
     dg::corpus_options options;
     options.items = tools::item_sizes(length);
     const dg::primitive_corpus corpus(s.seed, options);
-    data.add_documents("built-in", [corpus](std::uint64_t i) { return corpus.document(i); }, [corpus](std::uint64_t i) { return corpus.held_out_document(i); });
+    data.add_documents("built-in", [corpus](std::uint64_t i) { return corpus.document(i); }, [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, 1, false, text.encoder());
     return data;
 }
 
@@ -61,7 +62,8 @@ void run(const settings& s) {
     const std::size_t length = s.context ? s.context : config.context;
     dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context, " (the model's context), found ", length);
     dg::require(s.tokens_per_step >= length, "--tokens-per-step: expected at least one sequence of ", length, " tokens, found ", s.tokens_per_step);
-    const auto data = load_data(s, config, length);
+    const tools::text_tokens text(s.tokenizer, s.model, config.vocab);
+    const auto data = load_data(s, text, config, length);
     const std::size_t batch = s.tokens_per_step / length;
 
     dg::lens_fit_options options;
@@ -135,8 +137,8 @@ int main(int argc, char** argv) {
         settings s;
         tools::command_line flags("fit_lens", "Fits a tuned lens: one affine map a layer from its input to the final norm's input.");
         flags.add("--model", s.model, "Model directory");
-        flags.add("--data", s.data, "Text to fit on: .txt, .jsonl with \"text\", .bin tokens (default: the built-in corpus, as bytes)");
-        flags.add("--tokenizer", s.tokenizer, "Tokenizer of text: bytes");
+        flags.add("--data", s.data, "Text to fit on: .txt, .jsonl with \"text\", .bin tokens (default: the built-in corpus)");
+        flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of text: ") + tools::tokenizer_help);
         flags.add("--out", s.out, "Lens directory to write: config.json, params.safetensors");
         flags.add_switch("--torch", s.torch, "Write params.pt too, which the tuned-lens Python package opens");
         flags.add("--steps", s.steps, "Steps");
@@ -160,7 +162,6 @@ int main(int argc, char** argv) {
         tools::check_output("--json", s.json);
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
         dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
-        dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found ", s.tokenizer);
         dg::require(s.order.empty() || !s.warm.empty(), "--order: expected --warm-start (a lens to grow), found none");
         run(s);
     });

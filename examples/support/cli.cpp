@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
 #include "depthgrow/core/config.hpp"
 #include "depthgrow/core/error.hpp"
@@ -109,6 +110,8 @@ void check_output(const std::string& flag, const std::string& file) {
     if (!std::filesystem::is_directory(folder, ignored)) depthgrow::fail(flag, ": expected a file in a folder that exists, found no folder ", folder.string());
     if (std::filesystem::is_directory(file, ignored)) depthgrow::fail(flag, ": expected a file, found the folder ", file);
 }
+
+int resolve_threads(int threads) { return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 int run_tool(const std::function<void()>& body) {
     try {

@@ -49,6 +49,9 @@ std::string nearest(const std::string& name, const std::vector<std::string>& nam
 /// Refuses a file to be written ("" or "-": none) whose folder is missing, before any work is done.
 void check_output(const std::string& flag, const std::string& file);
 
+/// CPU threads: the flag's, or all.
+int resolve_threads(int threads);
+
 /// Runs a tool: 0 on success, 1 with "error: …" on stderr for a depthgrow::error, 2 for anything else.
 int run_tool(const std::function<void()>& body);
 

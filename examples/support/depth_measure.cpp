@@ -1,16 +1,15 @@
 #include "support/depth_measure.hpp"
 
-#include <thread>
-
 #include "depthgrow/analysis/integrated_gradients.hpp"
 #include "depthgrow/analysis/skip_effects.hpp"
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
+#include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/cpu_backend.hpp"
+#include "support/text_tokens.hpp"
 
 namespace tools {
-
-int resolve_threads(int threads) { return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::string& list, std::size_t depth) {
     if (list == "none") return {};
@@ -64,11 +63,23 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
         out.seconds.emplace_back(part, watch.seconds());
     };
     const dg::checkpoint_reader checkpoint(path);
-    const auto model = load_finite_model<T, Backend>(backend, checkpoint);
-    out.grown = read_lineage(checkpoint);
+    auto model = load_finite_model<T, Backend>(backend, checkpoint);
+    out.grown = tools::read_lineage(checkpoint);
+    out.growth = dg::read_growth(checkpoint);
+    const auto wanted = settings.order.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", settings.order);
+    if (!wanted.empty()) {  // running a list of layers is being the model whose layers are that list
+        dg::require(model.config().norms != dg::norm_placement::mix, "--order: expected a model without post-norm layers, found norm placement mix");
+        const dg::layer_order order(wanted, model.layers());
+        if (!out.grown) out.grown.emplace(model.layers());
+        model.weights.layers = dg::grow(std::move(model.weights.layers), order);
+        model.adopt_depth();
+        out.grown->record(order);
+        out.order = order.sources();
+    }
     const std::size_t L = model.layers();
     out.config = model.config();
-    const auto given = read_prompts(settings.prompts, {model.config().vocab, model.config().context, dg::encode_bytes, parse_numbers("--boundaries", settings.boundaries)});
+    const text_tokens text(settings.tokenizer, path, model.config().vocab);
+    const auto given = read_prompts(settings.prompts, {model.config().vocab, model.config().context, text.encoder(), parse_numbers("--boundaries", settings.boundaries)});
     const std::vector<dg::prompt> prompts(given.begin(), given.end());
     out.prompts = prompts.size();
     out.unit = settings.unit == "attention" ? dg::skip_unit::attention : settings.unit == "mlp" ? dg::skip_unit::mlp : dg::skip_unit::layer;
@@ -153,6 +164,7 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     dg::json out = {{"model", {{"layers", L}, {"width", m.config.width}, {"name", m.name}, {"path", m.path}, {"parameters", m.config.parameters()}}},
                     {"prompts", m.prompts}, {"positions", m.contribution.positions}};
     dg::json interval = {{"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
+    if (!m.order.empty()) out["order"] = m.order;
     for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q) {
         out["contribution"][dg::contribution_report::names[q]] = m.contribution.quantity(q);
         interval["contribution"][dg::contribution_report::names[q]] = ends_json(m.contribution.intervals(q));
@@ -186,7 +198,7 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     if (m.grown) {
         std::vector<std::size_t> ancestors;
         for (std::size_t l = 0; l < L; ++l) ancestors.push_back(m.grown->descends_from(l));
-        out["lineage"] = {{"initial_layers", m.grown->initial_depth()}, {"stages", m.grown->stage()}, {"descends_from", ancestors}, {"shared_until", m.grown->layer_matrix()}};
+        out["lineage"] = {{"initial_layers", m.grown->initial_depth()}, {"stages", m.grown->stage()}, {"descends_from", ancestors}, {"shared_until", m.grown->layer_matrix()}, {"growth", m.growth}};
     }
     for (const auto& [n, table] : m.contribution.angular) {
         out["angular_distance"][std::to_string(n)] = table.means();

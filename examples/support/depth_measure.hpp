@@ -19,7 +19,7 @@ namespace tools {
 /// Which measurements are made; the rest of a report's settings.
 struct report_settings {
     std::vector<std::string> models, lenses;  // no lens, or one a model
-    std::string prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", tokenizer = "bytes";
+    std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", tokenizer = "auto";
     std::optional<std::size_t> block;
     std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
     int threads = 0;
@@ -49,6 +49,8 @@ struct depth_measurement {
     dg::sample_table losses;               // clean, then one column an intervention
     std::vector<path_gradients> gradients;
     std::vector<std::pair<std::string, double>> seconds;  // by part
+    dg::json growth = dg::json::array();   // recorded growths, oldest first
+    std::vector<std::size_t> order;        // layers run; empty: as stored
 
     /// Future effects of whole layers: what depth scores are made of.
     const dg::effects& layer_future() const { return future_of_layers ? *future_of_layers : skip.future; }
@@ -72,8 +74,5 @@ void write_depth_page(const std::filesystem::path& file, const std::vector<depth
 
 /// "swap:1,2;reverse:4;loop:4x2", "standard" or "none" as interventions on a stack of `depth` layers.
 std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::string& list, std::size_t depth);
-
-/// CPU threads: the flag's, or all.
-int resolve_threads(int threads);
 
 }  // namespace tools

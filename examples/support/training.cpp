@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "depthgrow/backend/planning.hpp"
+#include "depthgrow/io/bpe_trainer.hpp"
 #include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/tasks/corpus.hpp"
 #include "depthgrow/train/trainer.hpp"
@@ -51,6 +52,68 @@ std::vector<std::string> split(const std::string& list) {
     return parts;
 }
 
+/// Loop(e - L x k - d): own layers, shared ones and how often these run, own layers.
+struct loop_shape {
+    std::size_t own_first = 0, shared = 0, times = 0, own_last = 0;
+    std::size_t layers() const { return own_first + shared + own_last; }
+};
+
+/// Digits at `at`, moved past them; false when there are none.
+bool read_number(const std::string& text, std::size_t& at, std::size_t& value) {
+    const std::size_t first = at;
+    for (value = 0; at < text.size() && text[at] >= '0' && text[at] <= '9' && at - first < 6; ++at) value = value * 10 + static_cast<std::size_t>(text[at] - '0');
+    return at > first;
+}
+
+/// "4-4x6-4" or "4x6"; nothing for an empty flag.
+std::optional<loop_shape> parse_loop(const std::string& flag) {
+    if (flag.empty()) return std::nullopt;
+    loop_shape out;
+    std::size_t at = 0;
+    bool good = read_number(flag, at, out.shared);
+    if (good && at < flag.size() && flag[at] == '-') out.own_first = out.shared, good = read_number(flag, ++at, out.shared);
+    good = good && at < flag.size() && flag[at] == 'x' && read_number(flag, ++at, out.times);
+    if (good && at < flag.size() && flag[at] == '-') good = read_number(flag, ++at, out.own_last);
+    dg::require(good && at == flag.size() && out.shared > 0 && out.times > 0, "--loop: expected own-shared x times-own like 4-4x6-4, or 4x6, found \"", flag, "\"");
+    return out;
+}
+
+/// "8:4" or "8:4x2" as the order of a stack of `depth` layers.
+std::vector<std::size_t> parse_cooldown_loop(const std::string& flag, std::size_t depth) {
+    std::size_t at = 0, start = 0, length = 0, more = 1;
+    bool good = read_number(flag, at, start) && at < flag.size() && flag[at] == ':' && read_number(flag, ++at, length);
+    if (good && at < flag.size() && flag[at] == 'x') good = read_number(flag, ++at, more);
+    dg::require(good && at == flag.size() && more > 0 && length > 0 && start + length <= depth, "--cooldown-loop: expected start:length or start:lengthxtimes within ", depth, " layers, found \"", flag, "\"");
+    return dg::loop(depth, start, length, more).sources();
+}
+
+/// The built-in corpus of a run.
+dg::primitive_corpus built_in_corpus(const training_settings& s, const std::vector<std::string>& tasks, std::size_t length) {
+    dg::corpus_options options;
+    for (const auto& task : tasks) options.tasks.emplace_back(task, 1.0);
+    options.items = item_sizes(length);
+    return dg::primitive_corpus(s.seed, options);
+}
+
+/// --tokenizer: null for bytes, else the file's, or one trained on the data files (on generated text without any).
+std::shared_ptr<const dg::tokenizer> make_tokenizer(const training_settings& s) {
+    if (s.tokenizer == "bytes") return nullptr;
+    if (s.tokenizer.rfind("train:", 0) != 0) return std::make_shared<const dg::tokenizer>(dg::read_tokenizer(s.tokenizer));
+    const std::string size = s.tokenizer.substr(6);
+    dg::require(!size.empty() && size.size() < 8 && size.find_first_not_of("0123456789") == size.npos, "--tokenizer: expected train: and a number of tokens, found \"", s.tokenizer, "\"");
+    std::vector<std::string> files = s.data;
+    for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix))
+        if (entry.source != "built-in") files.push_back(entry.source);
+    std::erase_if(files, [](const std::string& file) { return file.ends_with(".bin"); });
+    std::size_t bytes = 0;
+    auto texts = read_texts(files, bytes);
+    if (texts.empty()) {
+        const auto corpus = built_in_corpus(s, dg::primitive_names(), 1024);
+        for (std::uint64_t i = 0; i < 4000; ++i) texts.push_back(corpus.document(i).text);
+    }
+    return std::make_shared<const dg::tokenizer>(dg::train_bpe(texts, {std::stoul(size), {"<|endoftext|>"}, true, 2, resolve_threads(s.threads)}));
+}
+
 }  // namespace
 
 dg::primitive_options item_sizes(std::size_t length) {
@@ -79,12 +142,14 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add_choice("--rounding", s.rounding, {"largest_remainder", "floor"}, "Rounding of stage lengths; floor is the paper's Table 7");
     f.add("--plateau", s.plateau, "Share of the steps after which growth has ended and the cooldown starts");
     f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"}, "Moments that new layers start with");
+    f.add("--loop", s.loop, "Looped model instead of growth: 4-4x6-4 is 4 own layers, 4 shared ones run 6 times, 4 own; 4x6 has no own ones");
+    f.add("--cooldown-loop", s.cooldown_loop, "Retrofitted recurrence: 8:4 runs layers 8 to 11 once more in the cooldown, 8:4x2 twice more");
     f.group("Data");
     f.add("--data", s.data, "Files: .txt, .jsonl with \"text\", or .bin tokens; none: the built-in generated corpus");
     f.add("--mix", s.mix, "Sources and weights, for example built-in:0.4,FILE:0.6");
     f.add("--tasks", s.tasks, "Tasks of the built-in corpus, comma-separated (default: by context)");
     f.add_switch("--answer-loss", s.answer_loss, "Loss of the generated items on their answers only");
-    f.add("--tokenizer", s.tokenizer, "bytes");
+    f.add("--tokenizer", s.tokenizer, "bytes, a tokenizer.json, or train:4096 (a vocabulary of that size, from the data)");
     f.group("Training");
     f.add("--steps", s.steps, "Optimiser steps");
     f.add("--batch", s.batch, "Sequences in a step");
@@ -120,18 +185,25 @@ resolved_run resolve(const training_settings& given) {
     const auto* preset = std::find_if(std::begin(defaults), std::end(defaults), [&](const auto& d) { return m.name == d.name; });
     const preset_defaults& d = preset == std::end(defaults) ? defaults[1] : *preset;
     m.layers = s.layers.value_or(m.layers);
+    const auto looped = parse_loop(s.loop);
+    if (looped) {
+        dg::require(s.growth == "none", "--loop: expected --growth none, found ", s.growth);
+        dg::require(!s.layers || *s.layers == looped->layers(), "--layers: expected ", looped->layers(), " for --loop ", s.loop, ", found ", s.layers.value_or(0));
+        m.layers = looped->layers();
+    }
     m.width = s.width.value_or(m.width);
     m.ffn = s.ffn.value_or(m.ffn);
     m.heads = s.heads.value_or(m.heads);
     m.kv_heads = s.kv_heads.value_or(s.heads ? std::min(m.kv_heads, m.heads) : m.kv_heads);
     m.context = s.context.value_or(m.context);
-    dg::require(s.tokenizer == "bytes", "--tokenizer: expected bytes, found \"", s.tokenizer, "\"");
+    run.tokenizer = make_tokenizer(s);
     const bool byte_files = s.tokenizer == "bytes" && std::none_of(s.data.begin(), s.data.end(), [](const auto& f) { return f.ends_with(".bin"); });
-    m.vocab = s.vocab.value_or(byte_files ? 256 : m.vocab);
+    m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
     m.norms = s.norm == "pre" ? dg::norm_placement::pre : s.norm == "mix" ? dg::norm_placement::mix : dg::norm_placement::ln_scaling;
     m = m.with_depth(m.layers);
     m.validate();
     dg::require(s.precision == "fp32" || s.backend == "cuda", "--precision bf16: expected --backend cuda, found --backend ", s.backend);
+    dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(), "--vocab: expected at least ", run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
     dg::require(m.vocab >= 256 || !byte_files, "--vocab: expected at least 256 for bytes, found ", m.vocab);
 
     run.steps = s.steps.value_or(d.steps);
@@ -156,6 +228,9 @@ resolved_run resolve(const training_settings& given) {
             dg::require(m.layers % s.block == 0, "--layers: expected a multiple of the block ", s.block, " for midas, found ", m.layers);
         run.plan = dg::plan_growth(dg::make_operator(s.growth, s.block), {initial, m.layers, plateau, run.steps, s.alpha, rounding});
     }
+    if (looped) run.loop_order = dg::loop(m.layers, looped->own_first, looped->shared, looped->times - 1).sources();
+    if (!s.cooldown_loop.empty()) run.cooldown_order = parse_cooldown_loop(s.cooldown_loop, m.layers);
+    dg::require(run.loop_order.empty() || run.cooldown_order.empty(), "--loop, --cooldown-loop: expected one of the two, found both");
     run.threads = s.threads > 0 ? s.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     run.built_in = s.data.empty() && s.mix.empty();
     for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix)) run.built_in = run.built_in || entry.source == "built-in";
@@ -176,7 +251,30 @@ dg::json resolved_run::identity() const {
             {"kv_heads", model.kv_heads}, {"context", model.context}, {"norm", s.norm}, {"growth", s.growth}, {"block", s.block},
             {"stages", stages}, {"optimizer_state", s.optimizer_state}, {"steps", steps}, {"batch", batch}, {"micro_batch", micro_batch},
             {"lr", rate.peak}, {"warmup", rate.warmup}, {"plateau", rate.plateau}, {"weight_decay", s.weight_decay}, {"clip", s.clip},
-            {"precision", s.precision}, {"seed", s.seed}, {"data", s.data}, {"mix", s.mix}, {"tasks", tasks}, {"answer_loss", s.answer_loss}};
+            {"precision", s.precision}, {"seed", s.seed}, {"data", s.data}, {"mix", s.mix}, {"tasks", tasks}, {"answer_loss", s.answer_loss},
+            {"loop", loop_order}, {"cooldown_loop", cooldown_order},
+            {"tokenizer", tokenizer ? format("%zu tokens, %016zx", tokenizer->size(), std::hash<std::string>()(tokenizer->text())) : s.tokenizer}};
+}
+
+double resolved_run::flops() const {
+    double sum = 0;
+    for (std::size_t step = 0; step < steps; ++step) sum += dg::step_flops(shape(), layers_run(step), tokens_per_step());
+    return sum;
+}
+
+dg::encode_function resolved_run::encoder() const {
+    if (!tokenizer) return dg::encode_bytes;
+    return [held = tokenizer](std::string_view text, std::vector<std::int32_t>& out) { held->encode(text, out); };
+}
+
+std::vector<std::string> read_texts(const std::vector<std::string>& files, std::size_t& bytes) {
+    std::vector<std::string> out;
+    for (const auto& file : files)
+        dg::each_text(file, "\n\n", [&](const std::string&, std::string_view text) {
+            out.emplace_back(text);
+            bytes += text.size();
+        });
+    return out;
 }
 
 dg::training_data load_data(const resolved_run& run) {
@@ -188,16 +286,14 @@ dg::training_data load_data(const resolved_run& run) {
     if (entries.empty()) entries.push_back({"built-in", 1});
     for (const auto& entry : entries) {
         if (entry.source == "built-in") {
-            dg::corpus_options options;
-            for (const auto& task : run.tasks) options.tasks.emplace_back(task, 1.0);
-            options.items = item_sizes(run.length);
-            const dg::primitive_corpus corpus(s.seed, options);
+            const auto corpus = built_in_corpus(s, run.tasks, run.length);
             data.add_documents("built-in", [corpus](std::uint64_t i) { return corpus.document(i); },
-                               [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, entry.weight, s.answer_loss);
+                               [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, entry.weight, s.answer_loss, run.encoder());
             continue;
         }
         dg::token_options options;
         options.vocab = run.model.vocab;
+        options.encode = run.encoder();
         auto tokens = dg::load_tokens(entry.source, options);
         const double weight = entry.weight > 0 ? entry.weight : static_cast<double>(tokens.size());
         data.add_tokens(entry.source, std::move(tokens), weight);
@@ -220,6 +316,7 @@ std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
     const std::size_t tokens = run.batch * run.length;
     const std::vector<dg::token> ids(tokens, 0);
     const std::vector<float> weights(tokens, 1);
+    trainer.run_order(run.order_at(run.steps));
     for (int step = 0; step < 2; ++step) trainer.step({ids, ids, weights, run.batch}, run.micro_batch, 0);
     return counter.peak_bytes();
 }
@@ -270,7 +367,14 @@ void print_plan(const resolved_run& run, const dg::training_data& data) {
         const double flops = static_cast<double>(stage.steps) * dg::step_flops(run.shape(), stage.layers, run.tokens_per_step());
         std::printf("           %5zu  %6zu   %10zu %8zu  %8s\n", i + 1, stage.layers, stage.first_step, stage.first_step + stage.steps, human(flops).c_str());
     }
-    const double flops = dg::training_flops(run.shape(), run.plan, run.tokens_per_step());
+    const auto order_text = [](const std::vector<std::size_t>& order) {
+        std::string out;
+        for (std::size_t source : order) out += " " + std::to_string(source);
+        return out;
+    };
+    if (!run.loop_order.empty()) std::printf("loop      %s: %zu layers run, %zu of their own\n", order_text(run.loop_order).c_str(), run.loop_order.size(), m.layers);
+    if (!run.cooldown_order.empty()) std::printf("cooldown  %s\n", order_text(run.cooldown_order).c_str());
+    const double flops = run.flops();
     std::printf("           %sFLOP in all, %.3f of a plain run's %sFLOP (%.1f %% saved)\n", human(flops).c_str(), flops / plain, human(plain).c_str(), 100 * (1 - flops / plain));
     std::printf("memory     %sB for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(planned_memory(run))).c_str(), run.micro_batch, m.layers);
     std::printf("backend    %s, %d threads, %s\n", s.backend.c_str(), run.threads, s.precision.c_str());

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "depthgrow/growth/flops.hpp"
 #include "depthgrow/growth/schedule.hpp"
 #include "depthgrow/io/json.hpp"
+#include "depthgrow/io/tokenizer.hpp"
 #include "depthgrow/io/tokens.hpp"
 #include "depthgrow/nn/config.hpp"
 #include "depthgrow/optim/lr_schedule.hpp"
@@ -28,6 +30,7 @@ struct training_settings {
     std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm = "pre";
     std::size_t block = 0, initial_layers = 0;
     double alpha = 1, plateau = 0.85;
+    std::string loop, cooldown_loop;
     std::optional<std::size_t> steps, batch, micro_batch, warmup;
     std::optional<double> lr;
     double weight_decay = 0.01, clip = 1;
@@ -52,12 +55,22 @@ struct resolved_run {
     std::vector<std::string> tasks;  // of the built-in corpus
     bool built_in = false;           // whether the built-in corpus is among the sources
     int threads = 1;
+    std::vector<std::size_t> loop_order, cooldown_order;  // layers run, when not all once
+    std::shared_ptr<const dg::tokenizer> tokenizer;  // null: bytes
 
+    /// Tokens of text.
+    dg::encode_function encoder() const;
     std::size_t tokens_per_step() const { return batch * length; }
+    /// Layers run in a step; empty: all, once.
+    const std::vector<std::size_t>& order_at(std::size_t step) const { return step >= static_cast<std::size_t>(rate.plateau) && !cooldown_order.empty() ? cooldown_order : loop_order; }
+    /// How many layers a step runs.
+    std::size_t layers_run(std::size_t step) const { return order_at(step).empty() ? plan.layers_at(step) : order_at(step).size(); }
+    /// FLOPs of the whole run.
+    double flops() const;
     dg::model_shape shape() const { return {model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length}; }
     /// FLOPs of the run over those of a plain run of as many steps.
     double flops_ratio() const {
-        return dg::training_flops(shape(), plan, tokens_per_step()) / dg::training_flops(shape(), steps, tokens_per_step());
+        return flops() / dg::training_flops(shape(), steps, tokens_per_step());
     }
     /// What must be equal for a resumed run to give the same losses.
     dg::json identity() const;
@@ -65,6 +78,9 @@ struct resolved_run {
 
 /// Fills in defaults and checks everything that can be checked before data is read; throws a sentence.
 resolved_run resolve(const training_settings& settings);
+
+/// The texts of files (.txt, .jsonl); `bytes` counts them.
+std::vector<std::string> read_texts(const std::vector<std::string>& files, std::size_t& bytes);
 
 /// The sources of a run. Reads the files; errors name file and line.
 dg::training_data load_data(const resolved_run& run);

@@ -12,6 +12,7 @@
 
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/byte_tokenizer.hpp"
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/metrics/overlap.hpp"
 #include "depthgrow/tasks/corpus.hpp"
@@ -34,7 +35,7 @@ class training_run {
 public:
     training_run(Backend& backend, const resolved_run& run)
         : run_(run), settings_(run.settings), data_(load_data(run)), out_(settings_.out),
-          trainer_(std::in_place, backend, run.model.with_depth(run.plan.stages.front().layers), settings_.seed, run.model.layers,
+          trainer_(std::in_place, backend, run.model.with_depth(run.plan.stages.front().layers), settings_.seed, run.loop_order.empty() ? run.model.layers : run.loop_order.size(),
                    dg::adamw_constants{.decay = settings_.weight_decay, .clip = settings_.clip}) {}
 
     training_summary operator()() {
@@ -82,6 +83,7 @@ private:
         double flops_since_line = 0;
         while (step_ < run_.steps && !stop_requested) {
             if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step_)]; trainer_->model.layers() < stage.layers) grow_to(stage, bar);
+            follow_order(bar);
             stopwatch step_watch;
             if (sampled_ != step_) data_.sample(step_, run_.batch, batch);
             const auto prepared = unpack(batch, inputs, targets);
@@ -92,7 +94,7 @@ private:
             if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) diverged(prepared, result);
             std::swap(batch, ahead);
             const std::size_t layers = trainer_->model.layers();
-            const double flops = dg::step_flops(run_.shape(), layers, run_.tokens_per_step());
+            const double flops = dg::step_flops(run_.shape(), run_.layers_run(step_), run_.tokens_per_step());
             ++step_;
             summary_.loss = result.loss;
             summary_.flops += flops;
@@ -129,6 +131,21 @@ private:
             if (!settings_.quiet) std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step_, settings_.out.c_str());
         }
         finish();
+    }
+
+    /// Lets the trainer run the layers that this step's order names.
+    void follow_order(progress_bar& bar) {
+        const auto& order = run_.order_at(step_);
+        if (trainer_->run_order() == order) return;
+        const double before = held_out_loss();
+        trainer_->run_order(order);
+        bar.clear();
+        if (!settings_.quiet) std::printf("  from step %zu on %zu layers run, %zu of their own; held-out loss %.4f -> %.4f\n", step_, order.size(), trainer_->model.layers(), before, held_out_loss());
+    }
+    /// The layers that the model runs now, one by one.
+    std::vector<std::size_t> layers_now() const {
+        if (!trainer_->run_order().empty()) return trainer_->run_order();
+        return dg::layer_order::identity(trainer_->model.layers()).sources();
     }
 
     void grow_to(const dg::growth_stage& stage, progress_bar& bar) {
@@ -186,27 +203,44 @@ private:
         if (!run_.built_in) return;
         for (const auto& task : run_.tasks) questions_.push_back(make_questions(task, 64));
     }
+    /// The tokens of an item, and how many at their end are its answer.
+    struct tokenized_item {
+        std::vector<dg::token> tokens;
+        std::size_t answer = 0;
+    };
+    std::vector<tokenized_item> tokenized(const std::vector<dg::evaluation_item>& items) const {
+        const auto encode = run_.encoder();
+        std::vector<tokenized_item> out(items.size());
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            encode(items[i].prompt, out[i].tokens);
+            const std::size_t before = out[i].tokens.size();
+            encode(items[i].item.answer + std::string(dg::answer_end), out[i].tokens);
+            out[i].answer = out[i].tokens.size() - before;
+        }
+        return out;
+    }
     question_set make_questions(const std::string& task, std::size_t count) const {
         const auto sizes = item_sizes(run_.length);
         std::size_t shots = 5;
         for (; shots > 0; --shots)
-            if (longest(dg::evaluation_set(task, 16, shots, 12345, sizes)) <= run_.length) break;
-        const auto items = dg::evaluation_set(task, count, shots, 12345, sizes);
+            if (longest(tokenized(dg::evaluation_set(task, 16, shots, 12345, sizes))) <= run_.length) break;
+        const auto items = tokenized(dg::evaluation_set(task, count, shots, 12345, sizes));
         const std::size_t length = std::min(run_.length, longest(items));
         question_set set{task, count, length, std::vector<dg::token>(count * length, 0), std::vector<dg::token>(count * length, -1)};
         for (std::size_t i = 0; i < count; ++i) {
-            const std::string answer = items[i].item.answer + std::string(dg::answer_end), whole = items[i].prompt + answer;
+            const auto& whole = items[i].tokens;
             const std::size_t skip = whole.size() > length + 1 ? whole.size() - length - 1 : 0;
             for (std::size_t p = skip; p + 1 < whole.size(); ++p) {
-                set.inputs[i * length + p - skip] = static_cast<unsigned char>(whole[p]);
-                if (p + 1 + answer.size() >= whole.size()) set.targets[i * length + p - skip] = static_cast<unsigned char>(whole[p + 1]);
+                set.inputs[i * length + p - skip] = whole[p];
+                if (p + 1 + items[i].answer >= whole.size()) set.targets[i * length + p - skip] = whole[p + 1];
             }
         }
         return set;
     }
-    static std::size_t longest(const std::vector<dg::evaluation_item>& items) {
+    /// Inputs of the longest item.
+    static std::size_t longest(const std::vector<tokenized_item>& items) {
         std::size_t longest = 0;
-        for (const auto& item : items) longest = std::max(longest, item.prompt.size() + item.item.answer.size());
+        for (const auto& item : items) longest = std::max(longest, item.tokens.size() - 1);
         return longest;
     }
 
@@ -221,7 +255,7 @@ private:
             const dg::span<const dg::token> inputs(set.inputs.data() + first * length, count * length), targets(set.targets.data() + first * length, count * length);
             Backend& backend = trainer_->model.backend();
             const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {inputs.size()}, inputs), wanted = dg::tensor<dg::token, Backend>::from_host(backend, {targets.size()}, targets);
-            const auto scores = dg::score_tokens(trainer_->model, trainer_->workspace(), ids.flat(), wanted.flat(), count);
+            const auto scores = dg::score_tokens(trainer_->model, trainer_->workspace(), ids.flat(), wanted.flat(), count, trainer_->run_order());
             for (std::size_t q = 0; q < count; ++q) {
                 bool all = true;
                 for (std::size_t t = q * length; t < (q + 1) * length; ++t) all = all && (targets[t] < 0 || targets[t] == scores.best[t]);
@@ -245,10 +279,9 @@ private:
 
     /// Top-5 overlap of the logit lens at the last layer's input with the head (metrics.md 5), over held-out windows.
     double late_overlap() {
-        const std::size_t depth = trainer_->model.layers();
-        if (depth < 2) return 1;
-        std::vector<std::size_t> early;
-        for (std::size_t l = 0; l + 1 < depth; ++l) early.push_back(l);
+        const auto all = layers_now();
+        if (all.size() < 2) return 1;
+        const std::vector<std::size_t> early(all.begin(), all.end() - 1);
         const std::size_t rows = std::min({std::size_t{16}, held_out_.rows, std::max<std::size_t>(1, 8192 / run_.length)}), tokens = rows * run_.length;
         const auto ids = dg::tensor<dg::token, Backend>::from_host(trainer_->model.backend(), {tokens}, {held_out_inputs_.data(), tokens});
         const auto host = [&](dg::span<const std::size_t> order) {
@@ -259,7 +292,7 @@ private:
             std::transform(values.begin(), values.end(), wide.begin(), [](T x) { return static_cast<float>(x); });
             return wide;
         };
-        const auto full = host({}), lens = host(early);
+        const auto full = host(all), lens = host(early);
         const std::size_t vocab = run_.model.vocab;
         double sum = 0;
         for (std::size_t t = 0; t < tokens; ++t)
@@ -275,8 +308,9 @@ private:
         summary_.tokens_per_second = training_seconds_ > 0 ? summary_.tokens / training_seconds_ : 0;
         if (summary_.interrupted) return;
         if (summary_.validation_loss == 0) summary_.validation_loss = held_out_loss();
-        const std::size_t depth = trainer_->model.layers(), block = std::min(settings_.block, depth / 2);
-        if (block > 0) summary_.swap_loss = held_out_loss(dg::swap_blocks(depth, depth / 2 - block, block).sources()) - held_out_loss();
+        const dg::layer_order all(layers_now(), trainer_->model.layers());
+        const std::size_t depth = all.size(), block = std::min(settings_.block, depth / 2);
+        if (block > 0) summary_.swap_loss = held_out_loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) - held_out_loss();
         summary_.late_overlap = late_overlap();
         log({{"done", summary_.to_json()}});
         dg::write_file(out_ / "run.json", dg::json_text({{"settings", run_.identity()}, {"result", summary_.to_json()}}, 2));
@@ -327,6 +361,7 @@ private:
         if constexpr (dg::trainer<T, Backend>::mixed) dg::read_model(checkpoint, expected, trainer_->optimizer.master);
         dg::read_optimizer(from / "optimizer.safetensors", expected, trainer_->optimizer);
         step_ = first_step_ = static_cast<std::size_t>(fields.count("step"));
+        trainer_->run_order(run_.order_at(step_ > 0 ? step_ - 1 : 0));
         summary_.tokens = fields.number("tokens");
         summary_.flops = fields.number("flops");
         training_seconds_ = fields.number("seconds");
@@ -358,10 +393,12 @@ private:
     void write_checkpoint(const std::filesystem::path& target) {
         dg::atomic_directory folder(target);
         std::map<std::string, std::string> provenance;
-        if (!summary_.growth.empty()) provenance["depthgrow.growth"] = summary_.growth.dump();
+        if (!summary_.growth.empty()) provenance[dg::growth_metadata_key] = summary_.growth.dump();
+        if (const auto& order = trainer_->run_order(); !order.empty()) provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
         dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance);
         dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
-        if (settings_.tokenizer == "bytes") dg::write_byte_tokenizer(folder.path());
+        if (run_.tokenizer) dg::write_tokenizer(folder.path(), *run_.tokenizer);
+        else dg::write_byte_tokenizer(folder.path());
         dg::write_file(folder.path() / "trainer_state.json",
                        dg::json_text({{"format_version", 1}, {"step", step_}, {"layers", trainer_->model.layers()}, {"stage", step_ < run_.steps ? run_.plan.stage_at(step_) : run_.plan.stages.size() - 1},
                                       {"tokens", summary_.tokens}, {"flops", summary_.flops}, {"seconds", training_seconds_}, {"data_position", step_ * run_.batch},

@@ -40,3 +40,15 @@ put("json_config", "mix.json", json.dumps({**config, "norm_placement": "mix", "p
 put("json_config", "nested.json", json.dumps({**config, "head_dim": 4, "rope_scaling": None, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).encode())
 put("json_config", "deep.json", b"[" * 70 + b"]" * 70)
 put("json_config", "twice.json", b'{"a": 1, "a": [1.5e300, -0, "\\u00e9\\ud83d\\ude00", true, null]}')
+
+level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+tokenizer = {"version": "1.0", "added_tokens": [{"id": 0, "content": "<s>", "special": True}], "normalizer": None, "pre_tokenizer": level, "post_processor": None,
+             "decoder": level, "model": {"type": "BPE", "unk_token": None, "vocab": {"<s>": 0, "a": 1, "b": 2, "\u0120": 3, "ab": 4}, "merges": [["a", "b"]]}}
+put("tokenizer", "small.json", json.dumps(tokenizer).encode())
+put("tokenizer", "digits.json", json.dumps({**tokenizer, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]}}).encode())
+put("tokenizer", "strings.json", json.dumps({**tokenizer, "model": {**tokenizer["model"], "merges": ["a b"], "unk_token": "<s>", "ignore_merges": True}}).encode())
+put("tokenizer", "text", "They'll  see 12\u00bd \u0141\u00f3d\u017a \U0001f642\n\n x".encode() + b"\xff\xe6")
+
+put("request", "score.json", json.dumps({"model": "m", "prompt": [[1, 2], [3]], "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0, "seed": 1234}).encode())
+put("request", "text.json", json.dumps({"prompt": "a\u00e9", "max_tokens": 4, "stop": ["\n", "Q:"], "temperature": 0.7, "top_p": 0.9, "stream": False, "n": 1}).encode())
+put("request", "texts.json", json.dumps({"prompt": ["a", [7, 8]], "logprobs": None, "stop": "x", "echo": False}).encode())

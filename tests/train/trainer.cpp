@@ -222,3 +222,31 @@ TEST_CASE("the learning rate warms up, stays, and falls as one minus a root; gro
     CHECK(rate(199999) == Approx(3e-3 * (1 - std::sqrt(29999.0 / 30000))));
     CHECK(dg::lr_schedule{1, 0, 10, 10}(9) == 1);
 }
+
+TEST_CASE("a looped model computes what its unrolled copy computes, and its gradients are the sums over the copies") {
+    dg::blas backend;
+    const auto config = dg::tiny().with_depth(4);
+    dg::trainer<double, dg::blas> looped(backend, config, 1, 4), unrolled(backend, config, 1, 4);
+    const auto order = dg::loop(4, 1, 2, 2);  // 0 1 2 1 2 1 2 3
+    looped.run_order(order.sources());
+    unrolled.grow(order);
+    const sample data(config, 4, 16);
+    CHECK(looped.loss(data.batch(), 2) == Approx(unrolled.loss(data.batch(), 2)).epsilon(1e-12));
+    const auto a = looped.step(data.batch(), 2, 1e-3), b = unrolled.step(data.batch(), 2, 1e-3);
+    CHECK(a.loss == Approx(b.loss).epsilon(1e-12));
+    for (std::size_t l = 0; l < 4; ++l) {
+        const auto got = host(looped.gradients.layers[l]);
+        std::vector<double> sum(got.size(), 0.0);
+        double size = 0, error = 0;
+        for (std::size_t slot = 0; slot < order.size(); ++slot) {
+            if (order[slot] != l) continue;
+            const auto part = host(unrolled.gradients.layers[slot]);
+            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
+        }
+        for (std::size_t i = 0; i < sum.size(); ++i) size += sum[i] * sum[i], error += (got[i] - sum[i]) * (got[i] - sum[i]);
+        CHECK(std::sqrt(error / size) < 1e-6);  // host() rounds to float
+    }
+    CHECK_THROWS_WITH(looped.run_order({0, 4}), Catch::Contains("expected layer indices below 4"));
+    looped.grow(dg::lidas{2}(4));
+    CHECK(looped.run_order().empty());
+}

@@ -32,6 +32,14 @@ struct continuation_score {
     bool greedy = false;        // whether every token is the likeliest one
 };
 
+/// Every position of a prompt of n tokens: `of_token[i]` is the log-likelihood of token i after the ones before it (0 for
+/// the first); `best[i]` the likeliest token there and `of_best[i]` its log-likelihood, n + 1 entries, the last of them
+/// what would follow. Where token i is the likeliest the two numbers are the same bits.
+struct position_scores {
+    std::vector<double> of_token, of_best;
+    std::vector<token> best;
+};
+
 template <class T, class Backend>
 class scorer {
 public:
@@ -64,6 +72,24 @@ public:
             const std::size_t length = length_of(items[by_length[first]]);
             const std::size_t count = std::min(std::max<std::size_t>(1, options_.max_rows / length), items.size() - first);
             score_batch(items, span<const std::size_t>(by_length).subspan(first, count), length, out);
+            first += count;
+        }
+        return out;
+    }
+
+    /// Scores every position of every prompt, in order.
+    std::vector<position_scores> every_position(span<const std::vector<token>> prompts) {
+        std::vector<std::size_t> by_length(prompts.size());
+        std::iota(by_length.begin(), by_length.end(), std::size_t{0});
+        for (std::size_t i = 0; i < prompts.size(); ++i)
+            require(!prompts[i].empty() && prompts[i].size() <= model_.config().context, "[scorer] expected 1 to ", model_.config().context, " tokens (the model's context), got ",
+                    prompts[i].size(), " in prompt ", i);
+        std::stable_sort(by_length.begin(), by_length.end(), [&](std::size_t a, std::size_t b) { return prompts[a].size() > prompts[b].size(); });
+        std::vector<position_scores> out(prompts.size());
+        for (std::size_t first = 0; first < prompts.size();) {
+            const std::size_t length = prompts[by_length[first]].size();
+            const std::size_t count = std::min(std::max<std::size_t>(1, options_.max_rows / length), prompts.size() - first);
+            score_positions(prompts, span<const std::size_t>(by_length).subspan(first, count), length, out);
             first += count;
         }
         return out;
@@ -158,6 +184,46 @@ private:
                 score.greedy = score.greedy && likeliest[r] == targets[r];
             }
             require(std::isfinite(score.log_likelihood), "[scorer] expected a finite log-likelihood, got NaN or infinity in item ", which[b]);
+        }
+    }
+
+    void score_positions(span<const std::vector<token>> prompts, span<const std::size_t> which, std::size_t length, std::vector<position_scores>& out) {
+        std::vector<token> ids(which.size() * length, 0), targets(which.size() * length, -1);
+        for (std::size_t b = 0; b < which.size(); ++b) {
+            const auto& prompt = prompts[which[b]];
+            std::copy(prompt.begin(), prompt.end(), ids.begin() + static_cast<std::ptrdiff_t>(b * length));
+            std::copy(prompt.begin() + 1, prompt.end(), targets.begin() + static_cast<std::ptrdiff_t>(b * length));
+        }
+        const auto x = run(ids, which.size());
+        const std::size_t vocab = model_.config().vocab, chunk = std::min<std::size_t>(x.rows, 256);
+        const auto z = tape_.make(chunk, vocab).value, again = tape_.make(chunk, vocab).value;
+        const auto device_targets = tensor<token, Backend>::from_host(backend_, {targets.size()}, targets);
+        const auto loss = tape_.make_wide(x.rows), best_loss = tape_.make_wide(x.rows);
+        const span<token> best(tape_.memory().template take<token>(x.rows), x.rows);
+        for (std::size_t first = 0; first < x.rows; first += chunk) {
+            const std::size_t count = std::min(chunk, x.rows - first);
+            const auto part = z.row_range(0, count), copy = again.row_range(0, count);
+            backend_.template gemm<T>(transpose::no, transpose::yes, 1, x.row_range(first, count), model_.head().value, 0, part);
+            backend_.template copy<T>(part.data, copy.data, count * vocab);
+            backend_.template row_argmax<T>(part, best.subspan(first, count));
+            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, loss.subspan(first, count), false);
+            backend_.template cross_entropy_inplace<T>(copy, best.subspan(first, count), {}, best_loss.subspan(first, count), false);
+        }
+        std::vector<wide_t<T>> losses(x.rows), best_losses(x.rows);
+        std::vector<token> likeliest(x.rows);
+        backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), x.rows);
+        backend_.template to_host<wide_t<T>>(best_loss.data(), best_losses.data(), x.rows);
+        backend_.template to_host<token>(best.data(), likeliest.data(), x.rows);
+        for (std::size_t b = 0; b < which.size(); ++b) {
+            auto& scores = out[which[b]];
+            scores = {{0}, {0}, {-1}};
+            for (std::size_t t = 0; t < prompts[which[b]].size(); ++t) {
+                const std::size_t row = b * length + t;
+                require(std::isfinite(losses[row]) && std::isfinite(best_losses[row]), "[scorer] expected finite log-likelihoods, got NaN or infinity in prompt ", which[b]);
+                if (t + 1 < prompts[which[b]].size()) scores.of_token.push_back(-static_cast<double>(losses[row]));
+                scores.of_best.push_back(-static_cast<double>(best_losses[row]));
+                scores.best.push_back(likeliest[row]);
+            }
         }
     }
 

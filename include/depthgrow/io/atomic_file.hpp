@@ -56,11 +56,12 @@ inline void rename_or_fail(const std::filesystem::path& from, const std::filesys
 
 }  // namespace detail
 
-/// A file written aside and put in place by `commit`; without it the destructor leaves what was there.
+/// A file written aside and put in place by `commit`; without it the destructor leaves what was there. Links are never
+/// written through: one of that name is replaced, one at the name aside is refused.
 class atomic_file {
 public:
     explicit atomic_file(std::filesystem::path path) : path_(std::move(path)), temporary_(detail::aside(path_, ".tmp-")) {
-        handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (handle_ < 0) detail::fail_write(path_, errno);
     }
     atomic_file(const atomic_file&) = delete;

@@ -7,30 +7,15 @@
 #include <string>
 
 #include "depthgrow/io/atomic_file.hpp"
+#include "depthgrow/io/byte_alphabet.hpp"
 #include "depthgrow/io/json.hpp"
 
 namespace depthgrow {
 
-namespace detail {
-
-/// The byte's letter in the byte-level alphabet, as UTF-8.
-inline std::string byte_letter(unsigned byte) {
-    const auto printable = [](unsigned b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); };
-    unsigned code = byte;
-    if (!printable(byte)) {
-        code = 256;
-        for (unsigned b = 0; b < byte; ++b) code += printable(b) ? 0 : 1;
-    }
-    if (code < 128) return std::string(1, static_cast<char>(code));
-    return {static_cast<char>(0xc0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3f))};
-}
-
-}  // namespace detail
-
 /// Writes tokenizer.json and tokenizer_config.json of the byte tokenizer into a directory.
 inline void write_byte_tokenizer(const std::filesystem::path& directory) {
     json vocab = json::object();
-    for (unsigned byte = 0; byte < 256; ++byte) vocab[detail::byte_letter(byte)] = byte;
+    for (unsigned byte = 0; byte < 256; ++byte) vocab[to_byte_letters(std::string(1, static_cast<char>(static_cast<unsigned char>(byte))))] = byte;
     const json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
     const json tokenizer = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", json::array()},
                             {"normalizer", nullptr}, {"pre_tokenizer", level}, {"post_processor", nullptr}, {"decoder", level},

@@ -80,6 +80,8 @@ inline double read_rope_theta(const json_fields& fields, std::string_view file) 
         const json_fields rope(fields.object(key), file);
         const std::string kind = rope.string("rope_type", rope.string("type", "default"));
         require(kind == "default", file, ": expected plain RoPE, found ", key, " of type ", quotable(kind, 40));
+        const double share = rope.number("partial_rotary_factor", 1);
+        require(share == 1, file, ": expected partial_rotary_factor to be 1 (the whole head turns), found ", share);
     }
     const json* nested = fields.find("rope_parameters");
     const double fallback = nested ? json_fields(*nested, file).positive_number("rope_theta", 1e4) : 1e4;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "depthgrow/io/checkpoint_writer.hpp"
 #include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/nn/llama.hpp"
 #include "depthgrow/optim/adamw.hpp"
@@ -20,8 +21,8 @@ inline std::vector<std::size_t> stored_shape(const tensor_place& place) {
     return place.vector ? std::vector<std::size_t>{place.cols} : std::vector<std::size_t>{place.rows, place.cols};
 }
 
-template <class T, class Backend>
-void write_set(safetensors_writer& file, const llama_config& config, const parameter_set<T, Backend>& set, const std::string& prefix) {
+template <class T, class Backend, class Writer>
+void write_set(Writer& file, const llama_config& config, const parameter_set<T, Backend>& set, const std::string& prefix) {
     std::vector<T> values;
     each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
         values.resize(place.size());
@@ -44,23 +45,24 @@ void read_set(const Reader& file, const llama_config& config, parameter_set<T, B
 
 }  // namespace detail
 
-/// Writes config.json and model.safetensors; `metadata` goes into the file's string map (growth provenance).
+/// Writes config.json and model.safetensors, or with `shard_bytes` above 0 shards of at most so many bytes and their
+/// index; `metadata` goes into the files' string map (growth provenance).
 template <class T, class Backend>
 void write_model(const std::filesystem::path& directory, const llama_config& config, const parameter_set<T, Backend>& weights, dtype stored = dtype::f32,
-                 std::map<std::string, std::string> metadata = {}, const json& base = json::object()) {
+                 const std::map<std::string, std::string>& metadata = {}, const json& base = json::object(), std::size_t shard_bytes = 0) {
     std::vector<tensor_entry> entries;
     each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
         entries.push_back({name, std::string(name_of(stored)), detail::stored_shape(place)});
     });
-    safetensors_writer file(directory / "model.safetensors", entries, std::move(metadata));
-    detail::write_set(file, config, weights, "");
-    file.commit();
+    checkpoint_writer files(directory, entries, shard_bytes, metadata);
+    detail::write_set(files, config, weights, "");
+    files.commit();
     write_hf_config(directory / "config.json", config, base, stored);
 }
 template <class T, class Backend>
 void write_model(const std::filesystem::path& directory, const llama<T, Backend>& model, dtype stored = dtype::f32,
-                 std::map<std::string, std::string> metadata = {}, const json& base = json::object()) {
-    write_model(directory, model.config(), model.weights, stored, std::move(metadata), base);
+                 const std::map<std::string, std::string>& metadata = {}, const json& base = json::object(), std::size_t shard_bytes = 0) {
+    write_model(directory, model.config(), model.weights, stored, metadata, base, shard_bytes);
 }
 
 /// Fills a model of the checkpoint's configuration with its weights.

@@ -14,7 +14,6 @@
 #include <limits>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -128,15 +127,24 @@ public:
     template <class T>
     void read(const std::string& name, T* out, std::size_t count) const {
         const tensor_info& info = find(name);
+        require(count == info.elements(), path_.string(), ": expected tensor ", detail::quotable(name), " of ", count, " elements, found ", info.elements());
+        read_range(name, out, count, 0);
+    }
+    /// The same for elements [first, first + count) in row-major order.
+    template <class T>
+    void read_range(const std::string& name, T* out, std::size_t count, std::size_t first) const {
+        const tensor_info& info = find(name);
         const auto type = info.number_type();
         require(type.has_value(), path_.string(), ": expected tensor ", detail::quotable(name), " to hold floating-point numbers, found ", info.type_name);
-        require(count == info.elements(), path_.string(), ": expected tensor ", detail::quotable(name), " of ", count, " elements, found ", info.elements());
-        if (*type == dtype_of<T>::value) return read_at(data_start_ + info.begin, out, info.bytes());
-        std::array<char, 1 << 15> chunk;
+        require(first <= info.elements() && count <= info.elements() - first, path_.string(), ": expected tensor ", detail::quotable(name), " of at least ", first, " + ", count,
+                " elements, found ", info.elements());
         const std::size_t width = size_of(*type);
+        const std::uint64_t start = data_start_ + info.begin + first * width;
+        if (*type == dtype_of<T>::value) return read_at(start, out, count * width);
+        std::array<char, 1 << 15> chunk;
         for (std::size_t done = 0; done < count;) {
             const std::size_t part = std::min(count - done, chunk.size() / width);
-            read_at(data_start_ + info.begin + done * width, chunk.data(), part * width);
+            read_at(start + done * width, chunk.data(), part * width);
             convert_from(*type, chunk.data(), out + done, part);
             done += part;
         }
@@ -269,7 +277,7 @@ public:
             info.end = position += info.elements() * width;
             require(entry.name != "__metadata__" && tensors_.emplace(entry.name, info).second, label_, ": expected every tensor name once, got ", entry.name, " twice");
             header[entry.name] = {{"dtype", info.type_name}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
-            missing_.insert(entry.name);
+            missing_[entry.name] = info.bytes();
         }
         std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
         text.append((8 - text.size() % 8) % 8, ' ');
@@ -296,7 +304,7 @@ public:
             file_.write_at(data_start_ + info.begin + done * width, chunk.data(), part * width);
             done += part;
         }
-        missing_.erase(name);
+        missing_[name] = 0;
     }
 
     /// Writes a whole tensor as stored bytes.
@@ -304,16 +312,39 @@ public:
         const tensor_info& info = declared(name);
         require(bytes == info.bytes(), label_, ": expected ", info.bytes(), " bytes for tensor ", name, ", got ", bytes);
         file_.write_at(data_start_ + info.begin, data, bytes);
-        missing_.erase(name);
+        missing_[name] = 0;
+    }
+    /// Writes the tensor `source` of another file under `name`, byte for byte and a few megabytes at a time.
+    void copy(const std::string& name, const safetensors_file& from, const std::string& source) {
+        const tensor_info &info = declared(name), &given = from.find(source);
+        require(given.type_name == info.type_name && given.shape == info.shape, label_, ": expected ", info.type_name, " ", shape_text(info.shape), " for tensor ", name,
+                ", got ", given.type_name, " ", shape_text(given.shape));
+        pieces(name, [&](std::vector<char>& piece, std::size_t first) { from.read_bytes(source, piece.data(), piece.size(), first); });
+    }
+    /// Writes a tensor of zeros.
+    void write_zeros(const std::string& name) {
+        pieces(name, [](std::vector<char>& piece, std::size_t) { std::fill(piece.begin(), piece.end(), '\0'); });
     }
 
     /// Puts the file in place; refuses while a declared tensor has not been written.
     void commit() {
-        require(missing_.empty(), label_, ": expected every declared tensor to be written, got none for ", missing_.empty() ? "" : *missing_.begin());
+        for (const auto& [name, bytes] : missing_) require(bytes == 0, label_, ": expected every declared tensor to be written, got none for ", name);
         file_.commit();
     }
 
 private:
+    template <class Fill>
+    void pieces(const std::string& name, Fill fill) {
+        const tensor_info& info = declared(name);
+        std::vector<char> piece;
+        for (std::size_t first = 0; first < info.bytes(); first += piece.size()) {
+            piece.resize(std::min<std::size_t>(info.bytes() - first, std::size_t{1} << 22));
+            fill(piece, first);
+            file_.write_at(data_start_ + info.begin + first, piece.data(), piece.size());
+        }
+        missing_[name] = 0;
+    }
+
     const tensor_info& declared(const std::string& name) const {
         const auto found = tensors_.find(name);
         require(found != tensors_.end(), label_, ": expected a declared tensor, got ", name);
@@ -324,7 +355,7 @@ private:
     atomic_file file_;
     std::uint64_t data_start_ = 0;
     std::map<std::string, tensor_info> tensors_;
-    std::set<std::string> missing_;
+    std::map<std::string, std::uint64_t> missing_;  // bytes still due
 };
 
 }  // namespace depthgrow

@@ -98,18 +98,9 @@ inline std::size_t piece_end(std::string_view content, std::size_t first) {
     return content.size();
 }
 
-inline void append_text(std::string_view content, const token_options& options, const std::string& label, token_list& out) {
-    std::vector<std::int32_t> tokens;
-    for (std::size_t first = 0; first < content.size();) {
-        const std::size_t end = piece_end(content, first);
-        tokens.clear();
-        options.encode(content.substr(first, end - first), tokens);
-        append_checked(tokens, options, label, out);
-        first = end;
-    }
-}
-
-inline void append_json_lines(const std::string& content, const token_options& options, const std::string& file, token_list& out) {
+/// body(label, text) for the text field of every line.
+template <class Body>
+void each_json_line(const std::string& content, const std::string& file, Body body) {
     std::size_t number = 0;
     for (std::size_t first = 0; first < content.size();) {
         const std::size_t end = std::min(content.find('\n', first), content.size());
@@ -119,7 +110,7 @@ inline void append_json_lines(const std::string& content, const token_options& o
         if (line.find_first_not_of(" \t\r") == line.npos) continue;
         const std::string label = file + " line " + std::to_string(number);
         const json value = parse_json(line, label);
-        append_text(json_fields(value, label).string("text") + options.separator, options, label, out);
+        body(label, json_fields(value, label).string("text"));
     }
 }
 
@@ -137,21 +128,38 @@ inline void append_binary(const std::string& content, const token_options& optio
 
 }  // namespace detail
 
+/// body(label, text) for the texts of a `.txt` or `.jsonl` (field `text`) file, each document followed by `separator` in
+/// the latter; long texts come in pieces that tokenize apart. Errors name file and line.
+template <class Body>
+void each_text(const std::filesystem::path& path, const std::string& separator, Body body) {
+    const std::string file = path.string(), kind = path.extension().string(), content = read_text_file(path);
+    const auto pieces = [&](const std::string& label, std::string_view text) {
+        for (std::size_t first = 0; first < text.size();) {
+            const std::size_t end = detail::piece_end(text, first);
+            body(label, text.substr(first, end - first));
+            first = end;
+        }
+    };
+    if (kind == ".jsonl") return detail::each_json_line(content, file, [&](const std::string& label, const std::string& text) { pieces(label, text + separator); });
+    require(kind == ".txt", file, ": expected a name ending in .txt, .jsonl or .bin, found ", kind.empty() ? "no ending" : kind);
+    detail::refuse_binary(content, file);
+    pieces(file, content);
+}
+
 /// The tokens of a `.txt`, `.jsonl` (field `text`) or `.bin` (little-endian) file; errors name file, line or position.
 inline token_list load_tokens(const std::filesystem::path& path, const token_options& options = {}) {
-    const std::string label = path.string(), kind = path.extension().string();
-    const std::string content = read_text_file(path);
     token_list out(options.vocab);
-    if (kind == ".bin") {
-        detail::append_binary(content, options, label, out);
-    } else if (kind == ".jsonl") {
-        detail::append_json_lines(content, options, label, out);
+    if (path.extension() == ".bin") {
+        detail::append_binary(read_text_file(path), options, path.string(), out);
     } else {
-        require(kind == ".txt", label, ": expected a name ending in .txt, .jsonl or .bin, found ", kind.empty() ? "no ending" : kind);
-        detail::refuse_binary(content, label);
-        detail::append_text(content, options, label, out);
+        std::vector<std::int32_t> tokens;
+        each_text(path, options.separator, [&](const std::string& label, std::string_view text) {
+            tokens.clear();
+            options.encode(text, tokens);
+            detail::append_checked(tokens, options, label, out);
+        });
     }
-    require(out.size() > 0, label, ": expected text, found none");
+    require(out.size() > 0, path.string(), ": expected text, found none");
     return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "depthgrow/autograd/ops/add.hpp"
@@ -78,6 +79,8 @@ public:
     variable<T> final_norm(tape<T, Backend>& tape, variable<T> h, gradient_set* gradients) const {
         return ops::rms_norm(tape, h, outer(1, gradients), static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
     }
+    /// Cosines and sines of RoPE, (context, D / 2) each.
+    std::pair<matrix<const wide_t<T>>, matrix<const wide_t<T>>> rope_table() const { return {cosine_.rows(), sine_.rows()}; }
     /// W_U, (V, C).
     parameter<T> head(gradient_set* gradients = nullptr) const { return outer(config_.tied ? 0 : 2, gradients); }
 

@@ -61,6 +61,15 @@ public:
         : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend),
           outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config, 0)) {}
 
+    /// Layers that steps and losses run; empty: all, once. A layer named twice is shared and its gradients add up: looped
+    /// models and retrofitted recurrence (Kapl et al. 2026, arXiv 2602.16490). Growth resets it.
+    void run_order(std::vector<std::size_t> order) {
+        for (std::size_t source : order) require(source < model.layers(), "[trainer] expected layer indices below ", model.layers(), " in the order, got ", source);
+        order_ = std::move(order);
+        ++growths_;
+    }
+    const std::vector<std::size_t>& run_order() const { return order_; }
+
     /// One optimiser step in micro-batches of `micro` sequences. A loss or gradient that is not finite changes nothing.
     step_result step(const training_batch& batch, std::size_t micro, double rate) {
         start(batch, micro, rate);
@@ -76,8 +85,9 @@ public:
         const std::size_t length = batch.length(), sequences = batch.sequences;
         reserve_workspace(micro, length);
         replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), growths_}, [&] {
-            clear_sums();
-            gradients.fresh = true;
+            if (order_.empty()) clear_sums();
+            else gradients.set_zero();  // a layer may be named twice, or not at all
+            gradients.fresh = order_.empty();
             for (std::size_t first = 0; first < sequences; first += micro) {
                 pass(first * length, micro, length, &gradients);
                 gradients.fresh = false;
@@ -102,6 +112,7 @@ public:
     void grow(const layer_order& order, state_policy policy = state_policy::copy) {
         Backend& backend = model.backend();
         ++growths_;
+        order_.clear();
         tape_.memory().release();
         gradients.layers.clear();  // gone before the new layers arrive, so that they cost no extra memory
         model.weights.layers = depthgrow::grow(std::move(model.weights.layers), order);
@@ -160,7 +171,7 @@ private:
     void pass(std::size_t from, std::size_t count, std::size_t length, set* into, span<const std::size_t> order = {}) {
         const std::size_t tokens = count * length;
         const auto losses = token_losses<T, Backend>(model, tape_, inputs_.flat().subspan(from, tokens), targets_.flat().subspan(from, tokens),
-                                                     weights_.flat().subspan(from, tokens), count, into, order);
+                                                     weights_.flat().subspan(from, tokens), count, into, order.empty() ? span<const std::size_t>(order_) : order);
         model.backend().template copy<wide_t<T>>(losses.data(), losses_.data() + from, tokens);
     }
     /// The whole batch; weights are scaled to a sum of one, so that weighted sums are means.
@@ -214,6 +225,7 @@ private:
     replay<Backend> replay_;
     std::array<std::size_t, 3> reserved_for_{};
     std::size_t growths_ = 0;  // how often memory that a recorded step refers to has moved
+    std::vector<std::size_t> order_;
 };
 
 template <class T, class Backend>
@@ -230,7 +242,7 @@ std::string trainer<T, Backend>::first_bad_tensor(const training_batch& batch, s
     to_device(batch, 1);
     const std::size_t tokens = micro * batch.length();
     for (std::size_t first = 0; first < inputs_.size() && found.empty(); first += tokens)
-        logits(model, tape_, inputs_.flat().subspan(first, tokens), micro, {}, watch);
+        logits(model, tape_, inputs_.flat().subspan(first, tokens), micro, order_, watch);
     if (!found.empty()) return found;
     if (auto bad = first_bad_of(gradients, "gradient of"); !bad.empty()) return bad;
     return "no weight, activation or gradient (the loss itself)";

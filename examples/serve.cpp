@@ -1,0 +1,150 @@
+// A completions endpoint for one checkpoint, so that lm-evaluation-harness scores the model as it stands: grown,
+// skipped, swapped, looped or exited early.
+#include <httplib.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "depthgrow/io/json.hpp"
+#include "support/cli.hpp"
+#include "support/completion_engine.hpp"
+#include "support/console.hpp"
+
+namespace {
+
+namespace dg = depthgrow;
+
+struct settings : tools::engine_settings {
+    std::string host = "127.0.0.1";
+    int port = 8000;
+    std::size_t max_request = std::size_t{16} << 20, max_prompts = 256;
+    bool quiet = false;
+};
+
+void answer(httplib::Response& response, int status, const dg::json& body) {
+    response.status = status;
+    response.set_content(dg::json_line(body), "application/json");
+}
+
+void refuse(httplib::Response& response, int status, const std::string& sentence) {
+    answer(response, status, {{"error", {{"message", sentence}, {"type", status < 500 ? "invalid_request_error" : "server_error"}, {"code", status}}}});
+}
+
+/// Runs a handler; a sentence of the library is the caller's fault, anything else is ours.
+template <class Body>
+httplib::Server::Handler guarded(Body body) {
+    return [body](const httplib::Request& request, httplib::Response& response) {
+        try {
+            body(request, response);
+        } catch (const tools::busy_error& problem) {
+            response.set_header("Retry-After", "1");
+            refuse(response, 503, problem.what());
+        } catch (const dg::error& problem) {
+            refuse(response, 400, problem.what());
+        } catch (const std::exception& problem) {
+            refuse(response, 500, problem.what());
+        }
+    };
+}
+
+void add_routes(httplib::Server& server, tools::completion_engine& engine, const settings& s) {
+    static std::atomic<std::uint64_t> served{0};
+    server.Get("/health", guarded([](const auto&, auto& response) { answer(response, 200, {{"status", "ok"}}); }));
+    server.Get("/v1/models", guarded([&engine](const auto&, auto& response) {
+        answer(response, 200, {{"object", "list"}, {"data", {{{"id", engine.name()}, {"object", "model"}, {"owned_by", "depthgrow"}, {"max_model_len", engine.config().context}}}}});
+    }));
+    server.Get("/tokenizer_info", guarded([&engine](const auto&, auto& response) { answer(response, 200, engine.tokenizer_info()); }));
+    server.Post("/tokenize", guarded([&engine](const auto& request, auto& response) {
+        const dg::json value = dg::parse_json(request.body, "request");
+        const auto tokens = engine.text().encode(dg::json_fields(value, "request").string("prompt"));
+        answer(response, 200, {{"tokens", tokens}, {"count", tokens.size()}, {"max_model_len", engine.config().context}});
+    }));
+    server.Post("/detokenize", guarded([&engine](const auto& request, auto& response) {
+        const dg::json value = dg::parse_json(request.body, "request");
+        std::vector<std::int32_t> ids;
+        for (std::size_t id : dg::json_fields(value, "request").indices("tokens")) {
+            dg::require(id < engine.config().vocab, "request: expected token ids below ", engine.config().vocab, ", found ", id);
+            ids.push_back(static_cast<std::int32_t>(id));
+        }
+        answer(response, 200, {{"prompt", dg::valid_utf8(engine.text().decode(ids))}});
+    }));
+    const tools::completion_limits limits{engine.config().context, engine.config().vocab, s.max_prompts, 64};
+    server.Post("/v1/completions", guarded([&engine, limits](const auto& request, auto& response) {
+        const auto asked = tools::parse_completion(request.body, engine.text(), limits);
+        const auto choices = engine.complete(asked);
+        answer(response, 200, tools::completion_json(asked, choices, engine.text(), engine.name(), ++served));
+    }));
+    server.set_error_handler([&s](const httplib::Request& request, httplib::Response& response) {
+        if (!response.body.empty()) return;
+        if (response.status == 404) refuse(response, 404, "request: expected a known path, found " + dg::detail::quotable(request.path, 80));
+        else if (response.status == 413) refuse(response, 413, "request: expected a body of at most " + std::to_string(s.max_request) + " bytes, found more");
+        else refuse(response, response.status, "request: expected well-formed HTTP, found something else");
+    });
+}
+
+void run(const settings& s) {
+    // SIGTERM and SIGINT go to one waiting thread; every other thread is started with them blocked.
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+    tools::completion_engine engine(s);
+    httplib::Server server;
+    server.new_task_queue = [&s] { return new httplib::ThreadPool(s.queue + 8); };  // one thread a waiting request
+    server.set_payload_max_length(s.max_request);
+    server.set_keep_alive_max_count(1000000);
+    server.set_keep_alive_timeout(2);
+    server.set_tcp_nodelay(true);
+    server.set_read_timeout(30);
+    add_routes(server, engine, s);
+    const int port = s.port ? (server.bind_to_port(s.host.c_str(), s.port) ? s.port : -1) : server.bind_to_any_port(s.host.c_str());
+    dg::require(port > 0, "--host, --port: expected an address that is free, found ", s.host, ":", s.port, " taken or unknown");
+    if (!s.quiet) {
+        std::printf("serving %s: %zu of %zu layers, %s parameters, at http://%s:%d/v1/completions\n", engine.name().c_str(), engine.order().size(), engine.config().layers,
+                    tools::human(static_cast<double>(engine.config().parameters())).c_str(), s.host.c_str(), port);
+        std::printf("lm_eval --model local-completions --tasks lambada_openai --model_args model=%s,base_url=http://%s:%d/v1/completions,tokenizer_backend=remote,num_concurrent=4,max_length=%zu\n",
+                    engine.name().c_str(), s.host.c_str(), port, engine.config().context);
+        std::fflush(stdout);
+    }
+    std::thread([&server, signals] {
+        int signal = 0;
+        sigwait(&signals, &signal);
+        server.stop();  // no new connections; what has been taken in is answered
+    }).detach();
+    server.listen_after_bind();
+    if (!s.quiet) std::printf("stopped; every request that was taken in has been answered\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return tools::run_tool([&] {
+        settings s;
+        tools::command_line flags("serve", "Serves a checkpoint as a completions endpoint with echo and log-probabilities, for lm-evaluation-harness.");
+        flags.group("What runs");
+        flags.add("--model", s.model, "Model directory");
+        flags.add("--order", s.order, "Layer order to run: 0,1,2,…");
+        flags.add("--exit-layer", s.exit_layer, "Answer from the input of this layer (slot of the order)");
+        flags.add("--lens", s.lens, "Tuned lens for the early exit (default: the logit lens)");
+        flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of text: ") + tools::tokenizer_help);
+        flags.group("Where and how much");
+        flags.add("--host", s.host, "Address to listen on; the default is reached from this machine only");
+        flags.add("--port", s.port, "Port (0: any free one, printed)");
+        flags.add("--max-request", s.max_request, "Bytes of a request, at most (413 beyond)");
+        flags.add("--max-prompts", s.max_prompts, "Prompts of a request, at most (400 beyond)");
+        flags.add("--queue", s.queue, "Requests that may wait (503 beyond)");
+        flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
+        flags.add("--threads", s.threads, "CPU threads (0: all)");
+        flags.add_switch("--quiet", s.quiet, "Print errors only");
+        flags.footer("Paths: /v1/completions /v1/models /health /tokenize /detokenize /tokenizer_info. SIGTERM answers what was taken in and exits.");
+        if (!flags.parse(argc, argv)) return;
+        dg::require(!s.model.empty(), "--model: expected a model directory, found none");
+        dg::require(s.port >= 0 && s.port < 65536, "--port: expected 0 to 65535, found ", s.port);
+        dg::require(s.queue > 0 && s.max_prompts > 0, "--queue, --max-prompts: expected at least 1, found 0");
+        run(s);
+    });
+}

@@ -1,0 +1,76 @@
+// The model behind the completions endpoint: one worker that scores waiting prompts together and generates one by one.
+// Requests wait in a bounded queue; the engine finishes what it has taken in before it goes.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "depthgrow/nn/config.hpp"
+#include "support/completions.hpp"
+
+namespace tools {
+
+struct engine_settings {
+    std::string model, order, lens, tokenizer = "auto";
+    std::optional<std::size_t> exit_layer;
+    std::size_t max_rows = 4096, queue = 64;
+    int threads = 0;
+};
+
+/// Thrown when the queue is full.
+struct busy_error : depthgrow::error {
+    using depthgrow::error::error;
+};
+
+class completion_engine {
+public:
+    /// Loads the model; throws a sentence on bad input.
+    explicit completion_engine(const engine_settings& settings);
+    ~completion_engine();
+
+    /// Waits for the answer. Throws busy_error when too many wait already.
+    std::vector<completion_choice> complete(const completion_request& request);
+
+    const text_tokens& text() const { return *text_; }
+    const depthgrow::llama_config& config() const;
+    const std::string& name() const { return name_; }
+    /// Layers that run, in order.
+    const std::vector<std::size_t>& order() const;
+    /// What /tokenizer_info says: eos_token, and the others that the model's files name.
+    const depthgrow::json& tokenizer_info() const { return tokenizer_info_; }
+
+private:
+    struct model_state;  // tensors, behind a wall
+    struct job {
+        const completion_request* request;
+        std::vector<completion_choice> choices;
+        std::exception_ptr problem;
+        bool done = false;
+    };
+    void work();
+    void score(const std::vector<job*>& jobs);
+    void generate(job& one);
+    void read_token_files(const std::string& directory);
+
+    std::unique_ptr<model_state> model_;
+    std::unique_ptr<text_tokens> text_;
+    std::string name_;
+    depthgrow::json tokenizer_info_;
+    std::vector<std::int32_t> ends_;  // tokens that end a text
+    std::size_t limit_;
+    std::mutex guard_;
+    std::condition_variable arrived_, finished_;
+    std::deque<job*> waiting_;
+    bool stopping_ = false;
+    std::thread worker_;
+};
+
+}  // namespace tools

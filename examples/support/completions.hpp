@@ -1,0 +1,53 @@
+// Requests and responses of the completions endpoint as plain values: parsing with every check, and the JSON of a result.
+// Contract: OpenAI's legacy completions with echo and log-probabilities, as lm-evaluation-harness's local-completions
+// uses it (token_logprobs and top_logprobs have one entry a token, null for the first).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "depthgrow/io/json.hpp"
+#include "support/text_tokens.hpp"
+
+namespace tools {
+
+/// What a request may ask for.
+struct completion_limits {
+    std::size_t context = 0;      // tokens of prompt and completion
+    std::size_t vocab = 0;
+    std::size_t prompts = 256;    // in one request
+    std::size_t stops = 64;
+};
+
+/// A checked request.
+struct completion_request {
+    std::vector<std::vector<std::int32_t>> prompts;
+    std::size_t max_tokens = 16;
+    double temperature = 1, top_p = 1;
+    std::uint64_t seed = 0;
+    bool echo = false;
+    std::optional<std::size_t> logprobs;  // likeliest tokens to list beside each; 0 or 1
+    std::vector<std::string> stop;
+};
+
+/// Reads a request body; every refusal is one sentence naming the field. Texts become tokens by `text`.
+completion_request parse_completion(std::string_view body, const text_tokens& text, const completion_limits& limits);
+
+/// One finished choice: tokens of the prompt (when echoed) and of the completion with their scores.
+struct completion_choice {
+    std::vector<std::int32_t> tokens;       // echoed prompt, then completion
+    std::vector<double> of_token, of_best;  // log-likelihoods; the first echoed token has none
+    std::vector<std::int32_t> best;
+    std::string text;                       // what is said: echo and completion, cut before a stop
+    std::string finish = "length";
+    std::size_t prompt_tokens = 0, completion_tokens = 0;
+    bool echoed = false;
+};
+
+/// The response body of a request.
+dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices, const text_tokens& text, const std::string& model, std::uint64_t id);
+
+}  // namespace tools

@@ -1,0 +1,79 @@
+// Trains a byte-level BPE vocabulary on text and writes it as a tokenizer.json that other libraries open.
+#include <cstdio>
+#include <filesystem>
+
+#include "depthgrow/io/bpe_trainer.hpp"
+#include "depthgrow/io/tokens.hpp"
+#include "support/cli.hpp"
+#include "support/console.hpp"
+#include "support/training.hpp"
+
+namespace {
+
+namespace dg = depthgrow;
+
+struct settings {
+    std::vector<std::string> data, special = {"<|endoftext|>"};
+    std::string out, digits = "single", json;
+    std::size_t vocab = 4096, least = 2;
+    int threads = 0;
+    bool quiet = false;
+};
+
+void run(const settings& s) {
+    tools::stopwatch watch;
+    const int threads = tools::resolve_threads(s.threads);
+    std::size_t bytes = 0;
+    const auto texts = tools::read_texts(s.data, bytes);
+    const double read = watch.seconds();
+    const auto made = dg::train_bpe(texts, {s.vocab, s.special, s.digits == "single", s.least, threads});
+    const double trained = watch.seconds();
+    if (s.out.ends_with(".json")) dg::write_file(s.out, made.text());
+    else {
+        std::error_code problem;
+        std::filesystem::create_directories(s.out, problem);
+        dg::require(!problem, s.out, ": expected a directory that can be made, found: ", problem.message());
+        dg::write_tokenizer(s.out, made);
+    }
+    tools::stopwatch encoding;
+    std::vector<std::int32_t> ids;
+    std::size_t sampled = 0, tokens = 0;
+    for (const auto& text : texts) {
+        if (sampled > 20'000'000) break;
+        ids.clear();
+        made.encode(text, ids);
+        sampled += text.size(), tokens += ids.size();
+    }
+    const double seconds = encoding.seconds(), each = static_cast<double>(sampled) / static_cast<double>(tokens);
+    const dg::json record = {{"tokens", made.size()}, {"bytes", bytes}, {"bytes_per_token", each}, {"seconds", trained}, {"encode_bytes_per_second", static_cast<double>(sampled) / seconds}};
+    if (!s.quiet && s.json != "-") {
+        std::printf("%zu tokens from %sB in %.1f s (%.1f s of it reading), %d threads; %s\n", made.size(), tools::human(static_cast<double>(bytes)).c_str(), trained, read, threads, s.out.c_str());
+        std::printf("%.3f bytes a token on the training text; encoding at %sB/s on one core\n", each, tools::human(static_cast<double>(sampled) / seconds).c_str());
+        if (made.size() < s.vocab) std::printf("fewer tokens than asked for: no other pair occurs %zu times\n", s.least);
+    }
+    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
+    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    return tools::run_tool([&] {
+        settings s;
+        tools::command_line flags("train_tokenizer", "Trains a byte-level BPE vocabulary on text: tokenizer.json, the same on every run.");
+        flags.add("--data", s.data, "Files: .txt, or .jsonl with \"text\"");
+        flags.add("--out", s.out, "A .json file, or a directory for tokenizer.json and tokenizer_config.json");
+        flags.add("--vocab", s.vocab, "Tokens in all: special tokens, 256 bytes, merges");
+        flags.add("--special", s.special, "Special tokens, ids from 0");
+        flags.add_choice("--digits", s.digits, {"single", "runs"}, "Every digit a token of its own (SmolLM), or runs of digits merge (GPT-2)");
+        flags.add("--least", s.least, "A pair must occur this often to become a token");
+        flags.add("--threads", s.threads, "CPU threads (0: all)");
+        flags.add("--json", s.json, "Write the numbers to this file (- for stdout)");
+        flags.add_switch("--quiet", s.quiet, "Print errors only");
+        flags.footer("Example:\n  train_tokenizer --data book.txt --vocab 4096 --out tokenizer.json\n  train_smol --data book.txt --tokenizer tokenizer.json");
+        if (!flags.parse(argc, argv)) return;
+        dg::require(!s.data.empty(), "--data: expected at least one file, found none");
+        dg::require(!s.out.empty(), "--out: expected a file or a directory to write, found none");
+        run(s);
+    });
+}

@@ -1,0 +1,71 @@
+// Logits of a model that need not fit in memory: one layer of a checkpoint at a time, the head in pieces.
+// Assumes one short sequence and a norm placement without post-norm slots.
+// The graph is nn/llama.hpp's own: a one-layer model whose weights are replaced before every slot.
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "depthgrow/io/model_checkpoint.hpp"
+
+namespace depthgrow {
+
+/// Logits (T, V) of `ids` under the checkpoint's own layers.
+template <class T, class Backend>
+std::vector<T> streamed_logits(Backend& backend, const checkpoint_reader& checkpoint, span<const token> ids) {
+    const llama_config& config = checkpoint.config();
+    require(config.norms != norm_placement::mix, checkpoint.directory().string(), ": expected norm placement pre or ln_scaling, found mix");
+    require(ids.size() >= 2 && ids.size() <= config.context, checkpoint.directory().string(), ": expected 2 to ", config.context, " tokens, got ", ids.size());
+    llama_config one = config;
+    one.layers = 1, one.tied = true, one.vocab = one.context = ids.size();  // the embedding holds the sequence's own rows
+    llama<T, Backend> model(backend, one);
+    const std::size_t width = config.width;
+    const auto load = [&](parameter_block<T, Backend>& block, const tensor_place& place, const std::string& name) {
+        std::vector<T> values(place.size());
+        checkpoint.read(name, values.data(), values.size());
+        backend.template from_host<T>(values.data(), block.at(place).data, values.size());
+    };
+    const block_layout outer = outer_layout(one), layer = layer_layout(one, 0);
+    const tensor_place& rows = outer.find(embedding_tensor_name);
+    std::vector<T> row(width);
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+        require(ids[t] >= 0 && static_cast<std::size_t>(ids[t]) < config.vocab, checkpoint.directory().string(), ": expected token ids below ", config.vocab, ", got ", ids[t]);
+        checkpoint.file_of(embedding_tensor_name).read_range(embedding_tensor_name, row.data(), width, static_cast<std::size_t>(ids[t]) * width);
+        backend.template from_host<T>(row.data(), model.weights.outer.at(rows).row(t), width);
+    }
+    load(model.weights.outer, outer.find(final_norm_tensor_name), final_norm_tensor_name);
+
+    std::vector<token> own(ids.size());
+    std::iota(own.begin(), own.end(), token{0});
+    const auto device = tensor<token, Backend>::from_host(backend, {own.size()}, own);
+    tape<T, Backend> tape(backend);
+    tape.start(false);
+    const attention_shape extents = model.extents(ids.size(), 1);
+    residual_stream<T> stream{model.embedding(tape, device.flat(), nullptr), {}};
+    for (std::size_t slot = 0; slot < config.layers; ++slot) {
+        backend.synchronize();
+        for (const auto& place : layer.places) load(model.weights.layers[0], place, layer_tensor_name(slot, place.name));
+        stream = model.attention_sublayer(tape, stream, 0, slot, extents, nullptr);
+        stream = model.mlp_sublayer(tape, stream, 0, slot, nullptr);
+    }
+    const auto x = model.final_norm(tape, ops::add(tape, stream.h, stream.pending), nullptr).value;  // (T, C)
+
+    const std::string head = config.tied ? embedding_tensor_name : head_tensor_name;
+    const std::size_t vocab = config.vocab, chunk = std::min<std::size_t>(vocab, 4096);
+    tensor<T, Backend> piece(backend, {chunk, width}), part(backend, {ids.size(), chunk});
+    std::vector<T> numbers(chunk * width), got(ids.size() * chunk), out(ids.size() * vocab);
+    for (std::size_t first = 0; first < vocab; first += chunk) {
+        const std::size_t count = std::min(chunk, vocab - first);
+        checkpoint.file_of(head).read_range(head, numbers.data(), count * width, first * width);
+        backend.template from_host<T>(numbers.data(), piece.data(), count * width);
+        const matrix<T> z(part.data(), ids.size(), count);
+        backend.template gemm<T>(transpose::no, transpose::yes, 1, x, matrix<const T>(piece.data(), count, width), 0, z);
+        backend.template to_host<T>(part.data(), got.data(), ids.size() * count);
+        for (std::size_t t = 0; t < ids.size(); ++t) std::copy_n(got.begin() + static_cast<std::ptrdiff_t>(t * count), count, out.begin() + static_cast<std::ptrdiff_t>(t * vocab + first));
+    }
+    return out;
+}
+
+}  // namespace depthgrow

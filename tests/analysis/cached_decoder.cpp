@@ -1,0 +1,99 @@
+// Generation with cached keys and values against the model run whole; scores of every position against single ones.
+#include "support/catch.hpp"
+#include "support/fixture.hpp"
+
+#include "depthgrow/analysis/cached_decoder.hpp"
+#include "depthgrow/backend/blas.hpp"
+#include "depthgrow/backend/reference.hpp"
+
+namespace dg = depthgrow;
+
+namespace {
+
+using options_type = dg::scoring_options<double, dg::reference>;
+
+dg::llama_config small(dg::norm_placement norms) {
+    auto config = dg::tiny().with_depth(4);
+    config.norms = norms, config.vocab = 40, config.context = 24;
+    return config.with_depth(4);
+}
+
+/// The last row of logits of a run of the whole sequence.
+std::vector<double> whole(const dg::llama<double, dg::reference>& model, const std::vector<dg::token>& ids, const std::vector<std::size_t>& order) {
+    dg::tape<double, dg::reference> tape(model.backend());
+    const auto z = dg::logits<double, dg::reference>(model, tape, ids, 1, order);
+    return {z.row(z.rows - 1), z.row(z.rows - 1) + z.cols};
+}
+
+}  // namespace
+
+TEST_CASE("logits token by token are those of the whole sequence, under any order and norm placement") {
+    const auto norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling, dg::norm_placement::mix);
+    const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3}, std::vector<std::size_t>{3, 0});
+    dg::reference backend;
+    const dg::llama<double, dg::reference> model(backend, small(norms), 11);
+    dg::cached_decoder<double, dg::reference> decoder(model, {order, {}, nullptr, 4096});
+    std::vector<dg::token> ids = {5, 1, 33, 7, 7, 2};
+    for (int step = 0; step < 5; ++step) {
+        const auto wanted = whole(model, ids, order);
+        const auto got = step == 0 ? decoder.append(ids) : decoder.append({&ids.back(), 1});
+        REQUIRE(got.size() == wanted.size());
+        for (std::size_t v = 0; v < got.size(); ++v) CHECK(got[v] == Approx(wanted[v]).margin(1e-10));
+        ids.push_back(static_cast<dg::token>((7 * step + 3) % 40));
+    }
+    decoder.rewind(6);
+    const std::vector<dg::token> two = {9, 4};  // several tokens behind a cache
+    const auto got = decoder.append(two);
+    ids.resize(6);
+    ids.insert(ids.end(), two.begin(), two.end());
+    const auto wanted = whole(model, ids, order);
+    for (std::size_t v = 0; v < got.size(); ++v) CHECK(got[v] == Approx(wanted[v]).margin(1e-10));
+}
+
+TEST_CASE("an early exit generates what the scorer scores") {
+    dg::blas backend;
+    const dg::llama<float, dg::blas> model(backend, small(dg::norm_placement::pre), 11);
+    const dg::scoring_options<float, dg::blas> options{{0, 1, 2, 1, 2, 3}, 4, nullptr, 4096};
+    dg::scorer<float, dg::blas> scorer(model, options);
+    dg::cached_decoder<float, dg::blas> decoder(model, options);
+    const auto never = [](const std::vector<dg::token>&) { return false; };
+    CHECK(dg::complete_greedily(decoder, {3, 1, 4}, 12, 24, never) == scorer.complete({3, 1, 4}, 12, never));
+    CHECK(dg::complete_greedily(decoder, {3, 1, 4}, 100, 24, never).size() == 22);  // to the context's end
+}
+
+TEST_CASE("scores of every position are those of single continuations, and the likeliest token's are the same bits") {
+    dg::blas backend;
+    const dg::llama<float, dg::blas> model(backend, small(dg::norm_placement::pre), 12);
+    dg::scorer<float, dg::blas> scorer(model, {{}, {}, nullptr, 20});
+    const std::vector<std::vector<dg::token>> prompts = {{1, 2, 3, 4, 5, 6, 7}, {9}, {8, 30, 2}, {1, 2, 3, 4, 5}};
+    const auto scores = scorer.every_position(prompts);
+    for (std::size_t p = 0; p < prompts.size(); ++p) {
+        const auto& one = scores[p];
+        REQUIRE(one.of_token.size() == prompts[p].size());
+        REQUIRE(one.of_best.size() == prompts[p].size() + 1);
+        for (std::size_t i = 1; i < prompts[p].size(); ++i) {
+            const std::vector<dg::token> before(prompts[p].begin(), prompts[p].begin() + static_cast<std::ptrdiff_t>(i));
+            const std::vector<dg::continuation> items = {{before, {prompts[p][i]}}, {before, {one.best[i]}}};
+            const auto wanted = scorer(items);
+            CHECK(one.of_token[i] == Approx(wanted[0].log_likelihood).epsilon(1e-4));
+            CHECK(one.of_best[i] == Approx(wanted[1].log_likelihood).epsilon(1e-4));
+            CHECK(wanted[1].greedy);
+            CHECK(one.of_token[i] <= one.of_best[i]);
+        }
+        // a prompt that follows the likeliest tokens: the harness calls it greedy by exact equality
+        auto greedy = prompts[p];
+        greedy.push_back(one.best.back());
+        const auto again = scorer.every_position(dg::span<const std::vector<dg::token>>(&greedy, 1))[0];
+        CHECK(again.of_token.back() == again.of_best[greedy.size() - 1]);
+    }
+}
+
+TEST_CASE("a decoder refuses what does not fit") {
+    dg::reference backend;
+    const dg::llama<double, dg::reference> model(backend, small(dg::norm_placement::pre), 11);
+    dg::cached_decoder<double, dg::reference> decoder(model);
+    CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>(25, 1)), Catch::Contains("expected 1 to 24 tokens"));
+    CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>{40}), Catch::Contains("expected token ids below 40"));
+    CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{9}, {}, nullptr, 1})), Catch::Contains("expected layer indices below 4"));
+    CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{}, 5, nullptr, 1})), Catch::Contains("expected an exit layer of at most 4"));
+}

@@ -1,0 +1,44 @@
+// Characters of a text: lengths, classes, broken bytes.
+#include "support/catch.hpp"
+
+#include "depthgrow/io/unicode.hpp"
+
+namespace dg = depthgrow;
+
+TEST_CASE("characters are decoded with their class") {
+    const auto kind = [](std::string_view text) { return dg::character_at(text, 0).kind; };
+    CHECK(kind("a") == dg::char_class::letter);
+    CHECK(kind("\xc5\x81") == dg::char_class::letter);          // Ł
+    CHECK(kind("\xe6\x9d\xb1") == dg::char_class::letter);      // 東
+    CHECK(kind("\xf0\x9d\x94\x98") == dg::char_class::letter);  // 𝔘
+    CHECK(kind("7") == dg::char_class::number);
+    CHECK(kind("\xc2\xb2") == dg::char_class::number);          // ²
+    CHECK(kind("\xd9\xa3") == dg::char_class::number);          // ٣
+    CHECK(kind("\xe2\x85\xab") == dg::char_class::number);      // Ⅻ
+    CHECK(kind("\n") == dg::char_class::space);
+    CHECK(kind("\xc2\xa0") == dg::char_class::space);
+    CHECK(kind("\xe3\x80\x80") == dg::char_class::space);
+    CHECK(kind("\xe2\x80\x8b") == dg::char_class::other);       // zero width space is no white space
+    CHECK(kind("_") == dg::char_class::other);
+    CHECK(kind("\xf0\x9f\x99\x82") == dg::char_class::other);
+    CHECK(dg::character_at("x\xf0\x9f\x99\x82", 1).length == 4);
+    CHECK(dg::character_at("x\xf0\x9f\x99\x82", 1).code == 0x1f642);
+}
+
+TEST_CASE("bytes of no valid sequence are characters of their own") {
+    for (std::string_view text : {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80", "\xff", "\xe6\x9d"}) {
+        CHECK(dg::character_at(text, 0).length == 1);
+        CHECK(dg::character_at(text, 0).code == 0xfffd);
+    }
+    CHECK(dg::valid_utf8("a\xff\xe6\x9d\xb1\x80") == "a\xef\xbf\xbd\xe6\x9d\xb1\xef\xbf\xbd");
+}
+
+TEST_CASE("a character that is not finished is held back") {
+    CHECK(dg::unfinished_utf8("abc") == 0);
+    CHECK(dg::unfinished_utf8("ab\xe6") == 1);
+    CHECK(dg::unfinished_utf8("ab\xe6\x9d") == 2);
+    CHECK(dg::unfinished_utf8("ab\xe6\x9d\xb1") == 0);
+    CHECK(dg::unfinished_utf8("\xf0\x9f\x99") == 3);
+    CHECK(dg::unfinished_utf8("\x80\x80") == 0);
+    CHECK(dg::unfinished_utf8("") == 0);
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Looped models and retrofitted recurrence: trained, resumed bit for bit, run as trained by every tool, unrolled on disk.
+source "$(dirname "$0")/common.sh"
+run=("$TOOLS/train_smol" "${tiny[@]/lidas/none}")
+"${run[@]}" --layers 3 --loop 1-1x3-1 --out looped --save-every 4 --keep 9
+"${run[@]}" --layers 3 --loop 1-1x3-1 --out again --resume looped/checkpoints/step-00000004
+cmp looped/model.safetensors again/model.safetensors || fail "expected a resumed looped run to be the unbroken one"
+grep -q 'depthgrow.order' looped/model.safetensors || fail "expected the order in the checkpoint"
+
+# The tools run the order that the model was trained with; unrolled on disk it is the same function.
+"$TOOLS/grow_checkpoint" looped unrolled --order 0,1,1,1,2 --quiet
+echo '{"context": "1+1", "options": ["2", "7"], "gold": 0}' > choices.jsonl
+echo '{"text": "a tower that grows"}' > prompts.jsonl
+for model in looped unrolled; do
+  "$TOOLS/depth_report" --model $model --prompts prompts.jsonl --sweeps none --no-local --quiet --json $model.json
+  "$TOOLS/evaluate" --model $model --task choices=choices.jsonl --quiet --json $model.eval.json
+  grep -A 12 '"logit_lens"' $model.json | grep -v null > $model.lens
+done
+grep -q '"layers": 5' looped.json || fail "expected five layers run"
+cmp looped.lens unrolled.lens || fail "expected the looped model to compute what its unrolled copy computes"
+"$TOOLS/evaluate" --model looped --order 0,1,2 --task choices=choices.jsonl --quiet
+
+# Growth with a block that runs twice in the cooldown.
+"$TOOLS/train_smol" "${tiny[@]}" --cooldown-loop 1:2 --out retrofitted
+refused 'expected own-shared x times-own like 4-4x6-4' "${run[@]}" --out x --loop 4-4-4
+refused '--layers: expected 3 for --loop 1-1x3-1, found 4' "${run[@]}" --out x --loop 1-1x3-1
+refused '--loop: expected --growth none, found lidas' "$TOOLS/train_smol" "${tiny[@]}" --out x --loop 1-1x3-1 --layers 3
+refused '--cooldown-loop: expected start:length' "$TOOLS/train_smol" "${tiny[@]}" --out x --cooldown-loop 3:4
+echo "loop: trained, resumed, run and unrolled"

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# The completions endpoint over plain sockets: scores, completions, clear refusals, bounds, and a drain on SIGTERM.
+source "$(dirname "$0")/common.sh"
+"$TOOLS/train_smol" "${tiny[@]}" --out model
+start() {  # start FLAGS...: a server on a free port, $pid and $port
+  "$TOOLS/serve" --model model --port 0 --threads 1 "$@" > serve.log 2>&1 & pid=$!
+  for ((t = 0; t < 200; ++t)); do grep -qs 'serving model' serve.log && break; sleep 0.05; done
+  port=$(grep -o '127.0.0.1:[0-9]*' serve.log | head -n 1 | cut -d: -f2)
+  [[ -n "$port" ]] || fail "expected a server, found: $(cat serve.log)"
+}
+ask() {  # ask METHOD PATH [BODY]: status and body in $status and $body
+  exec 3<> "/dev/tcp/127.0.0.1/$port"
+  local text=${3:-}
+  printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' "$1" "$2" "${#text}" "$text" >&3
+  local answer; answer=$(cat <&3); exec 3>&-
+  status=$(head -n 1 <<< "$answer" | cut -d' ' -f2); body=$(tail -n 1 <<< "$answer")
+}
+expect() {  # expect STATUS TEXT: of the last answer
+  [[ "$status" == "$1" && "$body" == *"$2"* ]] || fail "expected $1 and '$2', found $status: $body"
+}
+said() { grep -o '"text":"[^"]*' <<< "$body" | cut -d'"' -f4; }
+start
+ask GET /health; expect 200 '"status":"ok"'
+ask GET /v1/models; expect 200 '"id":"model"'
+ask GET /tokenizer_info; expect 200 '"eos_token"'
+ask POST /tokenize '{"prompt": "abc", "add_special_tokens": false}'; expect 200 '"tokens":[97,98,99]'
+ask POST /detokenize '{"tokens": [97, 98, 99]}'; expect 200 '"prompt":"abc"'
+score='{"prompt": [[97, 98, 99], [65, 66]], "echo": true, "logprobs": 1, "max_tokens": 1, "temperature": 0, "seed": 1234, "model": "m"}'
+ask POST /v1/completions "$score"; expect 200 '"token_logprobs":[null,-'; first=$body
+[[ $(grep -o '"index"' <<< "$body" | wc -l) -eq 2 ]] || fail "expected two choices: $body"
+[[ $(grep -o '"token_logprobs":[^]]*' <<< "$body" | head -n 1 | tr -cd , | wc -c) -eq 3 ]] || fail "expected four entries for three tokens: $body"
+ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5, "temperature": 0}'; expect 200 '"completion_tokens":5'
+ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5, "temperature": 0.8, "seed": 3}'; expect 200 '"finish_reason":"length"'; drawn=$(said)
+ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5, "temperature": 0.8, "seed": 3}'; [[ "$(said)" == "$drawn" ]] || fail "expected the same draw from the same seed"
+stops=$(printf '"%s",' {a..z} {0..9} ' ' + - = '*' '\n' '>'); stops=${stops%,}
+ask POST /v1/completions "{\"prompt\": \"abc\", \"max_tokens\": 5, \"temperature\": 0, \"stop\": [$stops]}"; expect 200 '"finish_reason":"stop"'
+
+# Refusals are 4xx with one sentence.
+ask POST /v1/completions '{"prompt": "abc"'; expect 400 'request: expected valid JSON'
+ask POST /v1/completions '{"max_tokens": 1}'; expect 400 'expected a prompt, found none'
+ask POST /v1/completions '{"prompt": [1, 256]}'; expect 400 'expected prompt to hold token ids from 0 to 255, found 256'
+ask POST /v1/completions "{\"prompt\": \"$(head -c 40 /dev/zero | tr '\0' a)\"}"; expect 400 'expected prompt 0 of at most 32 tokens'
+ask POST /v1/completions '{"prompt": "a", "logprobs": 5}'; expect 400 'expected logprobs of at most 1'
+ask POST /v1/completions '{"prompt": "a", "stream": true}'; expect 400 'expected stream false'
+ask POST /v1/completions '{"prompt": "a", "temperature": -1}'; expect 400 'expected temperature of at least 0'
+ask POST /v1/completions '{"prompt": ""}'; expect 400 'expected prompt 0 of at least 1 token'
+ask GET /v2; expect 404 'expected a known path, found /v2'
+kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"
+grep -q 'every request that was taken in has been answered' serve.log || fail "expected a clean stop"
+
+# Bounds; another order and an early exit change the scores, a layer order that is the stored one does not.
+start --max-request 200 --max-prompts 1
+ask POST /v1/completions "{\"prompt\": \"a\", \"x\": \"$(head -c 300 /dev/zero | tr '\0' a)\"}"; expect 413 'expected a body of at most 200 bytes'
+ask POST /v1/completions '{"prompt": ["a", "b"]}'; expect 400 'expected at most 1 prompts, found 2'
+kill -TERM $pid; wait $pid
+for flags in "--order 0,1,2,3" "--order 0,2,1,3" "--order 0,1,2,1,2,3" "--exit-layer 2"; do
+  start $flags
+  ask POST /v1/completions "$score"; expect 200 token_logprobs
+  if [[ "$flags" == "--order 0,1,2,3" ]]; then [[ "${body%%\"id\"*}" == "${first%%\"id\"*}" ]] || fail "expected the same answer from the stored order"
+  else [[ "${body%%\"id\"*}" != "${first%%\"id\"*}" ]] || fail "expected another answer from $flags"; fi
+  # a request in flight is answered while the server drains
+  (ask POST /v1/completions '{"prompt": "abc", "max_tokens": 29, "temperature": 0}'; echo "$status" > drained.txt) & waiting=$!
+  sleep 0.2
+  kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"; wait $waiting
+  [[ "$(cat drained.txt)" == 200 ]] || fail "expected the request in flight to be answered, found $(cat drained.txt)"
+done
+refused 'expected layers below 4, found 7' "$TOOLS/serve" --model model --order 0,7
+refused 'expected at most 4 (the layers run), found 9' "$TOOLS/serve" --model model --exit-layer 9
+echo "serve: scores, completions, refusals, bounds, drains"
