@@ -10,7 +10,7 @@
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
-#include "support/cpu_backend.hpp"
+#include "support/any_backend.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/depth_tasks.hpp"
@@ -19,11 +19,9 @@
 namespace {
 
 namespace dg = depthgrow;
-using model_type = dg::llama<float, dg::blas>;
-using options_type = dg::scoring_options<float, dg::blas>;
 
 struct settings {
-    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "auto", backend = "blas";
+    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "auto", backend = "blas", precision = "fp32";
     std::size_t items = 1000, shots = 5, seed = 1, max_rows = 4096, max_tokens = 64;
     int threads = 0;
     bool quiet = false;
@@ -39,7 +37,8 @@ dg::continuation split_tokens(const tools::text_tokens& text, std::string contex
     return {{whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(before.size())}, {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
 }
 
-tools::task_result score_choices(dg::scorer<float, dg::blas>& score, const tools::text_tokens& text, const tools::task& task) {
+template <class T, class Backend>
+tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::text_tokens& text, const tools::task& task) {
     std::vector<dg::continuation> items;
     for (const auto& q : task.questions)
         for (const auto& option : q.options) items.push_back(split_tokens(text, q.context, option));
@@ -65,7 +64,8 @@ tools::task_result score_choices(dg::scorer<float, dg::blas>& score, const tools
     return out;
 }
 
-tools::task_result score_completions(dg::scorer<float, dg::blas>& score, const tools::text_tokens& text, const tools::task& task, std::size_t limit) {
+template <class T, class Backend>
+tools::task_result score_completions(dg::scorer<T, Backend>& score, const tools::text_tokens& text, const tools::task& task, std::size_t limit) {
     dg::score_counter counter;
     for (const auto& q : task.questions) {
         std::string said;
@@ -79,8 +79,9 @@ tools::task_result score_completions(dg::scorer<float, dg::blas>& score, const t
     return {task.name, counter.score(), {}, 0, 0};
 }
 
-tools::task_result run_task(const model_type& model, const tools::text_tokens& text, const options_type& options, const tools::task& task, std::size_t limit) {
-    dg::scorer<float, dg::blas> score(model, options);
+template <class T, class Backend>
+tools::task_result run_task(const dg::llama<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task, std::size_t limit) {
+    dg::scorer<T, Backend> score(model, options);
     return task.kind == tools::answer_kind::completion ? score_completions(score, text, task, limit) : score_choices(score, text, task);
 }
 
@@ -123,9 +124,9 @@ struct task_plots {
     }
 };
 
-void run(const settings& s) {
-    dg::blas backend(tools::cpu_options(tools::resolve_threads(s.threads)));
-    const auto model = tools::load_finite_model<float>(backend, dg::checkpoint_reader(s.model));
+template <class T, class Backend>
+void run(const settings& s, Backend& backend) {
+    const auto model = tools::load_finite_model<T>(backend, dg::checkpoint_reader(s.model));
     const auto& config = model.config();
     const tools::text_tokens text(s.tokenizer, s.model, config.vocab);
     std::vector<tools::task> tasks;
@@ -141,9 +142,9 @@ void run(const settings& s) {
             dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ", longest,
                         "; fewer --shots make it shorter");
         }
-    std::optional<dg::tuned_lens<float, dg::blas>> lens;
+    std::optional<dg::tuned_lens<T, Backend>> lens;
     if (!s.lens.empty()) lens = tools::read_lens(s.lens, model);
-    options_type options;
+    dg::scoring_options<T, Backend> options;
     options.order = s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : tools::parse_numbers("--order", s.order);
     options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
     const std::size_t slots = options.order.empty() ? config.layers : options.order.size();
@@ -221,6 +222,7 @@ int main(int argc, char** argv) {
         flags.add("--max-tokens", s.max_tokens, "Longest completion");
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer: ") + tools::tokenizer_help);
         flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
+        flags.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
         flags.add("--threads", s.threads, "CPU threads (0: all)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
         flags.add("--json", s.json, "Write the results to this file (- for stdout)");
@@ -232,7 +234,6 @@ int main(int argc, char** argv) {
         tools::check_output("--json", s.json), tools::check_output("--html", s.html);
         dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(), "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
-        dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
-        run(s);
+        tools::with_backend(s.backend, s.precision, s.threads, true, [&]<class T>(auto& backend) { run<T>(s, backend); });
     });
 }

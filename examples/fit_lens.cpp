@@ -7,7 +7,7 @@
 #include "depthgrow/tasks/corpus.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
-#include "support/cpu_backend.hpp"
+#include "support/any_backend.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/text_tokens.hpp"
@@ -18,7 +18,7 @@ namespace {
 namespace dg = depthgrow;
 
 struct settings {
-    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, order, json, backend = "blas";
+    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, order, json, backend = "blas", precision = "fp32";
     std::vector<std::string> data;
     std::size_t steps = 250, tokens_per_step = 8192, context = 0, held_out = 16, seed = 1;
     double rate = 0;
@@ -54,10 +54,9 @@ std::vector<dg::token> inputs(const dg::token_batch& batch) {
     return out;
 }
 
-void run(const settings& s) {
-    using backend_type = dg::blas;
-    backend_type backend(tools::cpu_options(tools::resolve_threads(s.threads)));
-    const auto model = tools::load_finite_model<float>(backend, dg::checkpoint_reader(s.model));
+template <class T, class Backend>
+void run(const settings& s, Backend& backend) {
+    const auto model = tools::load_finite_model<T>(backend, dg::checkpoint_reader(s.model));
     const auto& config = model.config();
     const std::size_t length = s.context ? s.context : config.context;
     dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context, " (the model's context), found ", length);
@@ -68,15 +67,16 @@ void run(const settings& s) {
 
     dg::lens_fit_options options;
     options.steps = s.steps, options.rate = s.rate;
+    if (s.backend == "cuda") options.max_rows = options.logit_rows = std::min<std::size_t>(s.tokens_per_step, 16384);
     options.optimizer = s.optimizer == "adam" ? dg::lens_optimizer::adam : dg::lens_optimizer::sgd_nesterov;
-    dg::tuned_lens<float, backend_type> warm;
+    dg::tuned_lens<T, Backend> warm;
     if (!s.warm.empty()) {
-        warm = tools::read_lens_unchecked<float>(s.warm, backend);
+        warm = tools::read_lens_unchecked<T>(s.warm, backend);
         if (!s.order.empty()) warm = dg::grow(std::move(warm), dg::layer_order(tools::parse_numbers("--order", s.order), warm.layers()));
         dg::require(warm.layers() == config.layers && warm.width == config.width, s.warm, ": expected a lens of ", config.layers, " layers of width ", config.width,
                     " (after --order), found ", warm.layers(), " of width ", warm.width);
     }
-    dg::lens_fitter<float, backend_type> fitter(model, options, std::move(warm));
+    dg::lens_fitter<T, Backend> fitter(model, options, std::move(warm));
     tools::progress_bar bar(s.steps);
     tools::stopwatch watch;
     dg::token_batch rows;
@@ -91,7 +91,7 @@ void run(const settings& s) {
     }
     bar.clear();
     const double seconds = watch.seconds();
-    tools::write_lens(s.out, fitter.lens, s.model, s.torch);
+    tools::write_lens(s.out, fitter.wide_lens(), s.model, s.torch);
 
     // the table: on tokens that neither fit has seen
     std::vector<dg::prompt> held_out;
@@ -151,6 +151,7 @@ int main(int argc, char** argv) {
         flags.add("--held-out", s.held_out, "Held-out sequences of the table");
         flags.add("--seed", s.seed, "Seed of the data's order");
         flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
+        flags.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
         flags.add("--threads", s.threads, "CPU threads (0: all)");
         flags.add("--json", s.json, "Write the result to this file (- for stdout)");
         flags.add_switch("--quiet", s.quiet, "Print nothing");
@@ -161,8 +162,7 @@ int main(int argc, char** argv) {
         dg::require(!std::filesystem::exists(s.out), "--out: expected a new directory, found ", s.out, " there already");
         tools::check_output("--json", s.json);
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
-        dg::require(s.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
         dg::require(s.order.empty() || !s.warm.empty(), "--order: expected --warm-start (a lens to grow), found none");
-        run(s);
+        tools::with_backend(s.backend, s.precision, s.threads, false, [&]<class T>(auto& backend) { run<T>(s, backend); });
     });
 }

@@ -128,4 +128,14 @@ int run_tool(const std::function<void()>& body) {
     }
 }
 
+void require_backend(const std::string& backend, const std::string& precision) {
+#if DEPTHGROW_USES_CUDA
+    constexpr bool has_cuda = true;
+#else
+    constexpr bool has_cuda = false;
+#endif
+    depthgrow::require(backend != "cuda" || has_cuda, "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
+    depthgrow::require(precision == "fp32" || backend == "cuda", "--precision ", precision, ": expected --backend cuda, found --backend ", backend);
+}
+
 }  // namespace tools

@@ -55,4 +55,7 @@ int resolve_threads(int threads);
 /// Runs a tool: 0 on success, 1 with "error: …" on stderr for a depthgrow::error, 2 for anything else.
 int run_tool(const std::function<void()>& body);
 
+/// Refuses a backend that this build lacks, and bf16 on one that has only fp32.
+void require_backend(const std::string& backend, const std::string& precision);
+
 }  // namespace tools

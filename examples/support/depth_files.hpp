@@ -52,7 +52,7 @@ dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_r
         values.resize(place.size());
         backend.template to_host<T>(dg::block_of(model.weights, block).at(place).data, values.data(), values.size());
         for (std::size_t i = 0; i < values.size(); ++i)
-            dg::require(std::isfinite(values[i]), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
+            dg::require(std::isfinite(static_cast<double>(values[i])), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
     });
     return model;
 }
@@ -84,7 +84,7 @@ dg::tuned_lens<T, Backend> read_lens_unchecked(const std::filesystem::path& dire
             const auto& info = file.find(name);
             dg::require(info.shape == shape, file_name.string(), ": expected tensor ", name, " of shape ", dg::shape_text(shape), ", found ", dg::shape_text(info.shape));
             file.read(name, out.data(), out.size());
-            for (T value : out) dg::require(std::isfinite(value), file_name.string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity");
+            for (T value : out) dg::require(std::isfinite(static_cast<double>(value)), file_name.string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity");
         };
         read(std::to_string(l) + ".weight", square, A);
         read(std::to_string(l) + ".bias", line, b);

@@ -6,7 +6,7 @@
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
-#include "support/cpu_backend.hpp"
+#include "support/any_backend.hpp"
 #include "support/text_tokens.hpp"
 
 namespace tools {
@@ -155,8 +155,10 @@ dg::json effects_interval(const dg::effects& e) { return {{"change_mean", ends_j
 }  // namespace
 
 depth_measurement measure_depth(const report_settings& settings, std::size_t index, const std::function<void(const std::string&)>& progress) {
-    dg::blas backend(cpu_options(resolve_threads(settings.threads)));
-    return measure<float>(backend, settings, index, {settings.seed, settings.resamples, 0.95}, progress);
+    const dg::bootstrap_options bootstrap{settings.seed, settings.resamples, 0.95};
+    std::optional<depth_measurement> out;
+    with_backend(settings.backend, settings.precision, settings.threads, true, [&]<class T>(auto& backend) { out = measure<T>(backend, settings, index, bootstrap, progress); });
+    return std::move(*out);
 }
 
 dg::json depth_json(const depth_measurement& m, const report_settings& settings) {

@@ -19,7 +19,7 @@ namespace tools {
 /// Which measurements are made; the rest of a report's settings.
 struct report_settings {
     std::vector<std::string> models, lenses;  // no lens, or one a model
-    std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", tokenizer = "auto";
+    std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", precision = "fp32", tokenizer = "auto";
     std::optional<std::size_t> block;
     std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
     int threads = 0;

@@ -51,7 +51,7 @@ std::vector<std::vector<double>> integrated_gradients(const llama<T, Backend>& m
             for (std::size_t k = 0; k < count; ++k) {
                 const double share = static_cast<double>(first + k) / static_cast<double>(options.steps);
                 for (std::size_t i = 0; i < x.size(); ++i)
-                    path[k * x.size() + i] = static_cast<T>(base[i % width] + share * (static_cast<double>(x[i]) - base[i % width]));
+                    path[k * x.size() + i] = static_cast<T>(static_cast<wide_t<T>>(base[i % width] + share * (static_cast<double>(x[i]) - base[i % width])));
                 for (std::size_t u = answer_from; u < length; ++u) gold[k * length + u - 1] = one.tokens[u];
             }
             tape.start(true);

@@ -254,7 +254,8 @@ skip_effects_result measure_skips(const llama<T, Backend>& model, span<const pro
         if (future) boundaries_of(prompts[p], p, options.seed);
     }
     skip_walker<T, Backend> walker(model, options);
-    effects_accumulator now(layers, prompts.size(), options.bootstrap), later(layers, prompts.size(), options.bootstrap);
+    const auto wanted = [&](bool any) { return any ? options.bootstrap : bootstrap_options{options.bootstrap.seed, 0, options.bootstrap.confidence}; };
+    effects_accumulator now(layers, prompts.size(), wanted(current)), later(layers, prompts.size(), wanted(future));
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         prompt_effects here(layers), after(layers);
         const auto boundaries = future ? boundaries_of(prompts[p], p, options.seed) : std::vector<std::size_t>{};

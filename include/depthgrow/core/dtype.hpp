@@ -55,6 +55,7 @@ struct bfloat16 {
             bits = static_cast<std::uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
     }
     explicit operator float() const { return detail::bits_float(static_cast<std::uint32_t>(bits) << 16); }
+    explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
 };
 
 /// IEEE 754 binary16 as stored, rounded to nearest even.

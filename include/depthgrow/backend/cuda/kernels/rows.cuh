@@ -88,6 +88,14 @@ static __global__ void __launch_bounds__(row_threads) cross_entropy_kept_kernel(
         store<N>(row + c, x);
     });
 }
+/// Whether a kernel may have so much shared memory: at most what lets two blocks share a multiprocessor.
+template <class Kernel>
+bool may_keep(Kernel kernel, std::size_t bytes) {
+    if (bytes > 112 * 1024) return false;
+    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)) == cudaSuccess) return true;
+    (void)cudaGetLastError();
+    return false;
+}
 /// Calls go(N) with the widest accesses that these rows allow.
 template <class T, class Body, class... Rows>
 void with_width(const Body& go, Rows... rows) {
@@ -99,15 +107,10 @@ template <class T>
 void cross_entropy_inplace(const launch_context& k, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient) {
     if (logits.rows == 0) return;
     constexpr int wide = widest<device_t<T>>;
-    constexpr std::size_t most_bytes = 112 * 1024;  // two blocks a multiprocessor
-    if (const std::size_t bytes = logits.cols * sizeof(T); gradient && aligned(logits, wide) && bytes <= most_bytes) {
-        const auto kernel = cross_entropy_kept_kernel<device_t<T>, wide>;
-        const cudaError_t raised = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-        if (raised == cudaSuccess) {
-            kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data());
-            return launched("cross_entropy");
-        }
-        (void)cudaGetLastError();
+    const auto kernel = cross_entropy_kept_kernel<device_t<T>, wide>;
+    if (const std::size_t bytes = logits.cols * sizeof(T); gradient && aligned(logits, wide) && may_keep(kernel, bytes)) {
+        kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data());
+        return launched("cross_entropy");
     }
     with_width<T>([&](auto n) {
         cross_entropy_kernel<device_t<T>, decltype(n)::value><<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
@@ -326,9 +329,53 @@ static __global__ void __launch_bounds__(row_threads) row_kl_gradient_kernel(D* 
     mass = block_reduce(mass, shared);
     if (threadIdx.x == 0) loss[blockIdx.x] = entropy[blockIdx.x] - cross + mass * logf(sum);
 }
+/// The same with z's row in shared memory (cols numbers): one reading instead of two.
+template <class D, int N>
+static __global__ void __launch_bounds__(row_threads) row_kl_gradient_kept_kernel(D* z, std::size_t stride, const D* y, std::size_t y_stride, std::size_t cols, const float* entropy, float scale, float* loss) {
+    extern __shared__ unsigned char kept_bytes[];
+    __shared__ float shared[33];
+    D* kept = reinterpret_cast<D*>(kept_bytes);
+    D* row = z + blockIdx.x * stride;
+    const D* p = y + blockIdx.x * y_stride;
+    float top = -INFINITY, sum = 0, cross = 0, mass = 0;
+#pragma unroll 4
+    for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N}) {
+        const auto piece = *reinterpret_cast<const pack<D, N>*>(row + c);
+        *reinterpret_cast<pack<D, N>*>(kept + c) = piece;
+#pragma unroll
+        for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(piece.value[j]));
+    }
+    top = block_reduce<true>(top, shared);
+    each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum += exp_of<D>(x[j] - top);
+    });
+    sum = block_reduce(sum, shared);
+    const float share = 1.0f / sum;
+    each_column<N>(kept, cols, [&](std::size_t c, float (&x)[N]) {
+        float want[N];
+        load<N>(p + c, want);
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            cross += want[j] * (x[j] - top);
+            mass += want[j];
+            x[j] = scale * (share * exp_of<D>(x[j] - top) - want[j]);
+        }
+        store<N>(row + c, x);
+    });
+    cross = block_reduce(cross, shared);
+    mass = block_reduce(mass, shared);
+    if (threadIdx.x == 0) loss[blockIdx.x] = entropy[blockIdx.x] - cross + mass * logf(sum);
+}
 template <class T>
 void row_kl_gradient_inplace(const launch_context& k, matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss) {
     if (z.rows == 0) return;
+    constexpr int wide = widest<device_t<T>>;
+    const auto kernel = row_kl_gradient_kept_kernel<device_t<T>, wide>;
+    if (const std::size_t bytes = z.cols * sizeof(T); aligned(z, wide) && aligned(y, wide) && may_keep(kernel, bytes)) {
+        kernel<<<static_cast<unsigned>(z.rows), row_threads, bytes, k.stream>>>(device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
+        return launched("row_kl_gradient");
+    }
     with_width<T>([&](auto n) {
         row_kl_gradient_kernel<device_t<T>, decltype(n)::value><<<static_cast<unsigned>(z.rows), row_threads, 0, k.stream>>>(device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
     }, z, y);
