@@ -11,7 +11,7 @@ namespace dg = depthgrow;
 
 namespace {
 
-/// Bounds follow from the format: 1e-9 for double, 2e-5 for float (issue 2, point 4).
+/// Bounds follow from the format: 1e-9 for double, 2e-5 for float.
 template <class T> constexpr double bound = std::is_same_v<T, double> ? 1e-9 : 2e-5;
 
 template <class T, class Backend>
