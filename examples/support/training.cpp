@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <thread>
+
+#include <unistd.h>
 
 #include "depthgrow/backend/planning.hpp"
 #include "depthgrow/io/bpe_trainer.hpp"
@@ -309,6 +312,14 @@ dg::json training_summary::to_json() const {
 
 namespace {
 
+/// Memory that this process holds now.
+std::size_t resident_bytes() {
+    std::size_t all = 0, resident = 0;
+    std::ifstream file("/proc/self/statm");
+    if (!(file >> all >> resident)) return 15'000'000;
+    return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
 template <class T, class Planning>
 std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
     Planning counter(head_rows);
@@ -333,7 +344,7 @@ std::size_t planned_memory(const resolved_run& run) {
         return counted + workspaces;
     }
     const std::size_t attention = static_cast<std::size_t>(run.threads) * 2 * std::min<std::size_t>(128, run.length) * run.length * sizeof(float);
-    constexpr std::size_t program = 15'000'000;  // code, libraries and what the product library packs: resident size less the rest, small and mini
+    const std::size_t program = resident_bytes();  // code, libraries and data, before anything is allocated for the model
     return counted_memory<float, dg::planning>(run, 512) + attention + program;
 }
 
