@@ -40,6 +40,11 @@ public:
         std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu %s%s%s", c.rows, c.cols, k, ta == dg::transpose::no ? "n" : "t", tb == dg::transpose::no ? "n" : "t", sizeof(C) == 4 ? " to float" : "");
         timed(name, 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.cols) * static_cast<double>(k), [&] { cuda::gemm<T>(ta, tb, alpha, a, b, beta, c); });
     }
+    template <class T> void linear_add(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<const T> addend, dg::matrix<T> out) {
+        char name[96];
+        std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu nt, added", out.rows, out.cols, x.cols);
+        timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols), [&] { cuda::linear_add<T>(x, w, addend, out); });
+    }
 #define DEPTHGROW_TIMED(operation)                                                        \
     template <class T, class... Arguments> void operation(Arguments&&... arguments) {     \
         timed(#operation, 0, [&] { cuda::operation<T>(std::forward<Arguments>(arguments)...); }); \

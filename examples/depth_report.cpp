@@ -4,6 +4,7 @@
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/depth_measure.hpp"
+#include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 
 namespace {
@@ -100,8 +101,7 @@ int main(int argc, char** argv) {
                                 value["low"].get<double>(), value["high"].get<double>(), measured[0].prompts);
         }
         const dg::json& written = measured.size() == 1 ? reports[0] : reports;
-        if (s.json == "-") std::printf("%s", dg::json_text(written, 1).c_str());
-        else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(written, 1));
+        tools::write_json(s.json, written, 1);
         if (!s.html.empty()) {
             tools::write_depth_page(s.html, measured);
             if (!s.quiet && s.json != "-") std::printf("page: %s\n", s.html.c_str());

@@ -6,6 +6,7 @@
 #include "depthgrow/io/atomic_file.hpp"
 #include "depthgrow/metrics/statistics.hpp"
 #include "support/console.hpp"
+#include "support/json_output.hpp"
 #include "support/training_report.hpp"
 
 namespace {
@@ -135,7 +136,6 @@ int main(int argc, char** argv) {
         dg::json record = dg::json::array();
         for (const auto& v : variants)
             for (std::size_t i = 0; i < v.runs.size(); ++i) record.push_back({{"variant", v.name}, {"folder", v.folders[i].string()}, {"result", v.runs[i].to_json()}});
-        if (settings.json == "-") std::printf("%s\n", dg::json_text(record, 2).c_str());
-        else if (!settings.json.empty()) dg::write_file(settings.json, dg::json_text(record, 2) + "\n");
+        tools::write_json(settings.json, record);
     });
 }

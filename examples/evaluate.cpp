@@ -14,6 +14,7 @@
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/depth_tasks.hpp"
+#include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 
 namespace {
@@ -199,8 +200,7 @@ void run(const settings& s, Backend& backend) {
         }
         record["tasks"].push_back(std::move(entry));
     }
-    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
-    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+    tools::write_json(s.json, record);
     if (!s.html.empty()) plots.write(s.html, s.model);
 }
 

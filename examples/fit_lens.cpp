@@ -10,6 +10,7 @@
 #include "support/any_backend.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
+#include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 #include "support/training.hpp"
 
@@ -126,8 +127,7 @@ void run(const settings& s, Backend& backend) {
         }
         std::printf("the tuned lens is closer at %zu of %zu layers; written to %s\n", better, config.layers, s.out.c_str());
     }
-    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
-    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+    tools::write_json(s.json, record);
 }
 
 }  // namespace

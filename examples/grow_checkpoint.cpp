@@ -10,6 +10,7 @@
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/cpu_backend.hpp"
+#include "support/json_output.hpp"
 
 namespace {
 
@@ -89,8 +90,7 @@ void run(const settings& s) {
         record["seconds"] = seconds;
         if (shown) std::printf("written                %s, %sB in %.2f s (%sB/s)\n", s.out.c_str(), tools::human(moved).c_str(), seconds, tools::human(moved / seconds).c_str());
     }
-    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
-    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+    tools::write_json(s.json, record);
 }
 
 }  // namespace

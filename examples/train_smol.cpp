@@ -1,7 +1,5 @@
 // Trains a SmolLM-shaped model from text, plain or grown, and leaves a Hugging Face checkpoint and a page of plots.
-#include <cstdio>
-
-#include "depthgrow/io/atomic_file.hpp"
+#include "support/json_output.hpp"
 #include "support/training.hpp"
 
 int main(int argc, char** argv) {
@@ -17,9 +15,6 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         const auto run = tools::resolve(settings);
         if (settings.dry_run) return tools::print_plan(run, tools::load_data(run));
-        const auto summary = tools::train(run);
-        const std::string text = depthgrow::json_text(summary.to_json(), 2);
-        if (settings.json == "-") std::printf("%s\n", text.c_str());
-        else if (!settings.json.empty()) depthgrow::write_file(settings.json, text + "\n");
+        tools::write_json(settings.json, tools::train(run).to_json());
     });
 }

@@ -6,6 +6,7 @@
 #include "depthgrow/io/tokens.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
+#include "support/json_output.hpp"
 #include "support/training.hpp"
 
 namespace {
@@ -51,8 +52,7 @@ void run(const settings& s) {
         std::printf("%.3f bytes a token on the training text; encoding at %sB/s on one core\n", each, tools::human(static_cast<double>(sampled) / seconds).c_str());
         if (made.size() < s.vocab) std::printf("fewer tokens than asked for: no other pair occurs %zu times\n", s.least);
     }
-    if (s.json == "-") std::printf("%s", dg::json_text(record, 2).c_str());
-    else if (!s.json.empty()) dg::write_file(s.json, dg::json_text(record, 2));
+    tools::write_json(s.json, record);
 }
 
 }  // namespace

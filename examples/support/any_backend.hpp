@@ -5,7 +5,6 @@
 
 #include "support/cli.hpp"
 #include "support/cpu_backend.hpp"
-#include "support/depth_measure.hpp"
 #if DEPTHGROW_USES_CUDA
 #include "depthgrow/backend/cuda/cuda.hpp"
 #endif

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/json.hpp"
 
 namespace tools {
@@ -59,12 +60,8 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
 }
 
 std::optional<dg::lineage> read_lineage(const dg::checkpoint_reader& checkpoint) {
-    const auto& file = checkpoint.files().front();
-    const auto found = file.metadata().find("depthgrow.growth");
-    if (found == file.metadata().end()) return std::nullopt;
-    const std::string label = file.path().string() + ": depthgrow.growth";
-    const dg::json growths = dg::parse_json(found->second, label);
-    dg::require(growths.is_array(), label, ": expected a list of growths, found ", dg::describe(&growths));
+    const dg::json growths = dg::read_growth(checkpoint);
+    const std::string label = checkpoint.files().front().path().string() + ": " + dg::growth_metadata_key;
     std::optional<dg::lineage> out;
     for (const auto& growth : growths) {
         const auto order = dg::json_fields(growth, label).indices("order");

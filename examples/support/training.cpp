@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <thread>
 
 #include <unistd.h>
 
@@ -234,7 +233,7 @@ resolved_run resolve(const training_settings& given) {
     if (looped) run.loop_order = dg::loop(m.layers, looped->own_first, looped->shared, looped->times - 1).sources();
     if (!s.cooldown_loop.empty()) run.cooldown_order = parse_cooldown_loop(s.cooldown_loop, m.layers);
     dg::require(run.loop_order.empty() || run.cooldown_order.empty(), "--loop, --cooldown-loop: expected one of the two, found both");
-    run.threads = s.threads > 0 ? s.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    run.threads = resolve_threads(s.threads);
     run.built_in = s.data.empty() && s.mix.empty();
     for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix)) run.built_in = run.built_in || entry.source == "built-in";
     run.tasks = split(s.tasks);

@@ -7,6 +7,19 @@
 
 namespace depthgrow::ops {
 
+namespace detail {
+
+/// dW += dyᵀ x, dx += dy W.
+template <class T, class Backend>
+void linear_backward(tape<T, Backend>& tape, const variable<T>& x, const parameter<T>& weight, matrix<const T> dy) {
+    if (weight.gradient.data)
+        tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
+    const auto dx = tape.claim(x);
+    tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
+}
+
+}  // namespace detail
+
 /// x (M, in), weight (out, in) -> (M, out).
 template <class T, class Backend>
 variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
@@ -15,10 +28,7 @@ variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
     tape.record([&tape, x, weight, y] {
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
-        if (weight.gradient.data)
-            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
-        const auto dx = tape.claim(x);
-        tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
+        detail::linear_backward(tape, x, weight, dy);
         tape.release(y);
     });
     return y;
@@ -37,10 +47,7 @@ variable<T> linear_add(tape<T, Backend>& tape, variable<T> x, parameter<T> weigh
     tape.record([&tape, x, weight, h, y] {
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
-        if (weight.gradient.data)
-            tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
-        const auto dx = tape.claim(x);
-        tape.backend().template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, dx.accumulate() ? 1 : 0, dx.out);
+        detail::linear_backward(tape, x, weight, dy);
         tape.share(h, y);
         tape.release(y);
     });

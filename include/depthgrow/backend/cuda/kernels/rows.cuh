@@ -34,7 +34,35 @@ __device__ inline void row_softmax_sums(const D* row, std::size_t cols, float* s
     sum = block_reduce(top == -INFINITY ? 0.0f : mass * exp_of<D>(top - largest), shared);
 }
 
-template <class D, int N>
+/// The same for a row that will be read again, and where to read it: `Kept` puts it in shared memory (cols numbers), so
+/// that device memory is read once.
+template <int N, bool Kept, class D>
+__device__ inline const D* row_softmax_sums_of(const D* row, std::size_t cols, float* shared, float& largest, float& sum) {
+    if constexpr (!Kept) {
+        row_softmax_sums<N>(row, cols, shared, largest, sum);
+        return row;
+    } else {
+        extern __shared__ unsigned char kept_bytes[];
+        D* kept = reinterpret_cast<D*>(kept_bytes);
+        float top = -INFINITY, mass = 0;
+#pragma unroll 4
+        for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N}) {
+            const auto piece = *reinterpret_cast<const pack<D, N>*>(row + c);
+            *reinterpret_cast<pack<D, N>*>(kept + c) = piece;
+#pragma unroll
+            for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(piece.value[j]));
+        }
+        largest = block_reduce<true>(top, shared);
+        each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
+#pragma unroll
+            for (int j = 0; j < N; ++j) mass += exp_of<D>(x[j] - largest);
+        });
+        sum = block_reduce(mass, shared);
+        return kept;
+    }
+}
+
+template <class D, int N, bool Kept>
 static __global__ void __launch_bounds__(row_threads) cross_entropy_kernel(D* logits, std::size_t stride, std::size_t cols, const token* targets, const float* weights, float* loss, bool gradient) {
     __shared__ float shared[33];
     const std::size_t r = blockIdx.x;
@@ -43,46 +71,11 @@ static __global__ void __launch_bounds__(row_threads) cross_entropy_kernel(D* lo
     const float gold = target >= 0 ? to_float(row[target]) : 0.0f;
     const float factor = gradient && target >= 0 ? weights[r] : 0.0f;
     float top, sum;
-    row_softmax_sums<N>(row, cols, shared, top, sum);
+    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
     if (threadIdx.x == 0) loss[r] = target >= 0 ? top + logf(sum) - gold : 0.0f;
     if (!gradient) return;
     const float share = factor / sum;
-    each_column<N>(row, cols, [&](std::size_t c, float (&x)[N]) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            x[j] = share * exp_of<D>(x[j] - top);
-            if (static_cast<token>(c + j) == target) x[j] -= factor;
-        }
-        store<N>(row + c, x);
-    });
-}
-/// The same with the row in shared memory (cols numbers): one reading instead of two.
-template <class D, int N>
-static __global__ void __launch_bounds__(row_threads) cross_entropy_kept_kernel(D* logits, std::size_t stride, std::size_t cols, const token* targets, const float* weights, float* loss) {
-    extern __shared__ unsigned char kept_bytes[];
-    __shared__ float shared[33];
-    D* kept = reinterpret_cast<D*>(kept_bytes);
-    const std::size_t r = blockIdx.x;
-    D* row = logits + r * stride;
-    const token target = targets[r];
-    const float factor = target >= 0 ? weights[r] : 0.0f, gold = target >= 0 ? to_float(row[target]) : 0.0f;
-    float top = -INFINITY, sum = 0;
-#pragma unroll 4
-    for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N}) {
-        const auto piece = *reinterpret_cast<const pack<D, N>*>(row + c);
-        *reinterpret_cast<pack<D, N>*>(kept + c) = piece;
-#pragma unroll
-        for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(piece.value[j]));
-    }
-    top = block_reduce<true>(top, shared);
-    each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum += exp_of<D>(x[j] - top);
-    });
-    sum = block_reduce(sum, shared);
-    if (threadIdx.x == 0) loss[r] = target >= 0 ? top + logf(sum) - gold : 0.0f;
-    const float share = factor / sum;
-    each_column<N>(kept, cols, [&](std::size_t c, float (&x)[N]) {
+    each_column<N>(again, cols, [&](std::size_t c, float (&x)[N]) {
 #pragma unroll
         for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(x[j] - top) - (static_cast<token>(c + j) == target ? factor : 0.0f);
         store<N>(row + c, x);
@@ -107,13 +100,13 @@ template <class T>
 void cross_entropy_inplace(const launch_context& k, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient) {
     if (logits.rows == 0) return;
     constexpr int wide = widest<device_t<T>>;
-    const auto kernel = cross_entropy_kept_kernel<device_t<T>, wide>;
+    const auto kernel = cross_entropy_kernel<device_t<T>, wide, true>;
     if (const std::size_t bytes = logits.cols * sizeof(T); gradient && aligned(logits, wide) && may_keep(kernel, bytes)) {
-        kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data());
+        kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
         return launched("cross_entropy");
     }
     with_width<T>([&](auto n) {
-        cross_entropy_kernel<device_t<T>, decltype(n)::value><<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
+        cross_entropy_kernel<device_t<T>, decltype(n)::value, false><<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
     }, logits);
     launched("cross_entropy");
 }
@@ -306,53 +299,15 @@ void row_negative_entropies(const launch_context& k, matrix<const T> y, span<flo
     launched("row_negative_entropies");
 }
 
-template <class D, int N>
+template <class D, int N, bool Kept>
 static __global__ void __launch_bounds__(row_threads) row_kl_gradient_kernel(D* z, std::size_t stride, const D* y, std::size_t y_stride, std::size_t cols, const float* entropy, float scale, float* loss) {
     __shared__ float shared[33];
     D* row = z + blockIdx.x * stride;
     const D* p = y + blockIdx.x * y_stride;
     float top, sum, cross = 0, mass = 0;
-    row_softmax_sums<N>(row, cols, shared, top, sum);
+    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
     const float share = 1.0f / sum;
-    each_column<N>(row, cols, [&](std::size_t c, float (&x)[N]) {
-        float want[N];
-        load<N>(p + c, want);
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            cross += want[j] * (x[j] - top);
-            mass += want[j];
-            x[j] = scale * (share * exp_of<D>(x[j] - top) - want[j]);
-        }
-        store<N>(row + c, x);
-    });
-    cross = block_reduce(cross, shared);
-    mass = block_reduce(mass, shared);
-    if (threadIdx.x == 0) loss[blockIdx.x] = entropy[blockIdx.x] - cross + mass * logf(sum);
-}
-/// The same with z's row in shared memory (cols numbers): one reading instead of two.
-template <class D, int N>
-static __global__ void __launch_bounds__(row_threads) row_kl_gradient_kept_kernel(D* z, std::size_t stride, const D* y, std::size_t y_stride, std::size_t cols, const float* entropy, float scale, float* loss) {
-    extern __shared__ unsigned char kept_bytes[];
-    __shared__ float shared[33];
-    D* kept = reinterpret_cast<D*>(kept_bytes);
-    D* row = z + blockIdx.x * stride;
-    const D* p = y + blockIdx.x * y_stride;
-    float top = -INFINITY, sum = 0, cross = 0, mass = 0;
-#pragma unroll 4
-    for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N}) {
-        const auto piece = *reinterpret_cast<const pack<D, N>*>(row + c);
-        *reinterpret_cast<pack<D, N>*>(kept + c) = piece;
-#pragma unroll
-        for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(piece.value[j]));
-    }
-    top = block_reduce<true>(top, shared);
-    each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum += exp_of<D>(x[j] - top);
-    });
-    sum = block_reduce(sum, shared);
-    const float share = 1.0f / sum;
-    each_column<N>(kept, cols, [&](std::size_t c, float (&x)[N]) {
+    each_column<N>(again, cols, [&](std::size_t c, float (&x)[N]) {
         float want[N];
         load<N>(p + c, want);
 #pragma unroll
@@ -371,13 +326,13 @@ template <class T>
 void row_kl_gradient_inplace(const launch_context& k, matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss) {
     if (z.rows == 0) return;
     constexpr int wide = widest<device_t<T>>;
-    const auto kernel = row_kl_gradient_kept_kernel<device_t<T>, wide>;
+    const auto kernel = row_kl_gradient_kernel<device_t<T>, wide, true>;
     if (const std::size_t bytes = z.cols * sizeof(T); aligned(z, wide) && aligned(y, wide) && may_keep(kernel, bytes)) {
         kernel<<<static_cast<unsigned>(z.rows), row_threads, bytes, k.stream>>>(device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
         return launched("row_kl_gradient");
     }
     with_width<T>([&](auto n) {
-        row_kl_gradient_kernel<device_t<T>, decltype(n)::value><<<static_cast<unsigned>(z.rows), row_threads, 0, k.stream>>>(device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
+        row_kl_gradient_kernel<device_t<T>, decltype(n)::value, false><<<static_cast<unsigned>(z.rows), row_threads, 0, k.stream>>>(device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
     }, z, y);
     launched("row_kl_gradient");
 }
