@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdio>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -19,8 +20,10 @@ public:
 
 namespace detail {
 
-template <class Value>
-std::string to_text(const Value& value) {
+inline std::string to_text(std::string_view value) { return std::string(value); }
+
+template <class Value, std::enable_if_t<std::is_arithmetic_v<Value>, int> = 0>
+std::string to_text(Value value) {
     if constexpr (std::is_same_v<Value, bool>) {
         return value ? "true" : "false";
     } else if constexpr (std::is_floating_point_v<Value>) {
@@ -29,11 +32,15 @@ std::string to_text(const Value& value) {
         return digits;
     } else if constexpr (std::is_same_v<Value, char>) {
         return std::string(1, value);
-    } else if constexpr (std::is_integral_v<Value>) {
-        return std::to_string(value);
     } else {
-        return std::string(std::string_view(value));
+        return std::to_string(value);
     }
+}
+
+inline std::string joined(std::initializer_list<std::string> parts) {
+    std::string whole;
+    for (const std::string& part : parts) whole += part;
+    return whole;
 }
 
 }  // namespace detail
@@ -41,21 +48,19 @@ std::string to_text(const Value& value) {
 /// Joins strings and numbers into one text.
 template <class... Parts>
 std::string text(const Parts&... parts) {
-    std::string joined;
-    (joined.append(detail::to_text(parts)), ...);
-    return joined;
+    return detail::joined({detail::to_text(parts)...});
 }
 
 /// Throws `error` with the joined parts.
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-    throw error(text(parts...));
+    throw error(detail::joined({detail::to_text(parts)...}));
 }
 
 /// Throws `error` with the joined parts unless `condition` holds.
 template <class... Parts>
 void require(bool condition, const Parts&... parts) {
-    if (!condition) fail(parts...);
+    if (!condition) throw error(detail::joined({detail::to_text(parts)...}));
 }
 
 }  // namespace depthgrow
