@@ -45,6 +45,16 @@ public:
         std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu nt, added", out.rows, out.cols, x.cols);
         timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols), [&] { cuda::linear_add<T>(x, w, addend, out); });
     }
+    void linear_fp8(dg::matrix<const bf16> x, dg::matrix<const bf16> w, dg::matrix<const bf16> addend, dg::matrix<bf16> out) {
+        char name[96];
+        std::snprintf(name, sizeof name, "fp8 %zu x %zu x %zu nt%s, with its copies", out.rows, out.cols, x.cols, addend.data ? ", added" : "");
+        timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols), [&] { cuda::linear_fp8(x, w, addend, out); });
+    }
+    void linear_fp8_backward(dg::matrix<const bf16> dy, dg::matrix<const bf16> w, float beta, dg::matrix<bf16> dx) {
+        char name[96];
+        std::snprintf(name, sizeof name, "fp8 %zu x %zu x %zu nn, with its copies", dx.rows, dx.cols, dy.cols);
+        timed(name, 2.0 * static_cast<double>(dx.rows) * static_cast<double>(dx.cols) * static_cast<double>(dy.cols), [&] { cuda::linear_fp8_backward(dy, w, beta, dx); });
+    }
 #define DEPTHGROW_TIMED(operation)                                                        \
     template <class T, class... Arguments> void operation(Arguments&&... arguments) {     \
         timed(#operation, 0, [&] { cuda::operation<T>(std::forward<Arguments>(arguments)...); }); \
@@ -162,23 +172,24 @@ void ceilings() {
     row("device copy, read and written", 2.0 * static_cast<double>(bytes) / copy * 1e-12, "TB/s", "");
 }
 
-void training(const dg::llama_config& model, std::size_t sequences, std::size_t length) {
-    if (!wanted("train " + model.name)) return;
+void training(const dg::llama_config& model, std::size_t sequences, std::size_t length, bool fp8 = false) {
+    const std::string name = "train " + model.name + (fp8 ? " fp8" : "");
+    if (!wanted(name)) return;
     const tokens data(model, sequences, length);
     const auto count = static_cast<double>(sequences * length);
     std::size_t free_before = 0, free_after = 0, total = 0;
     (void)cudaMemGetInfo(&free_before, &total);
     if (profile) {
-        profiled gpu({.record = false});
+        profiled gpu({.fp8 = fp8, .record = false});
         dg::trainer<bf16, profiled> trainer(gpu, model, 1, model.layers);
         for (int i = 0; i < 3; ++i) trainer.step(data.batch(), sequences, 1e-4);
         gpu.on = true;
         trainer.step(data.batch(), sequences, 1e-4);
-        std::printf("%s, one step of %zu x %zu\n", model.name.c_str(), sequences, length);
+        std::printf("%s, one step of %zu x %zu\n", name.c_str(), sequences, length);
         gpu.print(count);
         return;
     }
-    dg::cuda gpu;
+    dg::cuda gpu({.fp8 = fp8});
     dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers);
     double first = 0, last = 0;
     std::vector<double> times, busy;
@@ -199,7 +210,7 @@ void training(const dg::llama_config& model, std::size_t sequences, std::size_t 
     const double seconds = median(times);
     const dg::model_shape shape{model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length};
     const double flops = dg::step_flops(shape, model.layers, sequences * length, dg::attention_cost::causal);
-    row("train " + model.name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f, device busy %.3f of the step", first, last, median(busy) / seconds));
+    row(name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f, device busy %.3f of the step", first, last, median(busy) / seconds));
 }
 
 void growth() {
@@ -286,8 +297,8 @@ int main(int argc, char** argv) {
     }
     try {
         if (wanted("ceilings")) ceilings();
-        training(dg::smollm_360m(), 16, 2048);
-        training(dg::smollm_1_7b(), 8, 2048);
+        for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, fp8);
+        for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, fp8);
         training(dg::mini(), 128, 512);
         growth();
         skips(dg::smollm_360m(), 1024);

@@ -5,8 +5,8 @@ namespace tools {
 
 training_summary train_on_cuda(const resolved_run& run) {
     try {
-        dg::cuda backend({.deterministic = run.settings.deterministic});
-        return run.settings.precision == "bf16" ? training_run<dg::bfloat16, dg::cuda>(backend, run)() : training_run<float, dg::cuda>(backend, run)();
+        dg::cuda backend({.deterministic = run.settings.deterministic, .fp8 = run.settings.precision == "fp8"});
+        return run.settings.precision == "fp32" ? training_run<float, dg::cuda>(backend, run)() : training_run<dg::bfloat16, dg::cuda>(backend, run)();
     } catch (const dg::out_of_device_memory& problem) {
         dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
     }

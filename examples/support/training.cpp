@@ -160,7 +160,7 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--warmup", s.warmup, "Steps of linear warm-up");
     f.add("--weight-decay", s.weight_decay, "Decoupled weight decay, on every tensor");
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
-    f.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
+    f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"}, "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
     f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where it runs");
     f.add_switch("--deterministic", s.deterministic, "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
     f.add("--threads", s.threads, "CPU threads (0: all)");
@@ -204,7 +204,7 @@ resolved_run resolve(const training_settings& given) {
     m.norms = s.norm == "pre" ? dg::norm_placement::pre : s.norm == "mix" ? dg::norm_placement::mix : dg::norm_placement::ln_scaling;
     m = m.with_depth(m.layers);
     m.validate();
-    dg::require(s.precision == "fp32" || s.backend == "cuda", "--precision bf16: expected --backend cuda, found --backend ", s.backend);
+    dg::require(s.precision == "fp32" || s.backend == "cuda", "--precision ", s.precision, ": expected --backend cuda, found --backend ", s.backend);
     dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(), "--vocab: expected at least ", run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
     dg::require(m.vocab >= 256 || !byte_files, "--vocab: expected at least 256 for bytes, found ", m.vocab);
 
@@ -339,8 +339,9 @@ std::size_t planned_memory(const resolved_run& run) {
         // attention's way back: dq and row sums in float, and with grouped heads dk and dv of every head
         const bool grouped = run.model.kv_heads < run.model.heads;
         const std::size_t attention = rows * (run.model.width * (grouped ? 8 : 4) + run.model.heads * sizeof(float)), workspaces = std::size_t{80} << 20;
-        const std::size_t counted = run.settings.precision == "bf16" ? counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention : counted_memory<float, dg::joining_planning>(run, 8192);
-        return counted + workspaces;
+        const std::size_t counted = run.settings.precision == "fp32" ? counted_memory<float, dg::joining_planning>(run, 8192) : counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention;
+        const std::size_t copies = run.settings.precision == "fp8" ? (rows + run.model.width) * (run.model.width + 3 * run.model.ffn) : 0;  // in eight bits, of the widest operands met
+        return counted + workspaces + copies;
     }
     const std::size_t attention = static_cast<std::size_t>(run.threads) * 2 * std::min<std::size_t>(128, run.length) * run.length * sizeof(float);
     const std::size_t program = resident_bytes();  // code, libraries and data, before anything is allocated for the model

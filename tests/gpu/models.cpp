@@ -126,10 +126,14 @@ void check_models(const std::string& fixtures) {
     results.row("recorded steps = steps as they are", "float", "small, 12 steps", farthest(losses<float>({}, 8, 12), plain), 1e-5);
     results.row("micro-batches of 2 = one of 8", "float", "small, 12 steps", farthest(losses<float>({}, 2, 12), plain), 1e-5);
     results.row("bf16 losses near float's", "bf16", "small, 12 steps", farthest(narrow_losses, plain), 1e-2);
-    for (int repeat = 0; repeat < 2; ++repeat) {
-        results.row("deterministic: the same bits", "float", "small, 12 steps", losses<float>({.deterministic = true}, 4, 12) == losses<float>({.deterministic = true}, 4, 12) ? 0 : 1, 0);
-        results.row("deterministic: the same bits", "bf16", "small, 12 steps", losses<dg::bfloat16>({.deterministic = true}, 4, 12) == losses<dg::bfloat16>({.deterministic = true}, 4, 12) ? 0 : 1, 0);
+    const auto eight = losses<dg::bfloat16>({.fp8 = true}, 8, 12);
+    results.row("fp8 losses near bf16's", "fp8", "small, 12 steps", farthest(eight, narrow_losses), 2e-2);
+    results.row("fp8 losses are not bf16's", "fp8", "small, 12 steps", eight == narrow_losses ? 1 : 0, 0);
+    for (const bool fp8 : {false, true}) {
+        const dg::cuda_options options{.deterministic = true, .fp8 = fp8};
+        results.row("deterministic: the same bits", fp8 ? "fp8" : "bf16", "small, 12 steps", losses<dg::bfloat16>(options, 4, 12) == losses<dg::bfloat16>(options, 4, 12) ? 0 : 1, 0);
     }
+    results.row("deterministic: the same bits", "float", "small, 12 steps", losses<float>({.deterministic = true}, 4, 12) == losses<float>({.deterministic = true}, 4, 12) ? 0 : 1, 0);
     dg::cuda gpu;
     auto config = dg::smollm_360m().with_depth(8);
     dg::trainer<dg::bfloat16, dg::cuda> trainer(gpu, config);

@@ -37,6 +37,87 @@ void products(dg::cuda& gpu, std::size_t m, std::size_t n, std::size_t k, std::s
     results.row("gemm, all transposes, T and float out", name_of_type<T>, by(m, n, k), worst, 1);
 }
 
+/// addend + x wᵀ + bias in one pass.
+template <class T>
+void added_maps(dg::cuda& gpu, std::size_t m, std::size_t n, std::size_t k) {
+    dg::reference reference;
+    operand<T> x(gpu, m, k, 1, 0, 1 / std::sqrt(static_cast<double>(k))), w(gpu, n, k, 2), h(gpu, m, n, 3), bias(gpu, 1, n, 4), y(gpu, m, n, 0);
+    for (const bool biased : {false, true}) {
+        gpu.linear_add<T>(x.got(), w.got(), h.got(), y.got(), biased ? bias.got_flat() : dg::span<T>());
+        for (std::size_t r = 0; r < m; ++r)
+            for (std::size_t c = 0; c < n; ++c) y.want()(r, c) = h.want()(r, c) + (biased ? bias.want()(0, c) : 0);
+        reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), w.want(), 1, y.want());
+        results.row(biased ? "linear_add with a bias" : "linear_add", name_of_type<T>, by(m, n, k), y.error(), bound<T>(k));
+    }
+}
+
+/// Linear maps in eight bits: exact where every number fits e4m3 under a power of two, else within e4m3's rounding.
+void fp8_maps(dg::cuda& gpu, std::size_t m, std::size_t n, std::size_t k) {
+    using T = dg::bfloat16;
+    dg::reference reference;
+    const auto compare = [&](const char* what, operand<T>& x, operand<T>& w, operand<T>& dy, double limit) {
+        operand<T> h(gpu, m, n, 3), y(gpu, m, n, 0), dx(gpu, m, k, 5);
+        for (int use = 0; use < 3; ++use) gpu.linear_fp8(x.got(), w.got(), {}, y.got());  // the scale is the first use's, then follows
+        reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), w.want(), 0, y.want());
+        double worst = y.error();
+        gpu.linear_fp8(x.got(), w.got(), h.got(), y.got());
+        for (std::size_t r = 0; r < m; ++r)
+            for (std::size_t c = 0; c < n; ++c) y.want()(r, c) += h.want()(r, c);
+        worst = std::max(worst, y.error());
+        for (const float beta : {1.0f, 0.0f}) {
+            gpu.linear_fp8_backward(dy.got(), w.got(), beta, dx.got());
+            reference.gemm<double>(dg::transpose::no, dg::transpose::no, 1, dy.want(), w.want(), beta, dx.want());
+            worst = std::max(worst, dx.error());
+        }
+        results.row(what, "bf16", by(m, n, k), worst, limit);
+    };
+    operand<T> x(gpu, m, k, 1), w(gpu, n, k, 2), dy(gpu, m, n, 4);
+    const auto few = [](std::size_t r, std::size_t c) { return static_cast<double>((r * 7 + c * 5) % 15) - 7; };  // 3 bits and a sign
+    for (auto* each : {&x, &w, &dy}) each->assign([&](std::size_t r, std::size_t c) { return few(r, c) / 64; });
+    if (std::max(n, k) < 512) compare("fp8 maps of small whole numbers", x, w, dy, bound<T>(std::max(n, k)));  // longer sums of e4m3 are not exact: they keep about 14 bits
+    operand<T> x2(gpu, m, k, 1, 0, 1 / std::sqrt(static_cast<double>(k))), w2(gpu, n, k, 2), dy2(gpu, m, n, 4, 0, 1 / std::sqrt(static_cast<double>(n)));
+    const double e4m3 = 0.0625;  // half the distance between neighbours, relative; both operands, and 5 deviations of a sum
+    compare("fp8 maps", x2, w2, dy2, 5 * e4m3 * std::sqrt(2.0 / 3));
+}
+
+/// A product must be the same bits whether its operand was quantised by the kernel that wrote it or by itself.
+void fp8_copies(dg::cuda& gpu, std::size_t rows, std::size_t width) {
+    using T = dg::bfloat16;
+    operand<T> h(gpu, rows, width, 1), a(gpu, rows, width, 2), gain(gpu, 1, width, 3), sum(gpu, rows, width, 0), x(gpu, rows, width, 0), again(gpu, rows, width, 0), w(gpu, 2 * width, width, 4), w2(gpu, 2 * width, width, 6), w3(gpu, 2 * width, width, 7);
+    operand<T> gate_up(gpu, rows, 2 * width, 0), other(gpu, rows, 2 * width, 0), dx(gpu, rows, width, 0);
+    operand<float> rstd(gpu, 1, rows, 0), dgain(gpu, 1, width, 5);
+    double differences = 0;
+    const auto same = [&](operand<T>& left, operand<T>& right) {
+        const auto one = left.download(), two = right.download();
+        for (std::size_t i = 0; i < one.size(); ++i) differences += one[i].bits != two[i].bits;
+    };
+    for (int step = 0; step < 4; ++step) {  // the first use only looks; the second leaves copies
+        gpu.residual_rms_norm_forward<T>(h.got(), a.got(), gain.got_flat(), 1e-5f, 1, sum.got(), x.got(), rstd.got_flat());
+        gpu.linear_fp8(x.got(), w.got(), {}, gate_up.got());
+        gpu.copy<T>(x.got().data, again.got().data, rows * width);
+        gpu.linear_fp8(again.got(), w.got(), {}, other.got());
+        same(gate_up, other);
+        operand<T> d(gpu, rows, 2 * width, 0), d_again(gpu, rows, 2 * width, 0), up(gpu, rows, width, 0);
+        gpu.swiglu_forward<T>(gate_up.got(), up.got());
+        gpu.swiglu_backward<T>(gate_up.got(), up.got(), d.got());
+        gpu.linear_fp8_backward(d.got(), w.got(), 0, dx.got());
+        gpu.copy<T>(d.got().data, d_again.got().data, 2 * rows * width);
+        gpu.linear_fp8_backward(d_again.got(), w.got(), 0, again.got());
+        same(dx, again);
+        gpu.rms_norm_backward<T>(sum.got(), gain.got_flat(), rstd.got_flat(), 1, dx.got(), {}, x.got(), dgain.got_flat());
+        gpu.linear_fp8(x.got(), w2.got(), {}, gate_up.got());
+        gpu.copy<T>(x.got().data, again.got().data, rows * width);
+        gpu.linear_fp8(again.got(), w2.got(), {}, other.got());
+        same(gate_up, other);
+        gpu.swiglu_forward<T>(gate_up.got(), x.got());
+        gpu.linear_fp8(x.got(), w3.got(), {}, gate_up.got());
+        gpu.copy<T>(x.got().data, again.got().data, rows * width);
+        gpu.linear_fp8(again.got(), w3.got(), {}, other.got());
+        same(gate_up, other);
+    }
+    results.row("fp8 maps of copies left by kernels", "bf16", by(rows, width), differences, 0);
+}
+
 template <class T>
 void row_wise(dg::cuda& gpu, std::size_t rows, std::size_t cols, std::size_t extra) {
     dg::reference reference;
@@ -210,6 +291,14 @@ void row_operations(dg::cuda& gpu, std::size_t rows, std::size_t cols) {
 template <class T>
 void check_operations(dg::cuda& gpu, bool small) {
     for (const auto [m, n, k] : {std::array<std::size_t, 3>{1, 7, 33}, {130, 65, 257}, {64, 160, 96}}) products<T>(gpu, m, n, k, k == 257 ? 3 : 0);
+    added_maps<T>(gpu, 48, 32, 160);
+    if constexpr (narrow<T>)
+        for (const auto [m, n, k] : {std::array<std::size_t, 3>{16, 16, 16}, {144, 80, 272}, {512, 960, 1600}})
+            if (!small || m < 512) fp8_maps(gpu, m, n, k);
+    if constexpr (narrow<T>) {
+        dg::cuda small_maps({.tune = false, .fp8 = true}), wide_maps({.tune = false, .fp8 = true});  // scales go by addresses
+        fp8_copies(small_maps, 48, 64), fp8_copies(wide_maps, 656, 960);
+    }
     for (const auto [rows, cols] : {std::array<std::size_t, 2>{1, 6}, {7, 33}, {130, 64}, {37, 960}, {3, 2048}, {2, 8192}, {2, 49152}})
         if (!small || rows * cols < 20000) row_wise<T>(gpu, rows, cols, 0);
     row_wise<T>(gpu, 9, 40, 24);

@@ -12,6 +12,7 @@
 
 #include "depthgrow/analysis/fingerprint.hpp"
 #include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/autograd/ops/linear.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
 
@@ -64,6 +65,9 @@ namespace detail {
 /// x = h + A h + b; `ones` is a column of as many ones as h has rows.
 template <class T, class Backend>
 void translate(Backend& backend, const translator<T, Backend>& map, matrix<const T> h, matrix<const T> ones, matrix<T> x) {
+    if constexpr (ops::adds_linear_maps<Backend, T>) {
+        if (h.stride == x.stride) return backend.template linear_add<T>(h, map.A.rows(), h, x, map.b.flat());
+    }
     backend.template copy<T>(h.data, x.data, h.size());
     backend.template gemm<T>(transpose::no, transpose::yes, 1, h, map.A.rows(), 1, x);
     backend.template gemm<T>(transpose::no, transpose::no, 1, ones, map.b.rows(), 1, x);

@@ -20,6 +20,7 @@ struct parameter {
     matrix<const T> value;
     matrix<wide_t<T>> gradient;
     bool fresh = false;  // the gradient holds nothing yet: the first contribution overwrites it
+    bool inner = false;  // of a layer that is neither the first nor the last: a backend may use fewer bits for its products
     span<const T> flat() const { return {value.data, value.size()}; }
     span<wide_t<T>> flat_gradient() const { return {gradient.data, gradient.size()}; }
 };

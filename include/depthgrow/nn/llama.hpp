@@ -97,7 +97,8 @@ private:
         std::size_t rows = 0;
         for (std::size_t p = first; p < first + count; ++p) rows += layer_layout_.places[p].rows;
         const auto view = [&](auto& block) { return matrix(block.flat().data() + place.offset, rows, place.cols); };
-        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}, gradients && gradients->fresh};
+        const bool inner = index > 0 && index + 1 < layers();
+        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}, gradients && gradients->fresh, inner};
     }
     /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "depthgrow/backend/cuda/cudnn_attention.hpp"
+#include "depthgrow/backend/cuda/fp8_maps.hpp"
 #include "depthgrow/backend/cuda/launch.hpp"
 #include "depthgrow/backend/cuda/products.hpp"
 #include "depthgrow/backend/cuda/recording.hpp"
@@ -21,6 +22,7 @@ struct cuda_options {
     bool deterministic = false;  // the same bits from run to run, at a price
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
+    bool fp8 = false;            // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
     bool record = true;          // replay steps as CUDA graphs
     std::size_t product_workspace = std::size_t{64} << 20;
 };
@@ -71,14 +73,30 @@ public:
     template <class T, class C>
     void gemm(transpose ta, transpose tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<C> c) {
         contract::gemm(ta, tb, a, b, c);
+        fp8_.forget_copy();
         if (c.rows > 0 && c.cols > 0) products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, matrix<const C>(c), c);
     }
-    /// out = addend + x wᵀ: a linear map whose result joins the residual stream, in one pass.
-    template <class T> void linear_add(matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out) {
+    /// out = addend + x wᵀ + bias (empty: none): a linear map whose result joins the residual stream, in one pass.
+    template <class T> void linear_add(matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out, span<const T> bias = {}) {
         contract::gemm(transpose::no, transpose::yes, x, w, out);
         contract::extents("linear_add", "addend", addend, out.rows, out.cols);
         require(addend.stride == out.stride, "[linear_add] expected an addend with the output's leading dimension ", out.stride, ", got ", addend.stride);
-        if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out);
+        fp8_.forget_copy();
+        if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out, {bias, nullptr, nullptr, false});
+    }
+    /// Whether an inner layer's linear map runs in eight bits; then `linear_fp8` is the map, `linear_fp8_backward` its
+    /// gradient by the input. Definitions: linear_add (an empty addend is none) and gemm, rounded to e4m3.
+    template <class T> bool takes_fp8(matrix<const T> x, matrix<const T> w) const {
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.fp8 && cuda_detail::fp8_maps::takes(x, w);
+        else return false;
+    }
+    void linear_fp8(matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend, matrix<bfloat16> out) {
+        contract::gemm(transpose::no, transpose::yes, x, w, out);
+        fp8_.forward(products_, context_, x, w, addend, out);
+    }
+    void linear_fp8_backward(matrix<const bfloat16> dy, matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
+        contract::gemm(transpose::no, transpose::no, dy, w, dx);
+        fp8_.backward(products_, context_, dy, w, beta, dx);
     }
     template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
@@ -90,17 +108,17 @@ public:
     }
     template <class T> void rms_norm_forward(matrix<const T> x, span<const T> gain, float eps, float scale, matrix<T> y, span<float> rstd) {
         contract::rms_norm<T>("rms_norm", x, gain, y, {rstd.data(), rstd.size()});
-        kernels::rms_norm_forward<T>(context_, x, {}, gain, eps, scale, {}, y, rstd);
+        with_copy(matrix<const T>(y), false, [&](kernels::fp8_copy copy) { return kernels::rms_norm_forward<T>(context_, x, {}, gain, eps, scale, {}, y, rstd, copy); });
     }
     template <class T> void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd) {
         contract::rms_norm<T>("residual_rms_norm", h, gain, y, {rstd.data(), rstd.size()});
         contract::extents("residual_rms_norm", "sum", sum, h.rows, h.cols);
         contract::extents("residual_rms_norm", "a", a, h.rows, h.cols);
-        kernels::rms_norm_forward<T>(context_, h, a, gain, eps, scale, sum, y, rstd);
+        with_copy(matrix<const T>(y), false, [&](kernels::fp8_copy copy) { return kernels::rms_norm_forward<T>(context_, h, a, gain, eps, scale, sum, y, rstd, copy); });
     }
     template <class T> void rms_norm_backward(matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
         contract::rms_norm<T>("rms_norm_backward", x, gain, dx, rstd);
-        kernels::rms_norm_backward<T>(context_, x, gain, rstd, scale, dy, skip, dx, dgain);
+        with_copy(matrix<const T>(dx), true, [&](kernels::fp8_copy copy) { return kernels::rms_norm_backward<T>(context_, x, gain, rstd, scale, dy, skip, dx, dgain, copy); });
     }
     template <class T> void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign) {
         kernels::rope_inplace<T>(context_, x, length, heads, head_width, cosine, sine, sign);
@@ -124,11 +142,11 @@ public:
     }
     template <class T> void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
         contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
-        kernels::swiglu_forward<T>(context_, gate_up, out);
+        with_copy(matrix<const T>(out), false, [&](kernels::fp8_copy copy) { return kernels::swiglu_forward<T>(context_, gate_up, out, copy); });
     }
     template <class T> void swiglu_backward(matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
         contract::extents("swiglu_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
-        kernels::swiglu_backward<T>(context_, gate_up, dout, dgate_up);
+        with_copy(matrix<const T>(dgate_up), true, [&](kernels::fp8_copy copy) { return kernels::swiglu_backward<T>(context_, gate_up, dout, dgate_up, copy); });
     }
     template <class T> void add(matrix<const T> a, float factor, matrix<const T> b, matrix<T> out) {
         contract::extents("add", "a", a, out.rows, out.cols);
@@ -202,6 +220,12 @@ private:
     void move(const void* from, void* to, std::size_t bytes, cudaMemcpyKind kind) {
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "a copy");
     }
+    /// Runs a kernel that writes y and may leave an eight-bit copy for the product after it.
+    template <class T, class Kernel> void with_copy(matrix<const T> y, bool gradients, const Kernel& kernel) {
+        if constexpr (std::is_same_v<T, bfloat16>)
+            if (options_.fp8) return fp8_.with_copy(context_, y, gradients, kernel);
+        kernel(kernels::fp8_copy{});
+    }
     template <class T> bool fused(const attention_shape& s, std::size_t packed, std::size_t out) {
         if constexpr (std::is_same_v<T, bfloat16>) return attention_.takes(s, packed, out);
         else return false;
@@ -210,6 +234,7 @@ private:
     cuda_options options_;
     cudaStream_t stream_;
     cuda_detail::products products_;
+    cuda_detail::fp8_maps fp8_;
     cuda_detail::cudnn_attention attention_;
     cuda_detail::device_bytes scratch_, comparisons_;
     kernels::launch_context context_;

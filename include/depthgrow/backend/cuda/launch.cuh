@@ -5,6 +5,7 @@
 
 #include "depthgrow/backend/cuda/kernels/attention.cuh"
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
+#include "depthgrow/backend/cuda/kernels/fp8.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"
 #include "depthgrow/backend/cuda/kernels/optimizer.cuh"
 #include "depthgrow/backend/cuda/kernels/rows.cuh"
@@ -13,13 +14,13 @@
     namespace depthgrow::kernels {                                                                                                                                                                  \
     template void embedding_forward<T>(const launch_context&, span<const token>, matrix<const T>, matrix<T>);                                                                                       \
     template void embedding_backward<T>(const launch_context&, span<const token>, matrix<const T>, matrix<float>);                                                                                  \
-    template void rms_norm_forward<T>(const launch_context&, matrix<const T>, matrix<const T>, span<const T>, float, float, matrix<T>, matrix<T>, span<float>);                                     \
-    template void rms_norm_backward<T>(const launch_context&, matrix<const T>, span<const T>, span<const float>, float, matrix<const T>, matrix<const T>, matrix<T>, span<float>);                  \
+    template bool rms_norm_forward<T>(const launch_context&, matrix<const T>, matrix<const T>, span<const T>, float, float, matrix<T>, matrix<T>, span<float>, fp8_copy);                           \
+    template bool rms_norm_backward<T>(const launch_context&, matrix<const T>, span<const T>, span<const float>, float, matrix<const T>, matrix<const T>, matrix<T>, span<float>, fp8_copy);        \
     template void rope_inplace<T>(const launch_context&, matrix<T>, std::size_t, std::size_t, std::size_t, matrix<const float>, matrix<const float>, float);                                        \
     template void attention_forward<T>(const launch_context&, matrix<const T>, attention_shape, matrix<T>, span<float>);                                                                            \
     template void attention_backward<T>(const launch_context&, matrix<const T>, attention_shape, matrix<const T>, span<const float>, matrix<const T>, matrix<T>);                                   \
-    template void swiglu_forward<T>(const launch_context&, matrix<const T>, matrix<T>);                                                                                                             \
-    template void swiglu_backward<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>);                                                                                           \
+    template bool swiglu_forward<T>(const launch_context&, matrix<const T>, matrix<T>, fp8_copy);                                                                                                   \
+    template bool swiglu_backward<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>, fp8_copy);                                                                                 \
     template void add<T>(const launch_context&, matrix<const T>, float, matrix<const T>, matrix<T>);                                                                                                \
     template void cross_entropy_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<const float>, span<float>, bool);                                                              \
     template void row_argmax<T>(const launch_context&, matrix<const T>, span<token>);                                                                                                               \

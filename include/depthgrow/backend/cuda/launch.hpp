@@ -19,19 +19,44 @@ struct launch_context {
     bool deterministic = false;
 };
 
+/// A number of eight bits: sign, 4 of exponent, 3 of mantissa, up to 448 (Micikevicius et al. 2022, arXiv 2209.05433).
+struct e4m3 {
+    std::uint8_t bits;
+};
+/// Scaling of one tensor from use to use, in device memory: values times `scale` are stored, products are multiplied by
+/// `inverse`. A power of two that follows the largest magnitude of the last uses (delayed scaling).
+struct alignas(16) fp8_scaling {
+    static constexpr unsigned remembered = 16;
+    float inverse, scale;    // of the last use (cuBLASLt reads it: 16 bytes aligned), of the next one
+    unsigned largest, done;  // bits of the largest magnitude so far in this use; blocks that have finished
+    unsigned uses;
+    float history[remembered];
+};
+/// A second, eight-bit copy of what a kernel writes; empty: none.
+struct fp8_copy {
+    e4m3* out = nullptr;
+    fp8_scaling* scaling = nullptr;
+};
+/// Scaling from the magnitudes at hand: what a first use needs.
+void start_fp8(const launch_context&, matrix<const bfloat16> x, fp8_scaling* scaling);
+/// out (rows, cols) = x in eight bits.
+void quantize_fp8(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
+/// out (cols, rows) = xᵀ in eight bits.
+void quantize_fp8_turned(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
+
 void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);
 void accumulate_squares(const launch_context&, span<const float> x, double* sum);
 
 template <class T> void embedding_forward(const launch_context&, span<const token> ids, matrix<const T> table, matrix<T> out);
 template <class T> void embedding_backward(const launch_context&, span<const token> ids, matrix<const T> dout, matrix<float> dtable);
-/// `a` empty: y = RMSNorm(h); else sum = h + a, y = RMSNorm(sum).
-template <class T> void rms_norm_forward(const launch_context&, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd);
-template <class T> void rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain);
+/// `a` empty: y = RMSNorm(h); else sum = h + a, y = RMSNorm(sum). Returns whether the copy of y was made (as below).
+template <class T> bool rms_norm_forward(const launch_context&, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy);
+template <class T> bool rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, fp8_copy copy);
 template <class T> void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign);
 template <class T> void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
 template <class T> void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
-template <class T> void swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out);
-template <class T> void swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up);
+template <class T> bool swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out, fp8_copy copy);
+template <class T> bool swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up, fp8_copy copy);
 /// out = a + factor * b; `a` and `out` may be one matrix.
 template <class T> void add(const launch_context&, matrix<const T> a, float factor, matrix<const T> b, matrix<T> out);
 template <class T> void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient);

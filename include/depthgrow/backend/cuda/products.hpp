@@ -11,6 +11,7 @@
 #include <map>
 #include <vector>
 
+#include "depthgrow/backend/cuda/launch.hpp"
 #include "depthgrow/backend/cuda/memory.hpp"
 #include "depthgrow/core/dtype.hpp"
 
@@ -20,7 +21,15 @@ inline void check(cublasStatus_t status, const char* what) {
     if (status != CUBLAS_STATUS_SUCCESS) fail("[cuda] ", what, " failed: ", cublasLtGetStatusString(status));
 }
 
-template <class T> constexpr cudaDataType_t blas_type = std::is_same_v<T, bfloat16> ? CUDA_R_16BF : CUDA_R_32F;
+template <class T> constexpr cudaDataType_t blas_type = std::is_same_v<T, kernels::e4m3> ? CUDA_R_8F_E4M3 : std::is_same_v<T, bfloat16> ? CUDA_R_16BF : CUDA_R_32F;
+
+/// What a product may take besides its operands.
+template <class C>
+struct product_extras {
+    span<const C> bias{};                                  // a number a column; empty: none
+    const float *scale_a = nullptr, *scale_b = nullptr;    // on the device; of operands in eight bits
+    bool fast_sums = false;                                // of eight-bit products: fewer bits between partial sums
+};
 
 class products {
 public:
@@ -32,12 +41,14 @@ public:
         cublasLtDestroy(handle_);
     }
 
-    /// c = alpha * op(a) op(b) + beta * addend, where addend may be c or lie in other memory with c's leading dimension.
+    /// c = alpha * op(a) op(b) + beta * addend + bias, where addend may be c or lie in other memory with c's leading
+    /// dimension.
     template <class T, class C>
-    void operator()(cudaStream_t stream, bool ta, bool tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<const C> addend, matrix<C> c) {
+    void operator()(cudaStream_t stream, bool ta, bool tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<const C> addend, matrix<C> c, const product_extras<C>& extras = {}) {
         const std::size_t inner = ta ? a.rows : a.cols;
-        const plan& p = plan_for<T, C>(stream, {c.rows, c.cols, inner, a.stride, b.stride, c.stride, ta * 1u + tb * 2u + (beta != 0) * 4u + (blas_type<T> == CUDA_R_16BF) * 8u + (blas_type<C> == CUDA_R_16BF) * 16u,
-                                                alignment(a.data, a.stride) + 32 * alignment(b.data, b.stride) + 1024 * alignment(c.data, c.stride)}, a.data, b.data, c.data);
+        const plan& p = plan_for<T, C>(stream, {c.rows, c.cols, inner, a.stride, b.stride, c.stride, ta * 1u + tb * 2u + (beta != 0) * 4u + (blas_type<T> == CUDA_R_16BF) * 8u + (blas_type<C> == CUDA_R_16BF) * 16u + !extras.bias.empty() * 32u + (blas_type<T> == CUDA_R_8F_E4M3) * 64u + extras.fast_sums * 128u,
+                                                alignment(a.data, a.stride) + 32 * alignment(b.data, b.stride) + 1024 * alignment(c.data, c.stride)}, a.data, b.data, c.data, extras);
+        point<T>(p, extras);
         run(p, stream, alpha, b.data, a.data, beta, addend.data, c.data);
     }
 
@@ -54,20 +65,31 @@ private:
         const std::size_t bits = reinterpret_cast<std::uintptr_t>(data) | (stride * sizeof(T)) | 16;
         return bits & (~bits + 1);
     }
+    static void set(const plan& p, cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+        check(cublasLtMatmulDescSetAttribute(p.operation, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
+    }
+    /// Where this product's bias and scales lie.
+    template <class T, class C>
+    static void point(const plan& p, const product_extras<C>& extras) {
+        if (!extras.bias.empty()) set(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, extras.bias.data());
+        if constexpr (std::is_same_v<T, kernels::e4m3>) set(p, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.scale_b), set(p, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.scale_a);
+    }
     void run(const plan& p, cudaStream_t stream, float alpha, const void* first, const void* second, float beta, const void* c, void* out) const {
         check(cublasLtMatmul(handle_, p.operation, &alpha, first, p.first, second, p.second, &beta, c, p.out, out, p.out, &p.algorithm, workspace_.data(), workspace_.size(), stream), "cublasLtMatmul");
     }
 
     template <class T, class C>
-    const plan& plan_for(cudaStream_t stream, const shape_key& key, const T* a, const T* b, C* c) {
+    const plan& plan_for(cudaStream_t stream, const shape_key& key, const T* a, const T* b, C* c, const product_extras<C>& extras) {
         if (const auto found = plans_.find(key); found != plans_.end()) return found->second;
         const auto [m, n, k, lda, ldb, ldc, kind, align] = key;
         const bool ta = kind & 1, tb = kind & 2;
         plan p;
         check(cublasLtMatmulDescCreate(&p.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
         const cublasOperation_t op_first = tb ? CUBLAS_OP_T : CUBLAS_OP_N, op_second = ta ? CUBLAS_OP_T : CUBLAS_OP_N;
-        check(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_TRANSA, &op_first, sizeof(op_first)), "TRANSA");
-        check(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_TRANSB, &op_second, sizeof(op_second)), "TRANSB");
+        set(p, CUBLASLT_MATMUL_DESC_TRANSA, op_first), set(p, CUBLASLT_MATMUL_DESC_TRANSB, op_second);
+        if (!extras.bias.empty()) set(p, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+        if (extras.fast_sums) set(p, CUBLASLT_MATMUL_DESC_FAST_ACCUM, std::int8_t{1});
+        point<T>(p, extras);
         check(cublasLtMatrixLayoutCreate(&p.first, blas_type<T>, tb ? k : n, tb ? n : k, static_cast<std::int64_t>(ldb)), "layout of b");
         check(cublasLtMatrixLayoutCreate(&p.second, blas_type<T>, ta ? m : k, ta ? k : m, static_cast<std::int64_t>(lda)), "layout of a");
         check(cublasLtMatrixLayoutCreate(&p.out, blas_type<C>, n, m, static_cast<std::int64_t>(ldc)), "layout of c");

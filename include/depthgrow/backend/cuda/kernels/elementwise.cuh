@@ -3,7 +3,7 @@
 // Maths: backend/reference.hpp. All are bound by memory: 16 bytes an access where alignment allows.
 #pragma once
 
-#include "depthgrow/backend/cuda/kernels/common.cuh"
+#include "depthgrow/backend/cuda/kernels/fp8.cuh"
 
 namespace depthgrow::kernels {
 
@@ -54,21 +54,26 @@ template <class D>
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + exp_of<D>(-x)); }
 
 template <class D, int N>
-static __global__ void swiglu_forward_kernel(const D* gate_up, std::size_t stride, D* out, std::size_t out_stride, std::size_t cols, std::size_t count) {
+static __global__ void swiglu_forward_kernel(const D* gate_up, std::size_t stride, D* out, std::size_t out_stride, std::size_t cols, std::size_t count, fp8_copy copy) {
+    const float scale = copy.out ? copy.scaling->scale : 0.0f;
+    float largest = 0;
     for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
-        const std::size_t row = i * N / cols, col = i * N % cols;
+        const std::size_t at = i * N, row = at / cols, col = at % cols;
         float gate[N], up[N];
         load<N>(gate_up + row * stride + col, gate);
         load<N>(gate_up + row * stride + cols + col, up);
 #pragma unroll
         for (int j = 0; j < N; ++j) up[j] *= gate[j] * sigmoid<D>(gate[j]);
-        store<N>(out + row * out_stride + col, up);
+        store_with_copy<N>(out + row * out_stride + col, up, copy, at, scale, largest);
     }
+    if (copy.out) finish_fp8(copy.scaling, largest, false);
 }
 template <class D, int N>
-static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stride, const D* dout, std::size_t dout_stride, D* d, std::size_t d_stride, std::size_t cols, std::size_t count) {
+static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stride, const D* dout, std::size_t dout_stride, D* d, std::size_t d_stride, std::size_t cols, std::size_t count, fp8_copy copy) {
+    const float scale = copy.out ? copy.scaling->scale : 0.0f;
+    float largest = 0;
     for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
-        const std::size_t row = i * N / cols, col = i * N % cols;
+        const std::size_t at = i * N, row = at / cols, col = at % cols;
         float gate[N], up[N], dy[N];
         load<N>(gate_up + row * stride + col, gate);
         load<N>(gate_up + row * stride + cols + col, up);
@@ -79,36 +84,41 @@ static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stri
             gate[j] = dy[j] * up[j] * (s + silu * (1.0f - s));
             up[j] = dy[j] * silu;
         }
-        store<N>(d + row * d_stride + col, gate);
-        store<N>(d + row * d_stride + cols + col, up);
+        store_with_copy<N>(d + row * d_stride + col, gate, copy, 2 * row * cols + col, scale, largest);
+        store_with_copy<N>(d + row * d_stride + cols + col, up, copy, (2 * row + 1) * cols + col, scale, largest);
     }
+    if (copy.out) finish_fp8(copy.scaling, largest, false);
 }
 template <class T>
-void swiglu_forward(const launch_context& k, matrix<const T> gate_up, matrix<T> out) {
-    if (out.size() == 0) return;
+bool swiglu_forward(const launch_context& k, matrix<const T> gate_up, matrix<T> out, fp8_copy copy) {
+    if (out.size() == 0) return false;
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = out.size() / n;
-        swiglu_forward_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(device(gate_up.data), gate_up.stride, device(out.data), out.stride, out.cols, count);
+        if (!leaves_fp8<device_t<T>, n>) copy = {};
+        swiglu_forward_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), (copy.out ? 16 : 32) * k.multiprocessors), 256, 0, k.stream>>>(device(gate_up.data), gate_up.stride, device(out.data), out.stride, out.cols, count, copy);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(gate_up, n) && aligned(out, n)) go(std::integral_constant<int, n>());
     else go(std::integral_constant<int, 1>());
     launched("swiglu_forward");
+    return copy.out;
 }
 template <class T>
-void swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<const T> dout, matrix<T> d) {
-    if (dout.size() == 0) return;
+bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<const T> dout, matrix<T> d, fp8_copy copy) {
+    if (dout.size() == 0) return false;
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = dout.size() / n;
-        swiglu_backward_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(
-            device(gate_up.data), gate_up.stride, device(dout.data), dout.stride, device(d.data), d.stride, dout.cols, count);
+        if (!leaves_fp8<device_t<T>, n>) copy = {};
+        swiglu_backward_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), (copy.out ? 16 : 32) * k.multiprocessors), 256, 0, k.stream>>>(
+            device(gate_up.data), gate_up.stride, device(dout.data), dout.stride, device(d.data), d.stride, dout.cols, count, copy);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(gate_up, n) && aligned(dout, n) && aligned(d, n)) go(std::integral_constant<int, n>());
     else go(std::integral_constant<int, 1>());
     launched("swiglu_backward");
+    return copy.out;
 }
 
 // ---- RoPE: channel i of a head turns with channel i + half

@@ -3,55 +3,59 @@
 // Maths: Zhang & Sennrich 2019; backend/reference.hpp.
 #pragma once
 
-#include "depthgrow/backend/cuda/kernels/common.cuh"
+#include "depthgrow/backend/cuda/kernels/fp8.cuh"
 
 namespace depthgrow::kernels {
 
 /// V vectors of N elements a lane hold a row of cols <= 32 * N * V elements; V = 0: any width, read again when needed.
 template <class D, int N, int V>
 static __global__ void __launch_bounds__(128) rms_norm_forward_kernel(const D* h, std::size_t h_stride, const D* a, std::size_t a_stride, const D* gain, float eps, float scale,
-                                                                      D* sum, std::size_t sum_stride, D* y, std::size_t y_stride, float* rstd, std::size_t rows, std::size_t cols) {
+                                                                      D* sum, std::size_t sum_stride, D* y, std::size_t y_stride, float* rstd, std::size_t rows, std::size_t cols, fp8_copy copy) {
     const unsigned lane = threadIdx.x % 32;
-    const std::size_t row = blockIdx.x * static_cast<std::size_t>(blockDim.x / 32) + threadIdx.x / 32;
-    if (row >= rows) return;
-    constexpr int kept = V > 0 ? V : 1;
-    float x[kept][N];
-    float squares = 0;
-    const int rounds = V > 0 ? V : static_cast<int>((cols + 32 * N - 1) / (32 * N));
-    const auto value = [&](int v, float (&to)[N]) {
-        const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+    const std::size_t warps = blockDim.x / 32;
+    const float copy_scale = copy.out ? copy.scaling->scale : 0.0f;
+    float largest = 0;
+    for (std::size_t row = blockIdx.x * warps + threadIdx.x / 32; row < rows; row += gridDim.x * warps) {
+        constexpr int kept = V > 0 ? V : 1;
+        float x[kept][N];
+        float squares = 0;
+        const int rounds = V > 0 ? V : static_cast<int>((cols + 32 * N - 1) / (32 * N));
+        const auto value = [&](int v, float (&to)[N]) {
+            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
 #pragma unroll
-        for (int j = 0; j < N; ++j) to[j] = 0;
-        if (c >= cols) return;
-        load<N>(h + row * h_stride + c, to);
-        if (!a) return;
-        float add[N];
-        load<N>(a + row * a_stride + c, add);
+            for (int j = 0; j < N; ++j) to[j] = 0;
+            if (c >= cols) return;
+            load<N>(h + row * h_stride + c, to);
+            if (!a) return;
+            float add[N];
+            load<N>(a + row * a_stride + c, add);
 #pragma unroll
-        for (int j = 0; j < N; ++j) to[j] = to_float(from_float<D>(to[j] + add[j]));
-    };
+            for (int j = 0; j < N; ++j) to[j] = to_float(from_float<D>(to[j] + add[j]));
+        };
 #pragma unroll
-    for (int v = 0; v < rounds; ++v) {
-        float(&part)[N] = x[V > 0 ? v : 0];
-        value(v, part);
+        for (int v = 0; v < rounds; ++v) {
+            float(&part)[N] = x[V > 0 ? v : 0];
+            value(v, part);
 #pragma unroll
-        for (int j = 0; j < N; ++j) squares += part[j] * part[j];
+            for (int j = 0; j < N; ++j) squares += part[j] * part[j];
+        }
+        const float r = rsqrtf(warp_sum(squares) / static_cast<float>(cols) + eps), factor = r * scale;
+        if (lane == 0) rstd[row] = r;
+#pragma unroll
+        for (int v = 0; v < rounds; ++v) {
+            const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
+            if (c >= cols) continue;
+            float(&part)[N] = x[V > 0 ? v : 0];
+            if (V == 0) value(v, part);
+            if (a) store<N>(sum + row * sum_stride + c, part);
+            float g[N];
+            load<N>(gain + c, g);
+#pragma unroll
+            for (int j = 0; j < N; ++j) g[j] *= part[j] * factor;
+            store_with_copy<N>(y + row * y_stride + c, g, copy, row * cols + c, copy_scale, largest);
+        }
     }
-    const float r = rsqrtf(warp_sum(squares) / static_cast<float>(cols) + eps), factor = r * scale;
-    if (lane == 0) rstd[row] = r;
-#pragma unroll
-    for (int v = 0; v < rounds; ++v) {
-        const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
-        if (c >= cols) continue;
-        float(&part)[N] = x[V > 0 ? v : 0];
-        if (V == 0) value(v, part);
-        if (a) store<N>(sum + row * sum_stride + c, part);
-        float g[N];
-        load<N>(gain + c, g);
-#pragma unroll
-        for (int j = 0; j < N; ++j) g[j] *= part[j] * factor;
-        store<N>(y + row * y_stride + c, g);
-    }
+    if (copy.out) finish_fp8(copy.scaling, largest, false);
 }
 
 /// body(N, V) with the fewest vectors that hold a row.
@@ -68,27 +72,35 @@ void with_row_shape(std::size_t cols, bool wide, const Body& body) {
     body(integral_constant<int, n>(), integral_constant<int, 0>());
 }
 
+/// Blocks of a kernel whose blocks each take a part in finishing a copy: few enough not to queue there.
+inline unsigned copying_blocks(const launch_context& k, unsigned blocks) { return std::min(blocks, 16 * k.multiprocessors); }
+
 template <class T>
-void rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd) {
-    if (h.rows == 0) return;
+bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy) {
+    if (h.rows == 0) return false;
     constexpr std::size_t n = widest<device_t<T>>;
     const bool wide = aligned(h, n) && aligned(a, n) && aligned(sum, n) && aligned(y, n) && aligned(gain, n);
     with_row_shape<device_t<T>>(h.cols, wide, [&](auto elements, auto vectors) {
-        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value><<<blocks_for(h.rows, 4), 128, 0, k.stream>>>(
-            device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data), sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols);
+        if (!leaves_fp8<device_t<T>, decltype(elements)::value>) copy = {};
+        const unsigned blocks = blocks_for(h.rows, 4);
+        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value><<<copy.out ? copying_blocks(k, blocks) : blocks, 128, 0, k.stream>>>(
+            device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data), sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols, copy);
     });
     launched("rms_norm_forward");
+    return copy.out;
 }
 
 /// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of its
 /// rows in shared memory (128 / 32 * cols floats), each block writes one row of `partial` (gridDim.x, cols).
 template <class D, int N, int V>
 static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
-                                                                                      const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols) {
+                                                                                      const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols, fp8_copy copy) {
     extern __shared__ float sums[];  // (warp, v, j, lane): no two lanes meet in a bank
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const auto column = [&](int v) { return (static_cast<std::size_t>(v) * 32 + lane) * N; };
     float* mine = sums + warp * (V * N * 32) + lane;
+    const float copy_scale = copy.out ? copy.scaling->scale : 0.0f;
+    float largest = 0;
 #pragma unroll
     for (int i = 0; i < V * N; ++i) mine[i * 32] = 0;
     for (std::size_t row = blockIdx.x * static_cast<std::size_t>(warps) + warp; row < rows; row += static_cast<std::size_t>(gridDim.x) * warps) {
@@ -122,9 +134,10 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
                 load<N>(gain + column(v), g);
 #pragma unroll
                 for (int j = 0; j < N; ++j) g[j] = (skip ? to_float(past[v].value[j]) : 0.0f) + push * to_float(up[v].value[j]) * g[j] - pull * to_float(in[v].value[j]);
-                store<N>(dx + row * dx_stride + column(v), g);
+                store_with_copy<N>(dx + row * dx_stride + column(v), g, copy, row * cols + column(v), copy_scale, largest);
             }
     }
+    if (copy.out) finish_fp8(copy.scaling, largest, false);
     __syncthreads();
     for (unsigned i = threadIdx.x; i < V * N * 32; i += blockDim.x) {
         float sum = 0;
@@ -180,16 +193,17 @@ static __global__ void gain_sum_kernel(const float* partial, std::size_t parts, 
 }
 
 template <class T>
-void rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
-    if (x.rows == 0) return;
+bool rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, fp8_copy copy) {
+    if (x.rows == 0) return false;
     constexpr int widest_n = widest<device_t<T>>;
     const bool wide = aligned(x, widest_n) && aligned(dy, widest_n) && aligned(skip, widest_n) && aligned(dx, widest_n) && aligned(gain, widest_n);
     with_row_shape<device_t<T>>(x.cols, wide, [&](auto elements, auto vectors) {
         constexpr int n = decltype(elements)::value, v = decltype(vectors)::value;
+        if (v == 0 || !leaves_fp8<device_t<T>, n>) copy = {};
         if constexpr (v > 0) {
             const std::size_t parts = std::min<std::size_t>({blocks_for(x.rows, 4), (v > 4 ? 2 : 4) * k.multiprocessors, k.scratch_floats / x.cols});
             rms_norm_backward_kernel<device_t<T>, n, v><<<static_cast<unsigned>(parts), 128, 4 * v * n * 32 * sizeof(float), k.stream>>>(
-                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols);
+                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols, copy);
             gain_sum_kernel<<<blocks_for(x.cols, 32), 1024, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
         } else {
             gain_gradient_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(device(x.data), x.stride, rstd.data(), scale, device(dy.data), dy.stride, dgain.data(), x.rows, x.cols);
@@ -198,6 +212,7 @@ void rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T>
         }
     });
     launched("rms_norm_backward");
+    return copy.out;
 }
 
 }  // namespace depthgrow::kernels
