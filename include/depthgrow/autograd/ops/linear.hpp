@@ -18,8 +18,8 @@ concept maps_in_fp8 = requires(Backend b, matrix<const T> in, matrix<T> out) { b
 namespace detail {
 
 template <class T, class Backend>
-bool in_fp8(const Backend& backend, matrix<const T> x, const parameter<T>& weight) {
-    if constexpr (maps_in_fp8<Backend, T>) return weight.inner && backend.takes_fp8(x, weight.value);
+bool in_fp8(const Backend& backend, matrix<const T> x, const parameter<T>& weight, std::size_t columns) {
+    if constexpr (maps_in_fp8<Backend, T>) return weight.inner && backend.takes_fp8(x, weight.value, columns);
     else return false;
 }
 
@@ -27,7 +27,7 @@ bool in_fp8(const Backend& backend, matrix<const T> x, const parameter<T>& weigh
 template <class T, class Backend>
 void map(Backend& backend, matrix<const T> x, const parameter<T>& weight, matrix<const T> addend, matrix<T> y) {
     if constexpr (maps_in_fp8<Backend, T>)
-        if (in_fp8<T>(backend, x, weight)) return backend.linear_fp8(x, weight.value, addend, y);
+        if (in_fp8<T>(backend, x, weight, y.cols)) return backend.linear_fp8(x, weight.value, addend, y);
     if constexpr (adds_linear_maps<Backend, T>)
         if (addend.data) return backend.template linear_add<T>(x, weight.value, addend, y);
     backend.template gemm<T>(transpose::no, transpose::yes, 1, x, weight.value, 0, y);
@@ -41,7 +41,7 @@ void linear_backward(tape<T, Backend>& tape, const variable<T>& x, const paramet
     const wide_t<T> beta = dx.accumulate() ? 1 : 0;
     bool done = false;
     if constexpr (maps_in_fp8<Backend, T>)
-        if ((done = in_fp8<T>(backend, dy, weight))) backend.linear_fp8_backward(dy, weight.value, beta, dx.out);
+        if ((done = in_fp8<T>(backend, dy, weight, dx.out.cols))) backend.linear_fp8_backward(dy, weight.value, beta, dx.out);
     if (!done) backend.template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, beta, dx.out);
     if (weight.gradient.data) backend.template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
 }

@@ -84,10 +84,10 @@ public:
         fp8_.forget_copy();
         if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out, {bias, nullptr, nullptr, false});
     }
-    /// Whether an inner layer's linear map runs in eight bits; then `linear_fp8` is the map, `linear_fp8_backward` its
+    /// Whether an inner layer's linear map of x to that many columns runs in eight bits; then `linear_fp8` is the map, `linear_fp8_backward` its
     /// gradient by the input. Definitions: linear_add (an empty addend is none) and gemm, rounded to e4m3.
-    template <class T> bool takes_fp8(matrix<const T> x, matrix<const T> w) const {
-        if constexpr (std::is_same_v<T, bfloat16>) return options_.fp8 && cuda_detail::fp8_maps::takes(x, w);
+    template <class T> bool takes_fp8(matrix<const T> x, matrix<const T> w, std::size_t columns) const {
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.fp8 && fp8_.takes(x, w, columns);
         else return false;
     }
     void linear_fp8(matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend, matrix<bfloat16> out) {

@@ -18,8 +18,10 @@ class fp8_maps {
 public:
     using eight = matrix<const kernels::e4m3>;
 
-    /// Whether the product libraries take these extents.
-    static bool takes(matrix<const bfloat16> x, matrix<const bfloat16> w) {
+    /// Whether the product libraries take these extents, and whether eight bits pay: quantising x in a pass of its own
+    /// takes as long as some thousand columns of the result gain (measured on an H100).
+    bool takes(matrix<const bfloat16> x, matrix<const bfloat16> w, std::size_t columns) const {
+        if (columns < worth_columns && !left(x)) return false;
         const auto whole = [](matrix<const bfloat16> m) { return reinterpret_cast<std::uintptr_t>(m.data) % 16 == 0 && m.stride % 16 == 0 && m.rows % 16 == 0 && m.cols % 16 == 0; };
         return x.rows > 0 && whole(x) && whole(w);
     }
@@ -42,9 +44,11 @@ public:
         copy_ = {};
         if (y.stride != y.cols || y.rows % 16 != 0 || y.cols % 16 != 0) return void(kernel(kernels::fp8_copy{}));
         const auto [scaling, first] = scaling_of(k, last_, gradients ? role::copied_gradient : role::copied_value, 1 + copies_++);
-        if (first) {
+        if (first) {  // looks at the numbers only; the product makes the copy this once
             kernel(kernels::fp8_copy{});
-            return kernels::start_fp8(k, y, scaling);
+            kernels::start_fp8(k, y, scaling);
+            copy_ = {y.data, {eight(nullptr, y.rows, y.cols), nullptr}};
+            return;
         }
         auto* to = static_cast<kernels::e4m3*>(memory(false, y.size()));
         if (kernel(kernels::fp8_copy{to, scaling})) copy_ = {y.data, {eight(to, y.rows, y.cols), &scaling->inverse}};
@@ -59,14 +63,18 @@ private:
         const float* inverse;
     };
 
+    /// Whether the kernel before leaves copies of x.
+    bool left(matrix<const bfloat16> x) const { return copy_.of == x.data && copy_.is.numbers.rows == x.rows && copy_.is.numbers.cols == x.cols; }
+
     using product_place = std::pair<const void*, role>;  // whose weight, which way
 
     operand quantized(const kernels::launch_context& k, matrix<const bfloat16> x, const bfloat16* weight, role of) {
         const bool turned = of == role::turned_weight, right = turned || of == role::weight;
         if (!right) {
             last_ = {weight, of}, copies_ = 0;
-            const left_copy made = std::exchange(copy_, {});
-            if (made.of == x.data && made.is.numbers.rows == x.rows && made.is.numbers.cols == x.cols) return made.is;
+            const bool made = left(x) && copy_.is.inverse;
+            const operand copy = std::exchange(copy_, {}).is;
+            if (made) return copy;
         }
         auto* to = static_cast<kernels::e4m3*>(memory(right, x.size()));
         const auto [scaling, first] = scaling_of(k, {weight, of}, of, 0);
@@ -99,7 +107,7 @@ private:
         operand is{};
     };
 
-    static constexpr std::size_t together = 1024;
+    static constexpr std::size_t worth_columns = 1024, together = 1024;
     left_copy copy_;
     product_place last_{nullptr, role::input};
     std::size_t copies_ = 0;  // since the last product
