@@ -67,8 +67,9 @@ private:
         const auto rows = stream_.rows().row_range(first * length_, count * length_);
         tape_.start(false);
         if (first == 0) keep(clean_h_, run_rows(0));
-        const auto between = model_.attention_sublayer(tape_, {copied(rows), {}}, l, l, model_.extents(rows.rows, count), nullptr);
-        const auto a = copied(between.pending.value).value;  // the tape takes its own back
+        auto between = model_.attention_sublayer(tape_, {borrowed(rows), {}}, l, l, model_.extents(rows.rows, count), nullptr);
+        between.pending.kept = true;
+        const auto a = between.pending.value;
         const auto after = model_.mlp_sublayer(tape_, between, l, l, nullptr);
         const auto mid = after.h.value, m = after.pending.value;
         if (first == 0) {
@@ -103,11 +104,7 @@ private:
         const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), nullptr).value;
         backend_.template copy<T>(h.data, stream_.data(), h.size());
     }
-    variable<T> copied(matrix<const T> rows) {
-        const auto out = tape_.make(rows.rows, rows.cols);
-        backend_.template copy<T>(rows.data, out.value.data, rows.size());
-        return out;
-    }
+    static variable<T> borrowed(matrix<T> rows) { return {rows, nullptr, true}; }
     void keep(tensor<T, Backend>& to, matrix<const T> rows) { backend_.template copy<T>(rows.data, to.data(), rows.size()); }
     matrix<T> clean(tensor<T, Backend>& part) { return part.rows().row_range(0, length_); }
     matrix<T> run_rows(std::size_t run) { return stream_.rows().row_range(run * length_, length_); }
@@ -152,7 +149,7 @@ private:
         matrix<T> replaced = clean(clean_h_);  // what leaves the layer where it is skipped
         if (options_.unit == skip_unit::attention) {
             tape_.start(false);
-            const auto alone = model_.mlp_sublayer(tape_, {copied(replaced), {}}, l, l, nullptr);
+            const auto alone = model_.mlp_sublayer(tape_, {borrowed(replaced), {}}, l, l, nullptr);
             skipped_norms = distances({}, {}, a, {}, length_);
             changed = distances({}, alone.pending.value, a, m, length_);
             replaced = tape_.make(length_, a.cols).value;

@@ -40,6 +40,7 @@ template <class T>
 struct variable {
     matrix<T> value;
     gradient_slot<T>* slot = nullptr;
+    bool kept = false;  // another owner's memory, or read once more later: `drop` leaves it alone
 };
 
 template <class T, class Backend>
@@ -67,7 +68,7 @@ public:
     span<wide_t<T>> make_wide(std::size_t count) { return {memory_.template take<wide_t<T>>(count), count}; }
     /// Returns an activation's memory when nothing will need it on a way back.
     void drop(const variable<T>& v) {
-        if (!recording_ && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
+        if (!recording_ && !v.kept && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
     }
 
     /// Appends a way back. The closure is copied into the tape's own memory and never destroyed.

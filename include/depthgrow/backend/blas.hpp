@@ -5,9 +5,11 @@
 
 #include <cblas.h>
 
+#include <limits>
 #include <vector>
 
 #include "depthgrow/backend/reference.hpp"
+#include "depthgrow/backend/tiles.hpp"
 #include "depthgrow/backend/vector_math.hpp"
 
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
@@ -167,33 +169,37 @@ public:
     template <class T>
     void attention_forward(matrix<const T> qkv, attention_shape s, matrix<T> out, span<wide_t<T>> lse) {
         contract::attention<T>("attention_forward", qkv, s, out, {lse.data(), lse.size()});
-        reserve_attention<T>(s, 1);
+        using tile = detail::tile<T>;
+        const std::size_t reach = tile::padded(s.length), keys_size = reach * s.head_width, values_size = s.length * tile::padded(s.head_width);
+        reserve<T>(keys_size + values_size + std::min(queries, reach) * reach);
         const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
         each(s.batch * s.heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.heads, h = task % s.heads;
             const auto head = slice(qkv, s, b, h);
-            for (std::size_t first = 0; first < s.length; first += block) {
-                const std::size_t rows = std::min(block, s.length - first), reach = first + rows;
-                matrix<T> weights(scratch<T>(thread, 0), rows, reach);
-                product<T>(false, true, scale, head.q.row_range(first, rows), head.k.row_range(0, reach), T(0), weights);
+            T *keys = scratch<T>(thread, 0), *values = keys + keys_size, *weights = values + values_size;
+            tile::pack_transposed(head.k, scale, keys);
+            tile::pack(head.v, values);
+            T inverse[queries];
+            for (std::size_t first = 0; first < s.length; first += queries) {
+                const std::size_t rows = std::min(queries, s.length - first);
+                for (std::size_t u = 0; u < first + rows; u += tile::width)  // scores of tiles that reach below the diagonal
+                    tile::rows(u > first ? u - first : 0, rows, [&](auto height, std::size_t r) {
+                        tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width, keys + u * s.head_width, weights + r * reach + u, reach,
+                                                        tile::width, false);
+                    });
                 for (std::size_t r = 0; r < rows; ++r) {
-                    const std::size_t seen = first + r + 1;
-                    T* DEPTHGROW_RESTRICT w = weights.row(r);
-                    const T largest = maximum(w, seen);
-                    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-                    for (std::size_t u = 0; u < seen; ++u) {
-                        w[u] = detail::exp_of(w[u] - largest);
-                        sum += w[u];
-                    }
-                    const T inverse = T(1) / sum;
-#pragma omp simd
-                    for (std::size_t u = 0; u < seen; ++u) w[u] *= inverse;
-                    std::fill(w + seen, w + reach, T(0));
+                    const auto [largest, sum] = tile::exponentials(weights + r * reach, first + r + 1);
+                    inverse[r] = T(1) / sum;
                     lse[(b * s.length + first + r) * s.heads + h] = largest + std::log(sum);
                 }
                 matrix<T> to(out.row(b * s.length + first) + h * s.head_width, rows, s.head_width, out.stride);
-                product<T>(false, false, T(1), weights, head.v.row_range(0, reach), T(0), to);
+                for (std::size_t c = 0; c < s.head_width; c += tile::width)
+                    tile::rows(0, rows, [&](auto height, std::size_t r) {
+                        tile::template multiply<height>(weights + r * reach, reach, 1, first + r + height, values + c * s.length, to.row(r) + c, to.stride,
+                                                        std::min(tile::width, s.head_width - c), false);
+                    });
+                for (std::size_t r = 0; r < rows; ++r)
+                    for (std::size_t c = 0; c < s.head_width; ++c) to(r, c) *= inverse[r];
             }
         });
     }
@@ -202,7 +208,7 @@ public:
     void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
                             matrix<const T> dout, matrix<T> dqkv) {
         contract::attention<T>("attention_backward", qkv, s, out, lse);
-        reserve_attention<T>(s, 2);
+        reserve<T>(2 * std::min(block, s.length) * s.length);
         const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
         each(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;
@@ -354,7 +360,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t block = 128;  // queries at a time in attention
+    static constexpr std::size_t block = 128;   // queries at a time on the way back of attention
+    static constexpr std::size_t queries = 32;  // and forward, where their scores stay in the first-level cache
 
     template <class T> struct head_views { matrix<T> q, k, v; };
     template <class T>
@@ -416,9 +423,8 @@ private:
         if (bytes.size() < count * sizeof(T)) bytes.resize(count * sizeof(T));
         return reinterpret_cast<T*>(bytes.data());
     }
-    template <class T> void reserve_attention(const attention_shape& s, std::size_t copies) {
-        for (std::size_t thread = 0; thread < scratch_.size(); ++thread)
-            scratch<T>(thread, copies * std::min(block, s.length) * s.length);
+    template <class T> void reserve(std::size_t count) {
+        for (std::size_t thread = 0; thread < scratch_.size(); ++thread) scratch<T>(thread, count);
     }
 
     int threads_;

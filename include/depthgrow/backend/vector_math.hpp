@@ -11,26 +11,27 @@
 namespace depthgrow {
 namespace detail {
 
-/// e^x for x in [-60, 88] alone.
-inline float exp_within(float x) {
-    const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
-    const float n = shifted - 12582912.0f;
-    float r = x - n * 0.693145751953125f;
+/// e^x for x in [-60, 88] alone; F: float or a vector of floats, I: 32-bit integers to match.
+template <class F, class I>
+inline F exp_within(F x) {
+    const F shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
+    const F n = shifted - 12582912.0f;
+    F r = x - n * 0.693145751953125f;
     r = r - n * 1.42860682030941723212e-6f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
+    F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    std::int32_t bits;
-    std::memcpy(&bits, &shifted, 4);
-    const std::int32_t power = (bits + 127) << 23;
-    float scale;
-    std::memcpy(&scale, &power, 4);
+    I bits;
+    std::memcpy(&bits, &shifted, sizeof(bits));
+    const I power = (bits + 127) << 23;
+    F scale;
+    std::memcpy(&scale, &power, sizeof(scale));
     return p * scale;
 }
+inline float exp_within(float x) { return exp_within<float, std::int32_t>(x); }
 
 inline float exp_of(float x) {
     const float keep = x < -60.0f ? 0.0f : 1.0f;

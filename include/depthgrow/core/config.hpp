@@ -19,3 +19,12 @@
 #else
 #define DEPTHGROW_RESTRICT
 #endif
+
+// Bytes of a vector register of the processor that is compiled for; 16 where nothing is known.
+#if defined(__AVX512F__)
+#define DEPTHGROW_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define DEPTHGROW_VECTOR_BYTES 32
+#else
+#define DEPTHGROW_VECTOR_BYTES 16
+#endif
