@@ -44,30 +44,27 @@ tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::tex
     for (const auto& q : task.questions)
         for (const auto& option : q.options) items.push_back(split_tokens(text, q.context, option));
     const auto scores = score(items);
-    dg::score_counter plain, normalised;
+    tools::task_result out{task.name, {}, {}, {}};
     std::size_t next = 0;
-    double log_likelihood = 0;
     for (const auto& q : task.questions) {
         std::vector<double> options;
         std::vector<std::size_t> lengths;
         for (const auto& option : q.options) options.push_back(scores[next + options.size()].log_likelihood), lengths.push_back(option.size());
         if (task.kind == tools::answer_kind::last_word) {
-            plain.add(scores[next].greedy);
-            log_likelihood += options[0];
+            out.plain.add(scores[next].greedy);
+            out.log_likelihoods.push_back(options[0]);
         } else {
-            plain.add(options, q.gold);
-            normalised.add(options, lengths, q.gold);
+            out.plain.add(options, q.gold);
+            out.normalised.add(options, lengths, q.gold);
         }
         next += q.options.size();
     }
-    tools::task_result out{task.name, plain.score(), normalised.score(), 0, plain.score().chance};
-    if (task.kind == tools::answer_kind::last_word) out.perplexity = std::exp(-log_likelihood / static_cast<double>(task.questions.size()));
     return out;
 }
 
 template <class T, class Backend>
 tools::task_result score_completions(dg::scorer<T, Backend>& score, const tools::text_tokens& text, const tools::task& task, std::size_t limit) {
-    dg::score_counter counter;
+    tools::task_result out{task.name, {}, {}, {}};
     for (const auto& q : task.questions) {
         std::string said;
         const auto stop = [&](const std::vector<dg::token>& made) {
@@ -75,9 +72,9 @@ tools::task_result score_completions(dg::scorer<T, Backend>& score, const tools:
             return said.find(q.stop) != said.npos;
         };
         score.complete(text.encode(q.context), limit, stop);
-        counter.add(tools::completes(said, q));
+        out.plain.add(tools::completes(said, q));
     }
-    return {task.name, counter.score(), {}, 0, 0};
+    return out;
 }
 
 template <class T, class Backend>
@@ -86,25 +83,57 @@ tools::task_result run_task(const dg::llama<T, Backend>& model, const tools::tex
     return task.kind == tools::answer_kind::completion ? score_completions(score, text, task, limit) : score_choices(score, text, task);
 }
 
-dg::json result_json(const tools::task_result& r, std::uint64_t seed) {
-    dg::json out = {{"task", r.task}, {"accuracy", r.score.accuracy}, {"items", r.score.items}, {"standard_error", r.score.standard_error}, {"chance", r.chance}, {"seed", seed}};
-    if (r.normalised.items) out["accuracy_normalised"] = r.normalised.accuracy, out["standard_error_normalised"] = r.normalised.standard_error;
-    if (r.perplexity > 0) out["perplexity"] = r.perplexity;
+/// e^−(mean log-likelihood) with its interval.
+dg::mean_interval perplexity(const tools::task_result& r, const dg::bootstrap_options& bootstrap) {
+    const auto mean = dg::bootstrap_mean(r.log_likelihoods, bootstrap);
+    return {std::exp(-mean.mean), std::exp(-mean.high), std::exp(-mean.low)};
+}
+
+/// What every result holds: accuracy, n, standard error, interval.
+dg::json accuracy_json(const tools::task_result& r, const dg::bootstrap_options& bootstrap) {
+    const auto score = r.score();
+    return {{"accuracy", score.accuracy}, {"items", score.items}, {"standard_error", score.standard_error}, {"interval", tools::interval_json(r.plain.interval(bootstrap))}};
+}
+
+dg::json result_json(const tools::task_result& r, const dg::bootstrap_options& bootstrap) {
+    dg::json out = accuracy_json(r, bootstrap);
+    out["task"] = r.task, out["chance"] = r.score().chance, out["seed"] = bootstrap.seed;
+    out["confidence"] = bootstrap.confidence, out["resamples"] = bootstrap.resamples;
+    if (const auto normalised = r.normalised.score(); normalised.items) {
+        out["accuracy_normalised"] = normalised.accuracy, out["standard_error_normalised"] = normalised.standard_error;
+        out["interval_normalised"] = tools::interval_json(r.normalised.interval(bootstrap));
+    }
+    if (!r.log_likelihoods.empty()) {
+        const auto value = perplexity(r, bootstrap);
+        out["perplexity"] = value.mean, out["interval_perplexity"] = tools::interval_json(value);
+    }
     return out;
 }
 
-void print(const tools::task_result& r, const std::string& note) {
-    std::printf("%-24s %-26s %8.4f %8.4f %8.3f %7zu", r.task.c_str(), note.c_str(), r.score.accuracy, r.score.standard_error, r.chance, r.score.items);
-    if (r.perplexity > 0) std::printf("   perplexity %.3f", r.perplexity);
+/// Another run of the same items beside the whole model's: accuracy and the paired difference, item by item.
+dg::json beside_json(const tools::task_result& r, const tools::task_result& whole, const dg::bootstrap_options& bootstrap) {
+    dg::json out = accuracy_json(r, bootstrap);
+    out["difference"] = tools::interval_json(dg::paired_difference(r.plain.answers(), whole.plain.answers(), bootstrap));
+    return out;
+}
+
+void print(const tools::task_result& r, const std::string& note, const dg::bootstrap_options& bootstrap) {
+    const auto score = r.score();
+    const auto interval = r.plain.interval(bootstrap);
+    std::printf("%-24s %-26s %8.4f %8.4f  [%.4f, %.4f] %8.3f %7zu", r.task.c_str(), note.c_str(), score.accuracy, score.standard_error, interval.low, interval.high, score.chance, score.items);
+    if (!r.log_likelihoods.empty()) {
+        const auto value = perplexity(r, bootstrap);
+        std::printf("   perplexity %.3f [%.3f, %.3f]", value.mean, value.low, value.high);
+    }
     std::printf("\n");
     std::fflush(stdout);
 }
 
-/// Mean and one standard error on both sides.
-void add_point(dg::plot_series& line, std::size_t x, const dg::task_score& score, double scale = 1) {
+/// Mean and interval.
+void add_point(dg::plot_series& line, std::size_t x, const dg::mean_interval& value, double scale = 1) {
     line.dots = true;
-    line.x.push_back(static_cast<double>(x)), line.y.push_back(score.accuracy * scale);
-    line.low.push_back((score.accuracy - score.standard_error) * scale), line.high.push_back((score.accuracy + score.standard_error) * scale);
+    line.x.push_back(static_cast<double>(x)), line.y.push_back(value.mean * scale);
+    line.low.push_back(value.low * scale), line.high.push_back(value.high * scale);
 }
 
 /// Early-exit and sweep curves, task by task.
@@ -113,8 +142,8 @@ struct task_plots {
     dg::line_plot absolute{"Answering early", "exit at the input of layer (the last point is the whole model)", "accuracy", {}, {}};
     std::map<std::string, dg::line_plot> sweeps;  // by kind and length
 
-    void write(const std::filesystem::path& file, const std::string& model) const {
-        dg::report_page page{"Tasks: " + model, "Bands are one standard error over the items.", {}};
+    void write(const std::filesystem::path& file, const std::string& model, std::size_t items) const {
+        dg::report_page page{"Tasks: " + model, tools::format("Bands are 95 %% bootstrap intervals over the items, at most %zu a task.", items), {}};
         if (!absolute.series.empty())
             page.sections.push_back({"When the answer is known", "Each point answers from the input of a layer through the lens. A curve that reaches its end early has layers left that the task does not need; "
                                      "one that jumps at the end needs them all. Chance is in the printed table.", {dg::svg(relative), dg::svg(absolute)}});
@@ -156,26 +185,30 @@ void run(const settings& s, Backend& backend) {
     const auto sweep = tools::parse_sweeps("--sweep", s.sweep.empty() ? "none" : s.sweep, config.layers);
 
     const bool shown = !s.quiet && s.json != "-";
-    if (shown) std::printf("%-24s %-26s %8s %8s %8s %7s\n", "task", "run", "accuracy", "error", "chance", "items");
+    if (shown) std::printf("%-24s %-26s %8s %8s  %-16s %8s %7s\n", "task", "run", "accuracy", "error", "95 % bootstrap", "chance", "items");
+    const dg::bootstrap_options bootstrap{s.seed, 2000, 0.95};
     dg::json record = {{"model", s.model}, {"tasks", dg::json::array()}};
     task_plots plots;
     plots.relative.y_from_zero = plots.absolute.y_from_zero = true;
     if (!options.order.empty()) record["order"] = options.order;
     for (const auto& task : tasks) {
         const auto whole = run_task(model, text, options, task, s.max_tokens);
-        dg::json entry = result_json(whole, s.seed);
-        if (shown) print(whole, options.order.empty() ? "whole model" : "order");
+        const double whole_accuracy = whole.score().accuracy;
+        dg::json entry = result_json(whole, bootstrap);
+        if (shown) print(whole, options.order.empty() ? "whole model" : "order", bootstrap);
         dg::plot_series relative_line{task.name, {}, {}}, line_of_exits{task.name, {}, {}};
         for (std::size_t l : exits) {
             auto early = options;
             early.exit_layer = l;
             const auto result = run_task(model, text, early, task, s.max_tokens);
-            dg::json point = {{"layer", l}, {"lens", lens ? "tuned" : "logit"}, {"accuracy", result.score.accuracy}, {"standard_error", result.score.standard_error}};
-            point["relative"] = whole.score.accuracy > 0 ? dg::json(result.score.accuracy / whole.score.accuracy) : dg::json(nullptr);
-            add_point(line_of_exits, l, result.score);
-            if (whole.score.accuracy > 0) add_point(relative_line, l, result.score, 1 / whole.score.accuracy);
+            dg::json point = beside_json(result, whole, bootstrap);
+            point["layer"] = l, point["lens"] = lens ? "tuned" : "logit";
+            point["relative"] = whole_accuracy > 0 ? dg::json(result.score().accuracy / whole_accuracy) : dg::json(nullptr);
+            const auto interval = result.plain.interval(bootstrap);
+            add_point(line_of_exits, l, interval);
+            if (whole_accuracy > 0) add_point(relative_line, l, interval, 1 / whole_accuracy);
             entry["early_exit"].push_back(std::move(point));
-            if (shown) print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"));
+            if (shown) print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"), bootstrap);
         }
         if (!line_of_exits.y.empty()) plots.absolute.series.push_back(std::move(line_of_exits));
         if (!relative_line.y.empty()) plots.relative.series.push_back(std::move(relative_line));
@@ -184,24 +217,24 @@ void run(const settings& s, Backend& backend) {
             auto other = options;
             other.order = one.order.sources();
             const auto result = run_task(model, text, other, task, s.max_tokens);
-            entry["sweep"].push_back({{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"accuracy", result.score.accuracy},
-                                      {"standard_error", result.score.standard_error}});
+            dg::json point = beside_json(result, whole, bootstrap);
+            point["kind"] = one.kind, point["length"] = one.length, point["start"] = one.start, point["order"] = one.order.sources();
+            entry["sweep"].push_back(std::move(point));
             const std::string name = one.kind + " " + std::to_string(one.length) + (one.times > 1 ? " x" + std::to_string(one.times) : "");
             lines[name].name = task.name;
-            add_point(lines[name], one.start, result.score);
-            if (shown) print(result, name + " at " + std::to_string(one.start));
+            add_point(lines[name], one.start, result.plain.interval(bootstrap));
+            if (shown) print(result, name + " at " + std::to_string(one.start), bootstrap);
         }
         for (auto& [name, line] : lines) {
             auto& plot = plots.sweeps.try_emplace(name, dg::line_plot{name, "first layer", "accuracy", {}, {}}).first->second;
             plot.y_from_zero = true;
-            const double whole_accuracy = whole.score.accuracy;
             plot.series.push_back({task.name + ", whole model", {line.x.front(), line.x.back()}, {whole_accuracy, whole_accuracy}});
             plot.series.push_back(std::move(line));
         }
         record["tasks"].push_back(std::move(entry));
     }
     tools::write_json(s.json, record);
-    if (!s.html.empty()) plots.write(s.html, s.model);
+    if (!s.html.empty()) plots.write(s.html, s.model, s.items);
 }
 
 }  // namespace
@@ -214,7 +247,7 @@ int main(int argc, char** argv) {
         flags.add("--task", s.tasks, "Tasks, comma-separated: copy_words, assign_math_1, …, choices=FILE, lambada=FILE, generate=FILE");
         flags.add("--items", s.items, "Items of a task, at most");
         flags.add("--shots", s.shots, "Solved examples before each built-in item");
-        flags.add("--seed", s.seed, "Seed of the items");
+        flags.add("--seed", s.seed, "Seed of the items and of the bootstrap");
         flags.add("--exit-layer", s.exits, "Also answer from the input of these layers: 8, or 0,4,8, or all");
         flags.add("--lens", s.lens, "Tuned lens for early exits (default: the logit lens)");
         flags.add("--order", s.order, "Layer order to run: 0,1,2,…");

@@ -7,6 +7,7 @@
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/any_backend.hpp"
+#include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 
 namespace tools {
@@ -135,8 +136,6 @@ dg::json rows_of(const std::vector<double>& flat, std::size_t rows) {
     for (std::size_t r = 0; r < rows; ++r) out.push_back(std::vector<double>(flat.begin() + static_cast<std::ptrdiff_t>(r * cols), flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * cols)));
     return out;
 }
-
-dg::json interval_json(const dg::mean_interval& i) { return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}}; }
 
 /// Low and high ends, as vectors or as `rows` rows.
 dg::json ends_json(const std::vector<dg::mean_interval>& all, std::size_t rows = 0) {

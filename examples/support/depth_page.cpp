@@ -146,13 +146,17 @@ dg::report_section contributions(const std::vector<depth_measurement>& models) {
 
 dg::report_section similarity(const std::vector<depth_measurement>& models) {
     dg::report_section out{"Which blocks share weights", "Cosine between the MLP weights of blocks. Blocks that were one tensor late in training stay alike: copies by growth show as bright cells, a model trained at full depth is dark.", {}};
+    double low = 0, high = 0.1;  // one range for all models; chance alone stays dark
+    for (const auto& m : models)
+        for (std::size_t i = 0; i < m.similarity.size(); ++i)
+            for (std::size_t j = 0; j < i; ++j) low = std::min(low, m.similarity[i][j]), high = std::max(high, m.similarity[i][j]);
     for (const auto& m : models) {
         if (m.similarity.empty()) continue;
         const std::size_t n = m.similarity.size();
         std::vector<double> flat;
         for (std::size_t i = 0; i < n; ++i)
             for (std::size_t j = 0; j < n; ++j) flat.push_back(i == j ? NAN : m.similarity[i][j]);
-        out.figures.push_back(dg::svg(dg::heat_map{format("%s: blocks of %zu layers", m.name.c_str(), m.block), "block", "block", "cosine", n, n, std::move(flat)}));
+        out.figures.push_back(dg::svg(dg::heat_map{format("%s: blocks of %zu layers", m.name.c_str(), m.block), "block", "block", "cosine", n, n, std::move(flat), low, high}));
     }
     return out;
 }

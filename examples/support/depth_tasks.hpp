@@ -48,9 +48,9 @@ bool completes(const std::string& completion, const question& item);
 /// Result of a task; what does not apply is 0.
 struct task_result {
     std::string task;
-    dg::task_score score, normalised;  // normalised: choices by log-likelihood a byte
-    double perplexity = 0;             // lambada
-    double chance = 0;
+    dg::score_counter plain, normalised;         // normalised: choices by log-likelihood a byte
+    std::vector<double> log_likelihoods;         // lambada: of every item's last word
+    dg::task_score score() const { return plain.score(); }
 };
 
 }  // namespace tools

@@ -6,6 +6,7 @@
 
 #include "depthgrow/io/atomic_file.hpp"
 #include "depthgrow/io/json.hpp"
+#include "depthgrow/metrics/statistics.hpp"
 
 namespace tools {
 
@@ -15,5 +16,7 @@ inline void write_json(const std::string& file, const depthgrow::json& value, in
     if (file == "-") std::printf("%s", text.c_str());
     else if (!file.empty()) depthgrow::write_file(file, text);
 }
+
+inline depthgrow::json interval_json(const depthgrow::mean_interval& i) { return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}}; }
 
 }  // namespace tools

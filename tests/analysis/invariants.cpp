@@ -4,6 +4,7 @@
 #include "depthgrow/analysis/local_effects.hpp"
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
+#include "depthgrow/analysis/trace.hpp"
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/growth/operators.hpp"
 
@@ -70,6 +71,49 @@ TEMPLATE_TEST_CASE("skips change exactly nothing before them, and exactly everyt
         const auto local = dg::local_effects(model, one.prompts);
         for (std::size_t s = 0; s < L; ++s)
             for (std::size_t l = 0; l <= s; ++l) CHECK((local.current[s * L + l] == 0 && local.future[s * L + l] == 0));
+    }
+}
+
+TEST_CASE("local effects are those of each layer run by hand on the residual without what the skipped layer added") {
+    dg::blas backend;
+    for (const auto& one : shapes()) {
+        INFO(one.config.name);
+        const dg::llama<double, dg::blas> model(backend, one.config, 3);
+        const dg::prompt& p = one.prompts[1];  // names its boundaries
+        const std::size_t L = one.config.layers, T = p.tokens.size(), C = one.config.width;
+        dg::tape<double, dg::blas> tape(backend);
+        std::vector<std::vector<double>> h, c;  // (T, C) a layer
+        const auto flat = [](dg::matrix<const double> m) { return std::vector<double>(m.data, m.data + m.size()); };
+        dg::visit_layers(model, tape, dg::span<const dg::token>(p.tokens), [&](std::size_t, auto h_l, auto a, auto m) {
+            h.push_back(flat(h_l)), c.push_back(flat(a));
+            for (std::size_t i = 0; i < m.size(); ++i) c.back()[i] += m.data[i];
+        }, [](auto) {});
+        const auto norm = [&](auto value, std::size_t u) {
+            double squares = 0;
+            for (std::size_t i = u * C; i < (u + 1) * C; ++i) squares += value(i) * value(i);
+            return std::sqrt(squares);
+        };
+        const auto change = [&](std::size_t s, std::size_t l, std::size_t until, std::size_t from) {
+            tape.start(false);
+            auto x = tape.make(T, C);
+            for (std::size_t i = 0; i < T * C; ++i) x.value.data[i] = h[l][i] - (i / C > 0 && i / C < until ? c[s][i] : 0);
+            const auto between = model.attention_sublayer(tape, {x, {}}, l, l, model.extents(T, 1), nullptr);
+            auto added = flat(between.pending.value);
+            const auto m = flat(model.mlp_sublayer(tape, between, l, l, nullptr).pending.value);
+            double largest = 0;
+            for (std::size_t u = from; u < T; ++u)
+                largest = std::max(largest, norm([&](std::size_t i) { return added[i] + m[i] - c[l][i]; }, u) / norm([&](std::size_t i) { return c[l][i]; }, u));
+            return largest;
+        };
+        const auto got = dg::local_effects(model, std::vector<dg::prompt>{p});
+        for (std::size_t s = 0; s < L; ++s)
+            for (std::size_t l = s + 1; l < L; ++l) {
+                INFO("layer " << s << " taken from layer " << l);
+                double later = 0;
+                for (std::size_t t : p.boundaries) later = std::max(later, change(s, l, t, t));
+                CHECK(got.current[s * L + l] == Approx(change(s, l, T, 0)).epsilon(1e-9));
+                CHECK(got.future[s * L + l] == Approx(later).epsilon(1e-9));
+            }
     }
 }
 

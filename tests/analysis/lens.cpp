@@ -132,6 +132,29 @@ TEST_CASE("early exit reads the lens, and the last exit is the whole model") {
     CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{0, 8}, {}, nullptr, 100})), "[scorer] expected layer indices below 8 in the order, got 8 at place 1");
 }
 
+TEST_CASE("an exit under an order is that of the model whose layers and lens were copied by it") {
+    dg::blas backend;
+    const analysis_fixture<double, dg::blas> f(backend, "plain");
+    const auto lens = f.lens("random");
+    const auto& t = f.prompts[1].tokens;
+    const std::vector<dg::continuation> items = {{{t[0]}, {t.begin() + 1, t.end()}}};
+    for (const auto& order : {dg::lidas{4}(8), dg::swap_blocks(8, 2, 2), dg::loop(8, 5, 2, 1)}) {
+        INFO(order.to_string());
+        analysis_fixture<double, dg::blas> grown(backend, "plain");
+        grown.model.weights.layers = dg::grow(std::move(grown.model.weights.layers), order);
+        grown.model.adopt_depth();
+        const auto copied = dg::grow(f.lens("random"), order);
+        const std::vector<dg::prompt> one = {f.prompts[1]};
+        const auto logit = dg::logit_lens(grown.model, one).quantity(5), tuned = dg::tuned_lens_statistics(grown.model, one, copied).quantity(5);
+        for (std::size_t l = 0; l <= order.size(); ++l)
+            for (const auto* through : {static_cast<const dg::tuned_lens<double, dg::blas>*>(nullptr), &lens}) {
+                INFO("exit " << l << (through ? ", tuned lens" : ", logit lens"));
+                const double loss = -dg::scorer<double, dg::blas>(f.model, {order.sources(), l, through, 100})(items)[0].log_likelihood / static_cast<double>(t.size() - 1);
+                CHECK(loss == Approx((through ? tuned : logit)[l]).epsilon(1e-9));
+            }
+    }
+}
+
 TEST_CASE("a greedy completion repeats the likeliest token until it is told to stop") {
     dg::blas backend;
     const analysis_fixture<double, dg::blas> f(backend, "plain");

@@ -162,7 +162,7 @@ TEMPLATE_TEST_CASE("blas attention agrees with the reference in double", "", flo
     dg::reference reference;
     dg::blas blas({.threads = GENERATE(1, 2)});
     const dg::attention_shape s = GENERATE(dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8},
-                                           dg::attention_shape{2, 300, 2, 2, 16});
+                                           dg::attention_shape{2, 300, 2, 2, 16}, dg::attention_shape{2, 33, 4, 2, 34}, dg::attention_shape{1, 64, 1, 1, 80});
     operand<T> qkv(s.rows(), s.packed_width(), 1), out(s.rows(), s.width(), 0), lse(1, s.rows() * s.heads, 0);
     operand<T> dout(s.rows(), s.width(), 2), dqkv(s.rows(), s.packed_width(), 0);
     blas.attention_forward<T>(qkv.got(), s, out.got(), lse.got_flat());

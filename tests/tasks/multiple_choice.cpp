@@ -35,6 +35,15 @@ TEST_CASE("accuracy comes with its standard error and its chance level") {
     CHECK(score.chance == Approx(0.25));
     CHECK(refusal([&] { counter.add(std::vector<double>{-1}, 1); }) == "[multiple_choice] expected gold below 1, got 1");
     CHECK(score_counter().score().items == 0);
+    const auto interval = counter.interval({5, 4000, 0.95});
+    CHECK(interval.mean == Approx(0.7));
+    CHECK(interval.low == Approx(0.4).margin(0.1001));  // the 2.5 % quantile of Binomial(10, 0.7) / 10 is 0.4
+    CHECK(interval.high == Approx(1.0).margin(0.1001));
+    CHECK(interval.low == counter.interval({5, 4000, 0.95}).low);
+    CHECK(counter.answers() == std::vector<double>{1, 1, 1, 1, 1, 1, 1, 0, 0, 0});
+    score_counter sure;
+    for (int i = 0; i < 5; ++i) sure.add(true);
+    CHECK((sure.interval().low == 1 && sure.interval().high == 1));
 }
 
 TEST_CASE("exact matches count without chance") {

@@ -41,7 +41,13 @@ printf '{"context": "1 + 1 =", "options": [" 2", " 3"], "gold": 0}\n' > choices.
 printf '{"prompt": "1 + 1 =", "answer": "2", "stop": "\\n"}\n' > generate.jsonl
 "$TOOLS/evaluate" --model grown --task arithmetic,choices=choices.jsonl,lambada=words.jsonl,generate=generate.jsonl --items 5 --shots 0 --exit-layer all --lens lens --sweep swap:1 --max-tokens 4 \
   --threads 2 --json tasks.json --html tasks.html > tasks.txt
-for key in accuracy standard_error chance seed items early_exit relative sweep perplexity accuracy_normalised; do has $key tasks.json; done
+for key in accuracy standard_error chance seed items early_exit relative sweep perplexity accuracy_normalised confidence difference interval_normalised interval_perplexity; do has $key tasks.json; done
+means=$(grep -c '"accuracy":' tasks.json) intervals=$(grep -c '"interval":' tasks.json)
+[[ $means -gt 20 && $means -eq $intervals ]] || fail "expected an interval beside each of $means accuracies, found $intervals"
+"$TOOLS/evaluate" --model grown --task arithmetic,choices=choices.jsonl,lambada=words.jsonl,generate=generate.jsonl --items 5 --shots 0 --exit-layer all --lens lens --sweep swap:1 --max-tokens 4 \
+  --threads 2 --quiet --json tasks2.json
+cmp tasks.json tasks2.json || fail "expected the same intervals from the same seed"
+grep -q '95 % bootstrap' tasks.html || fail "expected tasks.html to name its bands"
 [[ $(grep -c 'exit at layer' tasks.txt) -eq 20 ]] || fail "expected 5 early exits of 4 tasks, found: $(cat tasks.txt)"
 "$TOOLS/evaluate" --model grown --task choices=choices.jsonl --order 0,1,2,3,2,3 --exit-layer 6 --threads 2 --quiet --json order.json
 has order order.json
@@ -91,6 +97,13 @@ nan='nan/model.safetensors: expected finite numbers in tensor model.layers.3.mlp
 refused "$nan" "${good[@]}" --model nan
 refused "$nan" "$TOOLS/fit_lens" --model nan --out never_lens
 refused "$nan" "$TOOLS/evaluate" --model nan --task arithmetic --json never.json
+
+# Finite weights whose logits are not: found at the second prompt, when the first has been measured; nothing is written.
+cp -r "$fixtures/plain" hot && chmod -R u+w hot
+printf '\xe6\xb1\x61\x7f' | dd of=hot/model.safetensors bs=1 seek=$((8 + 7528 + 96 * 128)) conv=notrunc status=none  # 3e38 in the last token's row
+printf '{"tokens": [1, 2, 3, 4], "boundaries": [2]}\n{"tokens": [1, 96, 3, 4], "boundaries": [2]}\n' > hot.jsonl
+refused 'expected finite' "$TOOLS/depth_report" --model hot --prompts hot.jsonl --json never.json --html never.html
+refused 'hot.jsonl line ' "$TOOLS/depth_report" --model hot --prompts hot.jsonl --json never.json --html never.html
 refused '--out: expected a new directory, found lens there already' "$TOOLS/fit_lens" --model grown --out lens
 refused 'expected a lens of 6 layers' "$TOOLS/fit_lens" --model six --warm-start lens --out never_lens
 "$TOOLS/fit_lens" --model six --warm-start lens --order 0,1,2,3,2,3 --steps 1 --tokens-per-step 64 --threads 2 --quiet --out warm

@@ -57,7 +57,8 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
     lens_report out{L, sample_table(all * (L + 1), prompts.size(), options.bootstrap), sample_table(others * (L + 1), prompts.size(), options.bootstrap)};
     tape<T, Backend> run(backend), head(backend);
     tensor<T, Backend> residuals;
-    for (const prompt& one : prompts) {
+    for (std::size_t p = 0; p < prompts.size(); ++p) {
+        const prompt& one = prompts[p];
         const std::size_t length = one.tokens.size(), chunk = std::min(length, options.logit_rows);
         if (residuals.size() < (L + 1) * length * width) residuals = tensor<T, Backend>(backend, {(L + 1) * length, width});
         const auto ids = tensor<token, Backend>::from_host(backend, {length}, one.tokens);
@@ -101,7 +102,7 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
             }
         }
         for (const auto* part : {&sums, &next_sums})
-            for (std::size_t i = 0; i < part->size(); ++i) require(std::isfinite((*part)[i]), "[lens] expected finite logits, got NaN or infinity at layer ", i % (L + 1));
+            for (std::size_t i = 0; i < part->size(); ++i) require(std::isfinite((*part)[i]), "[lens] expected finite logits, got NaN or infinity at layer ", i % (L + 1), " on ", prompt_name(one, p));
         out.all_tokens.add(sums, static_cast<double>(length));
         out.next_tokens.add(next_sums, static_cast<double>(length - 1));
     }

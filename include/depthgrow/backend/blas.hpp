@@ -1,6 +1,6 @@
 // The CPU backend: matrix products by CBLAS, everything else as vectorised loops over OpenMP threads.
 // Assumes host memory and a row-major CBLAS; results are bit-equal from run to run at a given thread count.
-// Attention works on one (sequence, key head) a thread in blocks of queries: no T x T matrix for the whole batch.
+// Attention works on one (sequence, head) a thread in blocks of queries, with products in register tiles (tiles.hpp).
 #pragma once
 
 #include <cblas.h>
@@ -46,7 +46,10 @@ public:
     void gemm(transpose ta, transpose tb, wide_t<T> alpha, matrix<const T> a, matrix<const T> b, wide_t<T> beta, matrix<T> c) {
         contract::gemm(ta, tb, a, b, c);
         if (c.rows == 0 || c.cols == 0) return;
-        product(ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, c);
+        const bool turned = ta == transpose::yes;
+        ranges(c.rows, least_product_rows, [&](std::size_t first, std::size_t last) {
+            product(turned, tb == transpose::yes, alpha, turned ? a.col_range(first, last - first) : a.row_range(first, last - first), b, beta, c.row_range(first, last - first));
+        });
     }
 
     template <class T>
@@ -208,41 +211,50 @@ public:
     void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
                             matrix<const T> dout, matrix<T> dqkv) {
         contract::attention<T>("attention_backward", qkv, s, out, lse);
-        reserve<T>(2 * std::min(block, s.length) * s.length);
+        using tile = detail::tile<T>;
+        const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows_most = std::min(block, reach), scores = rows_most * reach;
+        reserve<T>(2 * reach * s.head_width + s.length * wide + 2 * scores + 2 * rows_most * wide);
         const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
         each(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;
+            T *keys_turned = scratch<T>(thread, 0), *values_turned = keys_turned + reach * s.head_width, *keys = values_turned + reach * s.head_width;
+            T *weights = keys + s.length * wide, *dscores = weights + scores, *queries_packed = dscores + scores, *dout_packed = queries_packed + rows_most * wide;
+            const auto shared = slice(qkv, s, b, kv * s.group());
+            tile::pack_transposed(shared.k, scale, keys_turned);
+            tile::pack_transposed(shared.v, T(1), values_turned);
+            tile::pack(shared.k, keys);
             for (std::size_t member = 0; member < s.group(); ++member) {
                 const std::size_t h = kv * s.group() + member;
                 const auto head = slice(qkv, s, b, h);
                 const auto grad = slice(dqkv, s, b, h);
                 for (std::size_t next = s.length; next > 0;) {  // from the last block, whose products set every row of dk, dv
-                    const std::size_t rows = next % block ? next % block : block, first = next - rows, reach = next;
-                    matrix<T> weights(scratch<T>(thread, 0), rows, reach);
-                    matrix<T> dscores(weights.data + rows * reach, rows, reach);
+                    const std::size_t rows = next % block ? next % block : block, first = next - rows;
+                    const bool add = member > 0 || next < s.length;
                     matrix<const T> d(dout.row(b * s.length + first) + h * s.head_width, rows, s.head_width, dout.stride);
                     matrix<const T> o(out.row(b * s.length + first) + h * s.head_width, rows, s.head_width, out.stride);
-                    product<T>(false, true, scale, head.q.row_range(first, rows), head.k.row_range(0, reach), T(0), weights);
-                    product<T>(false, true, T(1), d, head.v.row_range(0, reach), T(0), dscores);
+                    tile::pack(head.q.row_range(first, rows), queries_packed);
+                    tile::pack(d, dout_packed);
+                    for (std::size_t u = 0; u < next; u += tile::width)
+                        tile::rows(u > first ? u - first : 0, rows, [&](auto height, std::size_t r) {
+                            tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width, keys_turned + u * s.head_width, weights + r * reach + u, reach, tile::width, false);
+                            tile::template multiply<height>(d.row(r), d.stride, 1, s.head_width, values_turned + u * s.head_width, dscores + r * reach + u, reach, tile::width, false);
+                        });
                     for (std::size_t r = 0; r < rows; ++r) {
-                        const std::size_t seen = first + r + 1;
-                        T* DEPTHGROW_RESTRICT w = weights.row(r);
-                        T* DEPTHGROW_RESTRICT ds = dscores.row(r);
-                        const T shift = lse[(b * s.length + first + r) * s.heads + h];
                         T delta = 0;
                         for (std::size_t c = 0; c < s.head_width; ++c) delta += d(r, c) * o(r, c);
-#pragma omp simd
-                        for (std::size_t u = 0; u < seen; ++u) {
-                            w[u] = detail::exp_of(w[u] - shift);
-                            ds[u] = scale * w[u] * (ds[u] - delta);
-                        }
-                        std::fill(w + seen, w + reach, T(0));
-                        std::fill(ds + seen, ds + reach, T(0));
+                        tile::softmax_backward(weights + r * reach, dscores + r * reach, first + r + 1, lse[(b * s.length + first + r) * s.heads + h], delta, scale);
                     }
-                    const T keep = (member == 0 && reach == s.length) ? T(0) : T(1);
-                    product<T>(false, false, T(1), dscores, head.k.row_range(0, reach), T(0), grad.q.row_range(first, rows));
-                    product<T>(true, false, T(1), dscores, head.q.row_range(first, rows), keep, grad.k.row_range(0, reach));
-                    product<T>(true, false, T(1), weights, d, keep, grad.v.row_range(0, reach));
+                    for (std::size_t c = 0; c < s.head_width; c += tile::width) {
+                        const std::size_t columns = std::min(tile::width, s.head_width - c);
+                        tile::rows(0, rows, [&](auto height, std::size_t r) {
+                            tile::template multiply<height>(dscores + r * reach, reach, 1, first + r + height, keys + c * s.length, grad.q.row(first + r) + c, dqkv.stride, columns, false);
+                        });
+                        tile::rows(0, next, [&](auto height, std::size_t u) {
+                            const std::size_t r = u > first ? u - first : 0;  // earlier queries do not see key u
+                            tile::template multiply<height>(dscores + r * reach + u, 1, reach, rows - r, queries_packed + c * rows + r * tile::width, grad.k.row(u) + c, dqkv.stride, columns, add);
+                            tile::template multiply<height>(weights + r * reach + u, 1, reach, rows - r, dout_packed + c * rows + r * tile::width, grad.v.row(u) + c, dqkv.stride, columns, add);
+                        });
+                    }
                     next = first;
                 }
             }
@@ -360,7 +372,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t block = 128;   // queries at a time on the way back of attention
+    static constexpr std::size_t least_product_rows = 64;  // of a share of a product that a thread takes alone
+    static constexpr std::size_t block = 64;    // queries at a time on the way back of attention
     static constexpr std::size_t queries = 32;  // and forward, where their scores stay in the first-level cache
 
     template <class T> struct head_views { matrix<T> q, k, v; };

@@ -77,8 +77,7 @@ struct tile {
     /// Makes `seen` scores their exponentials, the largest score first taken off, and zeros of what follows up to
     /// padded(seen); gives {largest, sum}.
     static std::pair<T, T> exponentials(T* row, std::size_t seen) {
-        integers place;
-        for (std::size_t i = 0; i < lanes; ++i) place[i] = static_cast<integer>(i);
+        const integers place = places();
         const auto past = [&](std::size_t u) { return place >= static_cast<integer>(seen) - static_cast<integer>(u); };
         vector top = vector{} + row[0];
         for (std::size_t u = 0; u < seen; u += lanes) {
@@ -95,7 +94,24 @@ struct tile {
         return {largest, folded(sum, [](T a, T b) { return a + b; })};
     }
 
+    /// From `seen` scores and d(weights): the weights e^(score − lse) and factor * weight * (d(weight) − delta), zeros
+    /// behind them up to padded(seen).
+    static void softmax_backward(T* scores, T* dscores, std::size_t seen, T lse, T delta, T factor) {
+        const integers place = places();
+        for (std::size_t u = 0; u < padded(seen); u += lanes) {
+            const auto past = place >= static_cast<integer>(seen) - static_cast<integer>(u);
+            const vector x = past ? vector{} : load(scores + u) - lse, e = past ? vector{} : exponential(x);
+            store(e, scores + u);
+            store(past ? vector{} : factor * e * (load(dscores + u) - delta), dscores + u);
+        }
+    }
+
 private:
+    static integers places() {
+        integers out;
+        for (std::size_t i = 0; i < lanes; ++i) out[i] = static_cast<integer>(i);
+        return out;
+    }
     static vector load(const T* from) {
         vector v;
         std::memcpy(&v, from, sizeof(v));

@@ -53,7 +53,7 @@ body { margin: 0 auto; padding: 24px 20px 60px; max-width: 1100px; background: v
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 8px; } h2 { font-size: 19px; margin: 36px 0 4px; } p { margin: 4px 0 12px; max-width: 75ch; }
 .figures { display: flex; flex-wrap: wrap; gap: 20px; align-items: flex-start; } svg { width: 100%; height: auto; flex: 1 1 min(480px, 100%); min-width: 0; }
 svg text { font-family: system-ui, "DejaVu Sans", sans-serif; fill: var(--ink); } svg .title { font-size: 15px; font-weight: 600; } svg .label { font-size: 12px; }
-svg .tick { font-size: 11px; fill: var(--soft); } svg .grid { stroke: var(--grid); } svg .axis { stroke: var(--soft); } svg .marker { stroke: var(--marker); stroke-dasharray: 4 3; }
+svg .tick { font-size: 11px; fill: var(--soft); } svg .grid { stroke: var(--grid); } svg .axis { stroke: var(--soft); } svg .error { stroke: var(--ink); } svg .marker { stroke: var(--marker); stroke-dasharray: 4 3; }
 .wide { overflow-x: auto; max-width: 100%; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 th, td { padding: 4px 12px; border-bottom: 1px solid var(--grid); text-align: right; } th { font-weight: 600; } th:first-child { text-align: left; }
 )";

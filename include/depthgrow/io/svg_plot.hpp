@@ -373,7 +373,7 @@ inline std::string svg(const bar_chart& chart) {
         double label_at = std::max(end, zero);
         if (!chart.errors.empty() && std::isfinite(chart.errors[i])) {
             const double half = width * chart.errors[i] / (x.high - x.low);
-            out += svg_line(end - half, y + row / 2, end + half, y + row / 2, "axis");
+            out += svg_line(end - half, y + row / 2, end + half, y + row / 2, "error");
             label_at = std::max(label_at, end + half);
         }
         char digits[32];

@@ -1,4 +1,4 @@
-// Scoring of multiple choice and exact match: accuracy, its standard error and the chance level.
+// Scoring of multiple choice and exact match: accuracy, its standard error, its bootstrap interval, the chance level.
 // Assumes log-likelihoods that somebody else computed; no model and no tokenizer here.
 // Convention: as lm-evaluation-harness, `acc` by summed and `acc_norm` by length-normalised log-likelihood.
 #pragma once
@@ -10,6 +10,7 @@
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/core/span.hpp"
+#include "depthgrow/metrics/statistics.hpp"
 
 namespace depthgrow {
 
@@ -59,23 +60,29 @@ public:
 
     task_score score() const {
         task_score out;
-        out.items = items_;
-        if (items_ == 0) return out;
-        const double n = static_cast<double>(items_);
-        out.accuracy = static_cast<double>(right_) / n;
+        out.items = right_.size();
+        if (out.items == 0) return out;
+        const double n = static_cast<double>(out.items);
+        double right = 0;
+        for (double one : right_) right += one;
+        out.accuracy = right / n;
         out.chance = chance_ / n;
-        if (items_ > 1) out.standard_error = std::sqrt(out.accuracy * (1 - out.accuracy) / (n - 1));
+        if (out.items > 1) out.standard_error = std::sqrt(out.accuracy * (1 - out.accuracy) / (n - 1));
         return out;
     }
 
+    /// The accuracy with its bootstrap interval over the items.
+    mean_interval interval(const bootstrap_options& options = {}) const { return bootstrap_mean(right_, options); }
+    /// 1 for every item answered right, 0 for every other: what two runs on the same items are compared by.
+    const std::vector<double>& answers() const { return right_; }
+
 private:
     void count(bool right, double chance) {
-        ++items_;
-        right_ += right ? 1 : 0;
+        right_.push_back(right ? 1 : 0);
         chance_ += chance;
     }
 
-    std::size_t items_ = 0, right_ = 0;
+    std::vector<double> right_;
     double chance_ = 0;
 };
 
