@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <map>
 
-#include "depthgrow/analysis/scoring.hpp"
+#include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/html_report.hpp"
@@ -62,8 +62,11 @@ tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::tex
     return out;
 }
 
+/// Completions with cached keys and values where the backend's memory is the host's, else run whole.
 template <class T, class Backend>
-tools::task_result score_completions(dg::scorer<T, Backend>& score, const tools::text_tokens& text, const tools::task& task, std::size_t limit) {
+tools::task_result score_completions(const dg::llama<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task,
+                                     std::size_t limit) {
+    std::conditional_t<std::is_base_of_v<dg::reference, Backend>, dg::cached_decoder<T, Backend>, dg::scorer<T, Backend>> writer(model, options);
     tools::task_result out{task.name, {}, {}, {}};
     for (const auto& q : task.questions) {
         std::string said;
@@ -71,7 +74,7 @@ tools::task_result score_completions(dg::scorer<T, Backend>& score, const tools:
             said += text.decode({&made.back(), 1});
             return said.find(q.stop) != said.npos;
         };
-        score.complete(text.encode(q.context), limit, stop);
+        writer.complete(text.encode(q.context), limit, stop);
         out.plain.add(tools::completes(said, q));
     }
     return out;
@@ -79,8 +82,9 @@ tools::task_result score_completions(dg::scorer<T, Backend>& score, const tools:
 
 template <class T, class Backend>
 tools::task_result run_task(const dg::llama<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task, std::size_t limit) {
+    if (task.kind == tools::answer_kind::completion) return score_completions(model, text, options, task, limit);
     dg::scorer<T, Backend> score(model, options);
-    return task.kind == tools::answer_kind::completion ? score_completions(score, text, task, limit) : score_choices(score, text, task);
+    return score_choices(score, text, task);
 }
 
 /// e^−(mean log-likelihood) with its interval.
@@ -172,12 +176,12 @@ void run(const settings& s, Backend& backend) {
             dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ", longest,
                         "; fewer --shots make it shorter");
         }
-    std::optional<dg::tuned_lens<T, Backend>> lens;
-    if (!s.lens.empty()) lens = tools::read_lens(s.lens, model);
     dg::scoring_options<T, Backend> options;
     options.order = s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : tools::parse_numbers("--order", s.order);
-    options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
     const std::size_t slots = options.order.empty() ? config.layers : options.order.size();
+    std::optional<dg::tuned_lens<T, Backend>> lens;
+    if (!s.lens.empty()) lens = tools::read_lens(s.lens, model, slots);
+    options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
     std::vector<std::size_t> exits;
     if (s.exits == "all") for (std::size_t l = 0; l <= slots; ++l) exits.push_back(l);
     else exits = tools::parse_numbers("--exit-layer", s.exits);

@@ -19,7 +19,7 @@ namespace {
 namespace dg = depthgrow;
 
 struct settings {
-    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, order, json, backend = "blas", precision = "fp32";
+    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, warm_order, order, json, backend = "blas", precision = "fp32";
     std::vector<std::string> data;
     std::size_t steps = 250, tokens_per_step = 8192, context = 0, held_out = 16, seed = 1;
     double rate = 0;
@@ -57,7 +57,9 @@ std::vector<dg::token> inputs(const dg::token_batch& batch) {
 
 template <class T, class Backend>
 void run(const settings& s, Backend& backend) {
-    const auto model = tools::load_finite_model<T>(backend, dg::checkpoint_reader(s.model));
+    const dg::checkpoint_reader checkpoint(s.model);
+    auto model = tools::load_finite_model<T>(backend, checkpoint);
+    tools::unroll(model, checkpoint, s.order);  // a translator for every layer that runs
     const auto& config = model.config();
     const std::size_t length = s.context ? s.context : config.context;
     dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context, " (the model's context), found ", length);
@@ -73,9 +75,9 @@ void run(const settings& s, Backend& backend) {
     dg::tuned_lens<T, Backend> warm;
     if (!s.warm.empty()) {
         warm = tools::read_lens_unchecked<T>(s.warm, backend);
-        if (!s.order.empty()) warm = dg::grow(std::move(warm), dg::layer_order(tools::parse_numbers("--order", s.order), warm.layers()));
+        if (!s.warm_order.empty()) warm = dg::grow(std::move(warm), dg::layer_order(tools::parse_numbers("--warm-order", s.warm_order), warm.layers()));
         dg::require(warm.layers() == config.layers && warm.width == config.width, s.warm, ": expected a lens of ", config.layers, " layers of width ", config.width,
-                    " (after --order), found ", warm.layers(), " of width ", warm.width);
+                    " (after --warm-order), found ", warm.layers(), " of width ", warm.width);
     }
     dg::lens_fitter<T, Backend> fitter(model, options, std::move(warm));
     tools::progress_bar bar(s.steps);
@@ -147,7 +149,8 @@ int main(int argc, char** argv) {
         flags.add_choice("--optimizer", s.optimizer, {"sgd", "adam"}, "SGD with Nesterov momentum, or Adam");
         flags.add("--lr", s.rate, "Rate (0: 0.1 for sgd, falling linearly to 0; 0.001 for adam)");
         flags.add("--warm-start", s.warm, "Lens directory to start from");
-        flags.add("--order", s.order, "Layer order that the warm start grows by, as its model did: 0,1,2,3,2,3");
+        flags.add("--warm-order", s.warm_order, "Layer order that the warm start grows by, as its model did: 0,1,2,3,2,3");
+        flags.add("--order", s.order, "Layer order to run instead of the stored one, a translator for each: 0,1,2,1,2,3");
         flags.add("--held-out", s.held_out, "Held-out sequences of the table");
         flags.add("--seed", s.seed, "Seed of the data's order");
         flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
@@ -162,7 +165,7 @@ int main(int argc, char** argv) {
         dg::require(!std::filesystem::exists(s.out), "--out: expected a new directory, found ", s.out, " there already");
         tools::check_output("--json", s.json);
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
-        dg::require(s.order.empty() || !s.warm.empty(), "--order: expected --warm-start (a lens to grow), found none");
+        dg::require(s.warm_order.empty() || !s.warm.empty(), "--warm-order: expected --warm-start (a lens to grow), found none");
         tools::with_backend(s.backend, s.precision, s.threads, false, [&]<class T>(auto& backend) { run<T>(s, backend); });
     });
 }

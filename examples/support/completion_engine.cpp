@@ -23,7 +23,7 @@ struct completion_engine::model_state {
         }
         if (s.exit_layer) dg::require(*s.exit_layer <= options.order.size(), "--exit-layer: expected at most ", options.order.size(), " (the layers run), found ", *s.exit_layer);
         options.exit_layer = s.exit_layer, options.max_rows = s.max_rows;
-        if (!s.lens.empty()) lens = read_lens(s.lens, model);
+        if (!s.lens.empty()) lens = read_lens(s.lens, model, options.order.size());
         options.lens = lens ? &*lens : nullptr;
         scorer.emplace(model, options);
         decoder.emplace(model, options);

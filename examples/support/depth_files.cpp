@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/json.hpp"
 
 namespace tools {
@@ -56,20 +55,6 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
         out.push_back(std::move(one));
     }
     dg::require(!out.empty(), file.string(), ": expected at least one prompt, found only empty lines");
-    return out;
-}
-
-std::optional<dg::lineage> read_lineage(const dg::checkpoint_reader& checkpoint) {
-    const dg::json growths = dg::read_growth(checkpoint);
-    const std::string label = checkpoint.files().front().path().string() + ": " + dg::growth_metadata_key;
-    std::optional<dg::lineage> out;
-    for (const auto& growth : growths) {
-        const auto order = dg::json_fields(growth, label).indices("order");
-        dg::require(!order.empty(), label, ": expected an order of at least 1 layer, found none");
-        if (!out) out.emplace(1 + *std::max_element(order.begin(), order.end()));
-        out->record(dg::layer_order(order, out->depth()));
-    }
-    if (out && out->depth() != checkpoint.config().layers) out.reset();
     return out;
 }
 

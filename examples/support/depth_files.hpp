@@ -9,8 +9,8 @@
 
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
-#include "depthgrow/growth/lineage.hpp"
 #include "depthgrow/io/atomic_file.hpp"
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/safetensors.hpp"
 #include "depthgrow/io/tokens.hpp"
@@ -38,10 +38,6 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
 /// "8,16" as numbers.
 std::vector<std::size_t> parse_numbers(const std::string& flag, const std::string& list);
 
-/// The growth that a checkpoint's model went through, as train_smol and grow_checkpoint record it in the weights' string
-/// map; none when there is no record, or one that ends at another depth.
-std::optional<dg::lineage> read_lineage(const dg::checkpoint_reader& checkpoint);
-
 /// A model as a checkpoint directory holds it; a weight that is NaN or infinite is refused with its file and tensor.
 template <class T, class Backend>
 dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_reader& checkpoint) {
@@ -55,6 +51,18 @@ dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_r
             dg::require(std::isfinite(static_cast<double>(values[i])), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
     });
     return model;
+}
+
+/// The same with the layers of `wanted` (empty: those that the checkpoint records, if any) as its own: running a list of
+/// layers is being the model whose layers are that list. Gives that list; empty: the model as it is stored.
+template <class T, class Backend>
+std::vector<std::size_t> unroll(dg::llama<T, Backend>& model, const dg::checkpoint_reader& checkpoint, const std::string& wanted) {
+    const auto sources = wanted.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", wanted);
+    if (sources.empty()) return sources;
+    dg::require(model.config().norms != dg::norm_placement::mix, "--order: expected a model without post-norm layers, found norm placement mix");
+    model.weights.layers = dg::grow(std::move(model.weights.layers), dg::layer_order(sources, model.layers()));
+    model.adopt_depth();
+    return sources;
 }
 
 /// What a lens directory's config.json says.
@@ -93,12 +101,12 @@ dg::tuned_lens<T, Backend> read_lens_unchecked(const std::filesystem::path& dire
     return lens;
 }
 
-/// The lens of a directory; refused unless it was fitted to this model.
+/// The lens of a directory; refused unless it was fitted to this model, or to it running an order of `slots` layers.
 template <class T, class Backend>
-dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, const dg::llama<T, Backend>& model) {
+dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, const dg::llama<T, Backend>& model, std::size_t slots = 0) {
     auto lens = read_lens_unchecked<T>(directory, model.backend());
     try {
-        lens.check(model);
+        lens.check(model, slots);
     } catch (const dg::error& problem) {
         dg::fail(directory.string(), ": ", problem.what());
     }

@@ -65,17 +65,12 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
     };
     const dg::checkpoint_reader checkpoint(path);
     auto model = load_finite_model<T, Backend>(backend, checkpoint);
-    out.grown = tools::read_lineage(checkpoint);
     out.growth = dg::read_growth(checkpoint);
-    const auto wanted = settings.order.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", settings.order);
-    if (!wanted.empty()) {  // running a list of layers is being the model whose layers are that list
-        dg::require(model.config().norms != dg::norm_placement::mix, "--order: expected a model without post-norm layers, found norm placement mix");
-        const dg::layer_order order(wanted, model.layers());
-        if (!out.grown) out.grown.emplace(model.layers());
-        model.weights.layers = dg::grow(std::move(model.weights.layers), order);
-        model.adopt_depth();
-        out.grown->record(order);
-        out.order = order.sources();
+    if (!out.growth.empty()) out.grown = dg::read_lineage(checkpoint);
+    out.order = unroll(model, checkpoint, settings.order);
+    if (!out.order.empty()) {
+        if (!out.grown) out.grown.emplace(checkpoint.config().layers);
+        out.grown->record({out.order, checkpoint.config().layers});
     }
     const std::size_t L = model.layers();
     out.config = model.config();

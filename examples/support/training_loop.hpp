@@ -341,6 +341,7 @@ private:
         }
         if (from) resume(*from);
         cut_log();
+        dg::require(!fs::is_symlink(out_ / "log.jsonl"), (out_ / "log.jsonl").string(), ": expected a file, found a link that leads nowhere");
         log_.open(out_ / "log.jsonl", std::ios::app);
         dg::require(log_.good(), (out_ / "log.jsonl").string(), ": expected a file that can be written, found that it cannot");
     }

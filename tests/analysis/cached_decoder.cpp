@@ -57,8 +57,8 @@ TEST_CASE("an early exit generates what the scorer scores") {
     dg::scorer<float, dg::blas> scorer(model, options);
     dg::cached_decoder<float, dg::blas> decoder(model, options);
     const auto never = [](const std::vector<dg::token>&) { return false; };
-    CHECK(dg::complete_greedily(decoder, {3, 1, 4}, 12, 24, never) == scorer.complete({3, 1, 4}, 12, never));
-    CHECK(dg::complete_greedily(decoder, {3, 1, 4}, 100, 24, never).size() == 22);  // to the context's end
+    CHECK(decoder.complete({3, 1, 4}, 12, never) == scorer.complete({3, 1, 4}, 12, never));
+    CHECK(decoder.complete({3, 1, 4}, 100, never).size() == 22);  // to the context's end
 }
 
 TEST_CASE("scores of every position are those of single continuations, and the likeliest token's are the same bits") {

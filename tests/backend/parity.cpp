@@ -73,6 +73,12 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
                 fresh.agrees(bound<T>(cols));
             }
     }
+    SECTION("gemm of one row with many, shared between threads") {
+        operand<T> x(1, 600, 1), w(303, 600, 2, 5), y(1, 303, 3);
+        blas.gemm<T>(dg::transpose::no, dg::transpose::yes, T(0.5), x.got(), w.got(), T(2), y.got());
+        reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 0.5, x.want(), w.want(), 2.0, y.want());
+        y.agrees(bound<T>(600));
+    }
     SECTION("embedding, with repeated ids") {
         std::vector<dg::token> ids(rows);
         for (std::size_t r = 0; r < rows; ++r) ids[r] = static_cast<dg::token>(r * r % 9);

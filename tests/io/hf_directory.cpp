@@ -167,6 +167,18 @@ TEST_CASE("a directory that does not hold what its configuration says is refused
     CHECK(says(refusal([&] { checkpoint_reader reader(folder.path / "none"); }), "expected a model directory, found nothing of that name"));
 }
 
+TEST_CASE("a directory that its writer has not put in place is refused by its name") {
+    const temporary::folder folder;
+    const llama_config config = parse_hf_config(small_fields(), "f").model;
+    const auto unfinished = folder.path / ".tmp-model";
+    std::filesystem::create_directory(unfinished);
+    write_hf_config(unfinished / "config.json", config);
+    write_weights(unfinished / "model.safetensors", expected_tensors(config));
+    for (const auto& path : {unfinished, unfinished / ""})
+        CHECK(says(refusal([&] { checkpoint_reader reader(path); }), "expected a finished model directory, found one that is being written"));
+    CHECK(refusal([&] { checkpoint_reader reader(unfinished, true); }) == "nothing thrown");
+}
+
 TEST_CASE("a tied model may carry its head when it equals the embedding") {
     const temporary::folder folder;
     llama_config config = parse_hf_config(small_fields(), "f").model;

@@ -1,6 +1,7 @@
 // safetensors files: round trips, the fixtures, and every lie that a header can tell.
 #include "support/catch.hpp"
 
+#include <chrono>
 #include <cstring>
 #include <numeric>
 
@@ -149,6 +150,29 @@ TEST_CASE("wrong requests are refused by name") {
     CHECK(says(refusal([&] { file.find("model.nothing"); }), "expected a tensor model.nothing, found none of that name"));
     CHECK(says(refusal([&] { file.read("model.norm.weight", few, 3); }), "expected tensor model.norm.weight of 3 elements, found 32"));
     CHECK(says(refusal([&] { file.read_bytes("model.norm.weight", few, 4, 125); }), "found 128"));
+}
+
+TEST_CASE("a file that is written to while it is open is refused; one that is replaced stays as it was") {
+    const temporary::folder folder;
+    const auto content = raw_file("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
+    const auto path = folder.file("m", content);
+    const safetensors_file file(path);
+    double wide[2];
+    float narrow[2];
+    char bytes[8];
+    file.read("w", wide, 2);
+    write_file(path, content + "more");  // by rename: the open file keeps its bytes
+    CHECK(refusal([&] { file.read("w", wide, 2), file.read("w", narrow, 2), file.read_bytes("w", bytes, 8); }) == "nothing thrown");
+    const auto grows = folder.file("n", content), renewed = folder.file("o", content);
+    const safetensors_file longer(grows), later(renewed);
+    std::filesystem::resize_file(grows, content.size() + 4);
+    std::filesystem::last_write_time(renewed, std::filesystem::last_write_time(renewed) + std::chrono::seconds(1));
+    for (const auto* one : {&longer, &later}) {
+        const char* sentence = "expected a file that stays as it was opened, found that it was written to meanwhile";
+        CHECK(says(refusal([&] { one->read("w", wide, 2); }), sentence));
+        CHECK(says(refusal([&] { one->read("w", narrow, 2); }), sentence));
+        CHECK(says(refusal([&] { one->read_bytes("w", bytes, 8); }), sentence));
+    }
 }
 
 TEST_CASE("the writer refuses what was not declared, wrong sizes and a commit before the end") {

@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
             entries.push_back({"logits." + std::to_string(p), "F32", {z.rows, z.cols}});
             arrays.emplace_back(entries.back().name, std::vector<float>(z.data, z.data + z.size()));
             const auto start = std::chrono::steady_clock::now();
-            const auto tokens = dg::complete_greedily(decoder, prompts[p].tokens, limit, config.context, [](const auto&) { return false; });
+            const auto tokens = decoder.complete(prompts[p].tokens, limit, [](const auto&) { return false; });
             seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
             made += tokens.size();
             entries.push_back({"tokens." + std::to_string(p), "F32", {tokens.size()}});

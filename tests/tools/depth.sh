@@ -106,7 +106,7 @@ refused 'expected finite' "$TOOLS/depth_report" --model hot --prompts hot.jsonl 
 refused 'hot.jsonl line ' "$TOOLS/depth_report" --model hot --prompts hot.jsonl --json never.json --html never.html
 refused '--out: expected a new directory, found lens there already' "$TOOLS/fit_lens" --model grown --out lens
 refused 'expected a lens of 6 layers' "$TOOLS/fit_lens" --model six --warm-start lens --out never_lens
-"$TOOLS/fit_lens" --model six --warm-start lens --order 0,1,2,3,2,3 --steps 1 --tokens-per-step 64 --threads 2 --quiet --out warm
+"$TOOLS/fit_lens" --model six --warm-start lens --warm-order 0,1,2,3,2,3 --steps 1 --tokens-per-step 64 --threads 2 --quiet --out warm
 printf '{"context": "a", "options": ["b", "c"], "gold": 2}\n' > gold.jsonl
 refused 'gold.jsonl line 1: expected gold below 2, found 2' "$TOOLS/evaluate" --model grown --task choices=gold.jsonl --json never.json
 refused 'expected one of copy_random' "$TOOLS/evaluate" --model grown --task copying --json never.json

@@ -43,23 +43,21 @@ TEST_CASE("lists of numbers and of sweeps are read, anything else is refused") {
     CHECK(refusal([&] { tools::parse_sweeps("--sweep", "skip:0", 8); }) == "[interventions] expected a length of at least 1, got 0");
 }
 
-TEST_CASE("a growth record becomes a lineage; none, or one of another depth, does not") {
+TEST_CASE("a growth record becomes a lineage; one that does not end at the model's depth is refused") {
     const temporary::folder here;
     dg::blas backend;
     dg::llama_config config{"t", 16, 8, 8, 4, 2, 2, 16};
     const dg::llama<float, dg::blas> model(backend, config, 1);
     const auto lineage_of = [&](const std::string& record) {
         dg::write_model(here.path, model, dg::dtype::f32, record.empty() ? std::map<std::string, std::string>{} : std::map<std::string, std::string>{{"depthgrow.growth", record}});
-        return tools::read_lineage(dg::checkpoint_reader(here.path));
+        return dg::read_lineage(dg::checkpoint_reader(here.path));
     };
     const auto grown = lineage_of("[{\"step\": 3, \"order\": [0, 1, 0, 1]}]");
-    REQUIRE(grown);
-    CHECK(grown->initial_depth() == 2);
-    CHECK(grown->shared_until(0, 2) == 1);
-    CHECK(grown->shared_until(0, 1) == 0);
-    CHECK_FALSE(lineage_of(""));
-    CHECK_FALSE(lineage_of("[]"));
-    CHECK_FALSE(lineage_of("[{\"order\": [0, 1, 0]}]"));
+    CHECK(grown.initial_depth() == 2);
+    CHECK(grown.shared_until(0, 2) == 1);
+    CHECK(grown.shared_until(0, 1) == 0);
+    for (const char* none : {"", "[]"}) CHECK(lineage_of(none).stage() == 1);
+    CHECK(refusal([&] { lineage_of("[{\"order\": [0, 1, 0]}]"); }).find("model.safetensors: depthgrow.growth: expected growths that end at 4 layers, found 3") != std::string::npos);
     CHECK(refusal([&] { lineage_of("{}"); }).find("model.safetensors: depthgrow.growth: expected a list of growths, found") != std::string::npos);
 }
 

@@ -20,6 +20,16 @@ grep -q '"layers": 5' looped.json || fail "expected five layers run"
 cmp looped.lens unrolled.lens || fail "expected the looped model to compute what its unrolled copy computes"
 "$TOOLS/evaluate" --model looped --order 0,1,2 --task choices=choices.jsonl --quiet
 
+# A lens of a looped model has a translator for each layer that runs, as that of the unrolled copy; every tool reads it.
+for model in looped unrolled; do
+  "$TOOLS/fit_lens" --model $model --steps 2 --tokens-per-step 64 --held-out 2 --threads 2 --quiet --out $model.tuned
+  "$TOOLS/evaluate" --model $model --exit-layer 3 --lens $model.tuned --task choices=choices.jsonl --quiet --json $model.exit.json
+done
+cmp looped.tuned/params.safetensors unrolled.tuned/params.safetensors || fail "expected one lens for a looped model and its unrolled copy"
+diff <(grep accuracy looped.exit.json) <(grep accuracy unrolled.exit.json) || fail "expected one early exit for a looped model and its unrolled copy"
+"$TOOLS/depth_report" --model looped --lens looped.tuned --prompts prompts.jsonl --sweeps none --no-local --quiet
+refused 'expected a model of 5 layers, got 3' "$TOOLS/evaluate" --model looped --order 0,1,2 --exit-layer 1 --lens looped.tuned --task choices=choices.jsonl
+
 # Growth with a block that runs twice in the cooldown.
 "$TOOLS/train_smol" "${tiny[@]}" --cooldown-loop 1:2 --out retrofitted
 refused 'expected own-shared x times-own like 4-4x6-4' "${run[@]}" --out x --loop 4-4-4

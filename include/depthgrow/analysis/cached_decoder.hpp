@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "depthgrow/analysis/scoring.hpp"
+#include "depthgrow/backend/vector_math.hpp"
 
 namespace depthgrow {
 
@@ -28,7 +29,7 @@ public:
         for (std::size_t source : options_.order) require(source < model.layers(), "[cached_decoder] expected layer indices below ", model.layers(), " in the order, got ", source);
         exit_ = options_.exit_layer.value_or(options_.order.size());
         require(exit_ <= options_.order.size(), "[cached_decoder] expected an exit layer of at most ", options_.order.size(), " (the layers run), got ", exit_);
-        if (options_.lens) options_.lens->check(model);
+        if (options_.lens) options_.lens->check(model, options_.order.size());
         for (std::size_t slot = 0; slot < exit_; ++slot) {
             keys_.emplace_back(backend_, shape{config_.kv_heads, config_.context, config_.head_width()});
             values_.emplace_back(backend_, shape{config_.kv_heads, config_.context, config_.head_width()});
@@ -55,13 +56,29 @@ public:
         if (options_.lens && exit_ < options_.order.size()) {
             const auto ones = rows(1, 1), moved = rows(1, config_.width);
             ones.data[0] = T(1);
-            detail::translate<T>(backend_, options_.lens->translators[options_.order[exit_]], matrix<const T>(last), matrix<const T>(ones), moved);
+            detail::translate<T>(backend_, options_.lens->at(options_.order, exit_, model_.layers()), matrix<const T>(last), matrix<const T>(ones), moved);
             last = moved;
         }
         const auto x = norm(last, outer(1).data, 1), z = rows(1, config_.vocab);
         multiply(x, model_.head().value, z);
         length_ += ids.size();
         return {z.data, z.cols};
+    }
+
+    /// The likeliest continuation of a prompt, token by token, until `stop(tokens)` says so, the limit or the context's end.
+    template <class Stop>
+    std::vector<token> complete(const std::vector<token>& prompt, std::size_t limit, Stop stop) {
+        require(!prompt.empty(), "[cached_decoder] expected a prompt of at least 1 token, got 0");
+        rewind();
+        std::vector<token> made;
+        span<const token> next = prompt;
+        while (made.size() < limit && size() + next.size() <= config_.context) {
+            const auto z = append(next);
+            made.push_back(static_cast<token>(std::max_element(z.begin(), z.end()) - z.begin()));
+            if (stop(made)) break;
+            next = {&made.back(), 1};
+        }
+        return made;
     }
 
 private:
@@ -137,17 +154,18 @@ private:
             const T* v = values_[slot].data() + head / group * config_.context * D;
             T largest = -std::numeric_limits<T>::infinity();
             for (std::size_t t = 0; t < count; ++t) {
-                T sum = 0;
-                for (std::size_t i = 0; i < D; ++i) sum += q[i] * k[t * D + i];
-                scores_[t] = sum * scale;
+                scores_[t] = scale * detail::dot(q, k + t * D, D);
                 largest = std::max(largest, scores_[t]);
             }
             T total = 0;
-            for (std::size_t t = 0; t < count; ++t) total += scores_[t] = std::exp(scores_[t] - largest);
-            T* to = out + head * D;
+            for (std::size_t t = 0; t < count; ++t) total += scores_[t] = detail::exp_of(scores_[t] - largest);
+            T* DEPTHGROW_RESTRICT to = out + head * D;
             std::fill_n(to, D, T(0));
-            for (std::size_t t = 0; t < count; ++t)
-                for (std::size_t i = 0; i < D; ++i) to[i] += scores_[t] / total * v[t * D + i];
+            for (std::size_t t = 0; t < count; ++t) {
+                const T weight = scores_[t] / total;
+#pragma omp simd
+                for (std::size_t i = 0; i < D; ++i) to[i] += weight * v[t * D + i];
+            }
         }
     }
 
@@ -161,21 +179,5 @@ private:
     std::vector<T> scores_;
     std::size_t exit_ = 0, length_ = 0;
 };
-
-/// The likeliest continuation, token by token, until `stop(tokens)` says so, the limit or the context's end.
-template <class T, class Backend, class Stop>
-std::vector<token> complete_greedily(cached_decoder<T, Backend>& decoder, const std::vector<token>& prompt, std::size_t limit, std::size_t context, Stop stop) {
-    require(!prompt.empty(), "[complete_greedily] expected a prompt of at least 1 token, got 0");
-    decoder.rewind();
-    std::vector<token> made;
-    span<const token> next = prompt;
-    while (made.size() < limit && decoder.size() + next.size() <= context) {
-        const auto z = decoder.append(next);
-        made.push_back(static_cast<token>(std::max_element(z.begin(), z.end()) - z.begin()));
-        if (stop(made)) break;
-        next = {&made.back(), 1};
-    }
-    return made;
-}
 
 }  // namespace depthgrow

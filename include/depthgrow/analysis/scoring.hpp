@@ -53,7 +53,7 @@ public:
             require(options_.order[slot] < model.layers(), "[scorer] expected layer indices below ", model.layers(), " in the order, got ", options_.order[slot], " at place ", slot);
         exit_ = options_.exit_layer.value_or(options_.order.size());
         require(exit_ <= options_.order.size(), "[scorer] expected an exit layer of at most ", options_.order.size(), " (the layers run), got ", exit_);
-        if (options_.lens) options_.lens->check(model);
+        if (options_.lens) options_.lens->check(model, options_.order.size());
     }
 
     /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
@@ -133,7 +133,7 @@ private:
         if (options_.lens && exit_ < options_.order.size()) {
             const auto ones = tape_.make(tokens.size(), 1), moved = tape_.make(tokens.size(), model_.config().width);
             backend_.template fill<T>(ones.value.data, tokens.size(), T(1));
-            detail::translate<T>(backend_, options_.lens->translators[options_.order[exit_]], h.value, ones.value, moved.value);
+            detail::translate<T>(backend_, options_.lens->at(options_.order, exit_, model_.layers()), h.value, ones.value, moved.value);
             h = moved;
         }
         return model_.final_norm(tape_, h, nullptr).value;

@@ -31,7 +31,7 @@ struct translator {
 
 template <class T, class Backend>
 struct tuned_lens {
-    std::vector<translator<T, Backend>> translators;  // one a layer
+    std::vector<translator<T, Backend>> translators;  // one a layer, or one a slot of the order that the model runs
     std::size_t width = 0;
     std::string fingerprint;  // of the unembedding it was fitted to
 
@@ -43,10 +43,14 @@ struct tuned_lens {
     }
     std::size_t layers() const { return translators.size(); }
 
-    /// Refuses a model that the lens was not fitted to.
-    void check(const llama<T, Backend>& model) const {
+    /// The translator at the input of a slot of an order that runs `depth` layers: the slot's own where the lens has
+    /// one a slot (fitted to the model as it runs), else its layer's.
+    const translator<T, Backend>& at(const std::vector<std::size_t>& order, std::size_t slot, std::size_t depth) const { return translators[layers() == depth ? order[slot] : slot]; }
+
+    /// Refuses a model that the lens was not fitted to; one that runs `slots` layers may have a translator for each.
+    void check(const llama<T, Backend>& model, std::size_t slots = 0) const {
         require(width == model.config().width, "[tuned_lens] expected a model of width ", width, ", got ", model.config().width, "; refit the lens to this model");
-        require(layers() == model.layers(), "[tuned_lens] expected a model of ", layers(), " layers, got ", model.layers(),
+        require(layers() == model.layers() || layers() == slots, "[tuned_lens] expected a model of ", layers(), " layers, got ", model.layers(),
                 "; a grown model needs its lens refitted (grow the lens by the same order to start from it)");
         require(fingerprint == unembedding_fingerprint(model), "[tuned_lens] expected the unembedding that the lens was fitted to (", fingerprint.substr(0, 12),
                 "…), got another; refit the lens to this model");

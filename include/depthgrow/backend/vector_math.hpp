@@ -1,12 +1,15 @@
-// Exponentials that compilers vectorise: float by range reduction and a polynomial, double by the library.
+// Loops that compilers vectorise: dot products, and exponentials (float by range reduction and a polynomial, double by the library).
 // Assumes round-to-nearest; the float version is within 2 units in the last place on [-60, 88]. Below it is zero, so
 // that softmax weights and gates never become subnormal, which processors multiply a hundred times more slowly.
 // Source: Cody & Waite range reduction; minimax coefficients of e^r on |r| <= ln(2)/2.
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#include "depthgrow/core/config.hpp"
 
 namespace depthgrow {
 namespace detail {
@@ -44,6 +47,40 @@ inline double exp_of(double x) { return std::exp(x); }
 /// exp_of's own into masked lanes that divide garbage, ten times slower.)
 inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_within(x < -60.0f ? 60.0f : (x > 60.0f ? -60.0f : -x))); }
 inline double sigmoid_of(double x) { return 1.0 / (1.0 + exp_of(-x)); }
+
+/// out[i] = x . w_i for four rows w of the given leading dimension; the four after them are asked for meanwhile.
+template <class T>
+void four_dots(const T* x, const T* w, std::size_t stride, std::size_t count, T* out) {
+    constexpr std::size_t lanes = 64 / sizeof(T);
+    typedef T vector __attribute__((vector_size(64)));
+    const auto load = [](const T* from) {
+        vector v;
+        std::memcpy(&v, from, sizeof v);
+        return v;
+    };
+    vector sums[4] = {};
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        const vector left = load(x + i);
+        for (std::size_t r = 0; r < 4; ++r) {
+            __builtin_prefetch(w + (r + 4) * stride + i);
+            sums[r] += left * load(w + r * stride + i);
+        }
+    }
+    for (std::size_t r = 0; r < 4; ++r) {
+        T sum = 0;
+        for (std::size_t lane = 0; lane < lanes; ++lane) sum += sums[r][lane];
+        for (std::size_t j = i; j < count; ++j) sum += x[j] * w[r * stride + j];
+        out[r] = sum;
+    }
+}
+template <class T>
+T dot(const T* DEPTHGROW_RESTRICT x, const T* DEPTHGROW_RESTRICT w, std::size_t count) {
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::size_t i = 0; i < count; ++i) sum += x[i] * w[i];
+    return sum;
+}
 
 }  // namespace detail
 }  // namespace depthgrow

@@ -176,8 +176,12 @@ inline void write_hf_config(const std::filesystem::path& file, const llama_confi
 /// The weights of a directory, in one file or in shards, checked against its configuration.
 class checkpoint_reader {
 public:
-    explicit checkpoint_reader(std::filesystem::path directory) : directory_(std::move(directory)) {
+    /// Throws a sentence on what does not hold together. A directory that atomic_directory still writes is refused by its
+    /// name, unless its writer asks (`unfinished`).
+    explicit checkpoint_reader(std::filesystem::path directory, bool unfinished = false) : directory_(std::move(directory)) {
         std::error_code ignored;
+        const auto name = (directory_.has_filename() ? directory_ : directory_.parent_path()).filename().string();
+        require(unfinished || name.rfind(".tmp-", 0) != 0, directory_.string(), ": expected a finished model directory, found one that is being written or was left half written");
         require(std::filesystem::is_directory(directory_, ignored), directory_.string(), ": expected a model directory, found ",
                 std::filesystem::exists(directory_, ignored) ? "a file" : "nothing of that name");
         config_ = read_hf_config(directory_ / "config.json");

@@ -76,7 +76,8 @@ struct tensor_info {
     std::optional<dtype> number_type() const { return dtype_from_name(type_name); }
 };
 
-/// An open safetensors file. The constructor reads and checks the whole header; tensors are read on demand.
+/// An open safetensors file. The constructor reads and checks the whole header; tensors are read on demand, and refused
+/// once the file is no longer the one whose header was read. (A file that is replaced by rename stays readable here.)
 class safetensors_file {
 public:
     explicit safetensors_file(std::filesystem::path path) : path_(std::move(path)) {
@@ -89,8 +90,8 @@ public:
         }
     }
     safetensors_file(safetensors_file&& other) noexcept
-        : path_(std::move(other.path_)), handle_(std::exchange(other.handle_, -1)), data_start_(other.data_start_),
-          tensors_(std::move(other.tensors_)), metadata_(std::move(other.metadata_)) {}
+        : path_(std::move(other.path_)), handle_(std::exchange(other.handle_, -1)), size_(other.size_), written_(other.written_),
+          data_start_(other.data_start_), tensors_(std::move(other.tensors_)), metadata_(std::move(other.metadata_)) {}
     safetensors_file& operator=(safetensors_file&&) = delete;
     ~safetensors_file() {
         if (handle_ >= 0) ::close(handle_);
@@ -121,6 +122,7 @@ public:
         require(first <= info.bytes() && count <= info.bytes() - first, path_.string(), ": expected tensor ", detail::quotable(name), " of at least ", first,
                 " + ", count, " bytes, found ", info.bytes());
         read_at(data_start_ + info.begin + first, out, count);
+        require_unchanged();
     }
 
     /// Reads a tensor of floating-point numbers as float or double; `count` is its number of elements.
@@ -140,7 +142,10 @@ public:
                 " elements, found ", info.elements());
         const std::size_t width = size_of(*type);
         const std::uint64_t start = data_start_ + info.begin + first * width;
-        if (*type == dtype_of<T>::value) return read_at(start, out, count * width);
+        if (*type == dtype_of<T>::value) {
+            read_at(start, out, count * width);
+            return require_unchanged();
+        }
         std::array<char, 1 << 15> chunk;
         for (std::size_t done = 0; done < count;) {
             const std::size_t part = std::min(count - done, chunk.size() / width);
@@ -148,6 +153,7 @@ public:
             convert_from(*type, chunk.data(), out + done, part);
             done += part;
         }
+        require_unchanged();
     }
 
 private:
@@ -173,10 +179,21 @@ private:
         }
     }
 
+    struct ::stat facts() const {
+        struct ::stat found;
+        require(::fstat(handle_, &found) == 0, path_.string(), ": expected a readable file, found: ", std::strerror(errno));
+        return found;
+    }
+    void require_unchanged() const {
+        const auto now = facts();
+        require(static_cast<std::uint64_t>(now.st_size) == size_ && now.st_mtim.tv_sec == written_.tv_sec && now.st_mtim.tv_nsec == written_.tv_nsec, path_.string(),
+                ": expected a file that stays as it was opened, found that it was written to meanwhile");
+    }
+
     void read_header() {
-        struct ::stat facts;
-        require(::fstat(handle_, &facts) == 0, path_.string(), ": expected a readable file, found: ", std::strerror(errno));
-        const auto size = static_cast<std::uint64_t>(facts.st_size);
+        const auto found = facts();
+        const auto size = size_ = static_cast<std::uint64_t>(found.st_size);
+        written_ = found.st_mtim;
         require(size >= 10, path_.string(), ": expected a safetensors file of at least 10 bytes, found ", size);
         std::uint64_t length = 0;
         read_at(0, &length, 8);
@@ -245,6 +262,8 @@ private:
 
     std::filesystem::path path_;
     int handle_ = -1;
+    std::uint64_t size_ = 0;
+    ::timespec written_{};
     std::uint64_t data_start_ = 0;
     std::map<std::string, tensor_info> tensors_;
     std::map<std::string, std::string> metadata_;
