@@ -51,7 +51,10 @@ httplib::Server::Handler guarded(Body body) {
 
 void add_routes(httplib::Server& server, tools::completion_engine& engine, const settings& s) {
     static std::atomic<std::uint64_t> served{0};
-    server.Get("/health", guarded([](const auto&, auto& response) { answer(response, 200, {{"status", "ok"}}); }));
+    server.Get("/health", guarded([&engine](const auto&, auto& response) {
+        const auto [running, waiting] = engine.load();
+        answer(response, 200, {{"status", "ok"}, {"running", running}, {"waiting", waiting}});
+    }));
     server.Get("/v1/models", guarded([&engine](const auto&, auto& response) {
         answer(response, 200, {{"object", "list"}, {"data", {{{"id", engine.name()}, {"object", "model"}, {"owned_by", "depthgrow"}, {"max_model_len", engine.config().context}}}}});
     }));

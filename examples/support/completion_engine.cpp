@@ -88,6 +88,11 @@ std::vector<completion_choice> completion_engine::complete(const completion_requ
     return std::move(one.choices);
 }
 
+completion_engine::load_facts completion_engine::load() {
+    const std::lock_guard lock(guard_);
+    return {running_, waiting_.size()};
+}
+
 void completion_engine::work() {
     for (;;) {
         std::vector<job*> scored, generated;
@@ -100,11 +105,12 @@ void completion_engine::work() {
                 waiting_.pop_front();
                 const bool generates = next->request->max_tokens > 1 || (next->request->max_tokens == 1 && (next->request->temperature > 0 || !next->request->echo));
                 (generates ? generated : scored).push_back(next);
+                ++running_;
             }
         }
         const auto finish = [&](job* one) {
             const std::lock_guard lock(guard_);
-            one->done = true;
+            one->done = true, --running_;
             finished_.notify_all();
         };
         try {

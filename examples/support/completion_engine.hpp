@@ -39,6 +39,12 @@ public:
     /// Waits for the answer. Throws busy_error when too many wait already.
     std::vector<completion_choice> complete(const completion_request& request);
 
+    /// Requests that are being answered, and that wait.
+    struct load_facts {
+        std::size_t running = 0, waiting = 0;
+    };
+    load_facts load();
+
     const text_tokens& text() const { return *text_; }
     const depthgrow::llama_config& config() const;
     const std::string& name() const { return name_; }
@@ -69,6 +75,7 @@ private:
     std::mutex guard_;
     std::condition_variable arrived_, finished_;
     std::deque<job*> waiting_;
+    std::size_t running_ = 0;
     bool stopping_ = false;
     std::thread worker_;
 };

@@ -3,6 +3,7 @@
 source "$(dirname "$0")/common.sh"
 "$TOOLS/train_smol" "${tiny[@]}" --out model
 start() {  # start FLAGS...: a server on a free port, $pid and $port
+  rm -f serve.log  # the last one's
   "$TOOLS/serve" --model model --port 0 --threads 1 "$@" > serve.log 2>&1 & pid=$!
   for ((t = 0; t < 200; ++t)); do grep -qs 'serving model' serve.log && break; sleep 0.05; done
   port=$(grep -o '127.0.0.1:[0-9]*' serve.log | head -n 1 | cut -d: -f2)
@@ -58,12 +59,24 @@ for flags in "--order 0,1,2,3" "--order 0,2,1,3" "--order 0,1,2,1,2,3" "--exit-l
   ask POST /v1/completions "$score"; expect 200 token_logprobs
   if [[ "$flags" == "--order 0,1,2,3" ]]; then [[ "${body%%\"id\"*}" == "${first%%\"id\"*}" ]] || fail "expected the same answer from the stored order"
   else [[ "${body%%\"id\"*}" != "${first%%\"id\"*}" ]] || fail "expected another answer from $flags"; fi
-  # a request in flight is answered while the server drains
-  (ask POST /v1/completions '{"prompt": "abc", "max_tokens": 29, "temperature": 0}'; echo "$status" > drained.txt) & waiting=$!
-  sleep 0.2
-  kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"; wait $waiting
-  [[ "$(cat drained.txt)" == 200 ]] || fail "expected the request in flight to be answered, found $(cat drained.txt)"
+  kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"
 done
+
+# While one long request runs and another waits, a third is refused; a drain answers the two that were taken in.
+start --queue 1 --max-prompts 1000
+many="{\"prompt\": [$(printf '"a",%.0s' {1..999})\"a\"], \"max_tokens\": 30, \"temperature\": 0}"
+until_health() {  # until_health TEXT: waits until /health says so
+  for ((t = 0; t < 200; ++t)); do ask GET /health; [[ "$body" == *"$1"* ]] && return; sleep 0.02; done
+  fail "expected $1 in $body"
+}
+(ask POST /v1/completions "$many"; echo "$status" > long.txt) & long=$!
+until_health '"running":1'
+(ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5}'; echo "$status" > waits.txt) & waits=$!
+until_health '"waiting":1'
+ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5}'; expect 503 'expected at most 1 waiting requests, found as many'
+kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"
+wait $long $waits
+[[ "$(cat long.txt) $(cat waits.txt)" == "200 200" ]] || fail "expected the requests taken in to be answered, found $(cat long.txt) $(cat waits.txt)"
 refused 'expected layers below 4, found 7' "$TOOLS/serve" --model model --order 0,7
 refused 'expected at most 4 (the layers run), found 9' "$TOOLS/serve" --model model --exit-layer 9
 echo "serve: scores, completions, refusals, bounds, drains"

@@ -53,18 +53,14 @@ template <class T>
 void four_dots(const T* x, const T* w, std::size_t stride, std::size_t count, T* out) {
     constexpr std::size_t lanes = 64 / sizeof(T);
     typedef T vector __attribute__((vector_size(64)));
-    const auto load = [](const T* from) {
-        vector v;
-        std::memcpy(&v, from, sizeof v);
-        return v;
-    };
-    vector sums[4] = {};
+    vector sums[4] = {}, left, right;
     std::size_t i = 0;
     for (; i + lanes <= count; i += lanes) {
-        const vector left = load(x + i);
+        std::memcpy(&left, x + i, sizeof left);
         for (std::size_t r = 0; r < 4; ++r) {
             __builtin_prefetch(w + (r + 4) * stride + i);
-            sums[r] += left * load(w + r * stride + i);
+            std::memcpy(&right, w + r * stride + i, sizeof right);
+            sums[r] += left * right;
         }
     }
     for (std::size_t r = 0; r < 4; ++r) {
