@@ -26,6 +26,9 @@ sum=$(cat out/log.jsonl out/model.safetensors | cksum)
 refused 'expected a new folder, found another run' "${train[@]}"
 refused 'expected the settings of this run, found' "${train[@]}" --resume auto --lr 1e-4
 [[ "$(cat out/log.jsonl out/model.safetensors | cksum)" == "$sum" ]] || fail "expected the other run untouched"
+mkdir linked && ln -s "$work/elsewhere.jsonl" linked/log.jsonl
+refused 'linked/log.jsonl: expected a file, found a link that leads nowhere' "$TOOLS/train_smol" "${tiny[@]}" --out linked
+[[ ! -e elsewhere.jsonl ]] || fail "expected nothing written through a link"
 
 # A damaged checkpoint.
 cp -rL out damaged
