@@ -2,7 +2,7 @@
 # Our current skip analysis and the usual one in PyTorch, in turn, on this machine; prints the medians of the ratios.
 # Usage: bash benchmarks/compare_analysis.sh BUILD_FOLDER PYTHON [ROUNDS] [PROMPTS]
 set -euo pipefail
-build=$1 python=$2 rounds=${3:-3} prompts=${4:-20}
+build=${1:?expected a build folder} python=${2:?expected a Python with torch} rounds=${3:-3} prompts=${4:-20}
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 for ((round = 0; round < rounds; ++round)); do
   "$build/benchmarks/analysis" --json --prompts "$prompts"

@@ -22,6 +22,16 @@ struct command_line::implementation {
     }
 };
 
+namespace {
+
+/// Empty for the digits of a count; CLI11 alone would read "-3" as 2^64 - 3.
+std::string not_a_count(const std::string& given) {
+    const bool digits = !given.empty() && given.size() <= 18 && given.find_first_not_of("0123456789") == std::string::npos;
+    return digits ? std::string() : "expected a whole number of at least 0, found \"" + given + "\"";
+}
+
+}  // namespace
+
 command_line::command_line(const std::string& name, const std::string& summary) : inner_(std::make_unique<implementation>()) {
     inner_->app.name(name);
     inner_->app.description(summary);
@@ -34,16 +44,16 @@ command_line::~command_line() = default;
 
 void command_line::group(const std::string& title) { inner_->title = title; }
 void command_line::add(const std::string& flag, std::string& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
-void command_line::add(const std::string& flag, std::size_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, std::size_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help)->check(not_a_count), flag); }
 void command_line::add(const std::string& flag, std::int64_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
-void command_line::add(const std::string& flag, int& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, int& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help)->check(not_a_count), flag); }
 void command_line::add(const std::string& flag, double& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
 void command_line::add(const std::string& flag, std::vector<std::string>& values, const std::string& help) {
     inner_->flags.push_back(flag);
     inner_->app.add_option(flag, values, help)->group(inner_->title)->expected(1, 1000);
 }
 void command_line::add(const std::string& flag, std::optional<std::size_t>& value, const std::string& help) {
-    inner_->keep(inner_->app.add_option_function<std::size_t>(flag, [&value](std::size_t given) { value = given; }, help), flag);
+    inner_->keep(inner_->app.add_option_function<std::size_t>(flag, [&value](std::size_t given) { value = given; }, help)->check(not_a_count), flag);
 }
 void command_line::add(const std::string& flag, std::optional<double>& value, const std::string& help) {
     inner_->keep(inner_->app.add_option_function<double>(flag, [&value](double given) { value = given; }, help), flag);

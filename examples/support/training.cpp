@@ -213,6 +213,7 @@ resolved_run resolve(const training_settings& given) {
     run.micro_batch = s.micro_batch.value_or(std::min(d.micro_batch, run.batch));
     run.length = m.context;
     dg::require(run.steps > 0 && run.batch > 0, "--steps, --batch: expected at least 1, found ", run.steps, " and ", run.batch);
+    dg::require(run.steps <= 1'000'000'000, "--steps: expected at most 1000000000, found ", run.steps);
     dg::require(run.micro_batch > 0 && run.batch % run.micro_batch == 0, "--micro-batch: expected a divisor of the batch of ", run.batch, ", found ", run.micro_batch);
     dg::require(s.plateau > 0 && s.plateau <= 1, "--plateau: expected a share above 0 and at most 1, found ", s.plateau);
     const auto whole = [](std::size_t n) { return static_cast<std::int64_t>(n); };

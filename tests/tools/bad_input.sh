@@ -11,6 +11,9 @@ refused 'short.txt: expected at least' "${train[@]}" --data short.txt
 refused 'bad.jsonl line 2' "${train[@]}" --data bad.jsonl
 refused 'expected tokens below the vocabulary' "${train[@]}" --data odd.bin
 refused 'unknown flag --grwoth; did you mean --growth?' "${train[@]}" --grwoth lidas
+refused '--steps: expected a whole number of at least 0, found "-3"' "$TOOLS/train_smol" --steps -3 --dry-run
+refused '--threads: expected a whole number' "$TOOLS/train_smol" --threads -4 --dry-run
+refused '--steps: expected at most' "$TOOLS/train_smol" --steps 99999999999 --dry-run
 refused 'did you mean tiny?' "$TOOLS/train_smol" --preset tinny
 refused 'did you mean lidas?' "$TOOLS/train_smol" --growth lydas
 refused 'multiple of the block 3' "${train[@]}" --growth midas --block 3
