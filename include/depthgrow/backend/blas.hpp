@@ -208,13 +208,20 @@ public:
         });
     }
 
+    /// Numbers that a thread of attention_backward works in; forward takes fewer.
+    template <class T>
+    static std::size_t attention_backward_numbers(const attention_shape& s) {
+        using tile = detail::tile<T>;
+        const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows = std::min(block, reach);
+        return 2 * reach * s.head_width + s.length * wide + 2 * rows * (reach + wide);
+    }
     template <class T>
     void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
                             matrix<const T> dout, matrix<T> dqkv) {
         contract::attention<T>("attention_backward", qkv, s, out, lse);
         using tile = detail::tile<T>;
         const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows_most = std::min(block, reach), scores = rows_most * reach;
-        reserve<T>(2 * reach * s.head_width + s.length * wide + 2 * scores + 2 * rows_most * wide);
+        reserve<T>(attention_backward_numbers<T>(s));
         const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
         each(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;

@@ -78,9 +78,7 @@ public:
     }
     /// out = addend + x wᵀ + bias (empty: none): a linear map whose result joins the residual stream, in one pass.
     template <class T> void linear_add(matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out, span<const T> bias = {}) {
-        contract::gemm(transpose::no, transpose::yes, x, w, out);
-        contract::extents("linear_add", "addend", addend, out.rows, out.cols);
-        require(addend.stride == out.stride, "[linear_add] expected an addend with the output's leading dimension ", out.stride, ", got ", addend.stride);
+        check_map("linear_add", x, w, addend, out);
         fp8_.forget_copy();
         if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out, {bias, nullptr, nullptr, false});
     }
@@ -91,7 +89,7 @@ public:
         else return false;
     }
     void linear_fp8(matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend, matrix<bfloat16> out) {
-        contract::gemm(transpose::no, transpose::yes, x, w, out);
+        check_map("linear_fp8", x, w, addend.data ? addend : matrix<const bfloat16>(out), out);
         fp8_.forward(products_, context_, x, w, addend, out);
     }
     void linear_fp8_backward(matrix<const bfloat16> dy, matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
@@ -219,6 +217,11 @@ private:
     }
     void move(const void* from, void* to, std::size_t bytes, cudaMemcpyKind kind) {
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "a copy");
+    }
+    template <class T> static void check_map(const char* op, matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out) {
+        contract::gemm(transpose::no, transpose::yes, x, w, out);
+        contract::extents(op, "addend", addend, out.rows, out.cols);
+        require(addend.stride == out.stride, "[", op, "] expected an addend with the output's leading dimension ", out.stride, ", got ", addend.stride);
     }
     /// Runs a kernel that writes y and may leave an eight-bit copy for the product after it.
     template <class T, class Kernel> void with_copy(matrix<const T> y, bool gradients, const Kernel& kernel) {

@@ -96,7 +96,7 @@ bool swiglu_forward(const launch_context& k, matrix<const T> gate_up, matrix<T> 
         constexpr int n = decltype(width)::value;
         const std::size_t count = out.size() / n;
         if (!leaves_fp8<device_t<T>, n>) copy = {};
-        swiglu_forward_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), (copy.out ? 16 : 32) * k.multiprocessors), 256, 0, k.stream>>>(device(gate_up.data), gate_up.stride, device(out.data), out.stride, out.cols, count, copy);
+        swiglu_forward_kernel<device_t<T>, n><<<copying_blocks(k, std::min(blocks_for(count, 256), 32 * k.multiprocessors), copy), 256, 0, k.stream>>>(device(gate_up.data), gate_up.stride, device(out.data), out.stride, out.cols, count, copy);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(gate_up, n) && aligned(out, n)) go(std::integral_constant<int, n>());
@@ -111,7 +111,7 @@ bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<co
         constexpr int n = decltype(width)::value;
         const std::size_t count = dout.size() / n;
         if (!leaves_fp8<device_t<T>, n>) copy = {};
-        swiglu_backward_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), (copy.out ? 16 : 32) * k.multiprocessors), 256, 0, k.stream>>>(
+        swiglu_backward_kernel<device_t<T>, n><<<copying_blocks(k, std::min(blocks_for(count, 256), 32 * k.multiprocessors), copy), 256, 0, k.stream>>>(
             device(gate_up.data), gate_up.stride, device(dout.data), dout.stride, device(d.data), d.stride, dout.cols, count, copy);
     };
     constexpr int n = widest<device_t<T>>;

@@ -52,6 +52,9 @@ __device__ inline uint2 fp8_of(const pack<__nv_bfloat16, 8>& x, float scale, flo
     return out.words;
 }
 
+/// Blocks of a kernel that may leave a copy: each takes a part in finishing it, so few enough not to queue there.
+inline unsigned copying_blocks(const launch_context& k, unsigned blocks, fp8_copy copy) { return copy.out ? std::min(blocks, 16 * k.multiprocessors) : blocks; }
+
 /// Stores N numbers, and where a kernel leaves copies, the rounded numbers once more at element `at` of the copy.
 template <int N, class D>
 __device__ inline void store_with_copy(D* to, const float (&from)[N], fp8_copy copy, std::size_t at, float scale, float& largest) {

@@ -72,9 +72,6 @@ void with_row_shape(std::size_t cols, bool wide, const Body& body) {
     body(integral_constant<int, n>(), integral_constant<int, 0>());
 }
 
-/// Blocks of a kernel whose blocks each take a part in finishing a copy: few enough not to queue there.
-inline unsigned copying_blocks(const launch_context& k, unsigned blocks) { return std::min(blocks, 16 * k.multiprocessors); }
-
 template <class T>
 bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy) {
     if (h.rows == 0) return false;
@@ -82,8 +79,7 @@ bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T
     const bool wide = aligned(h, n) && aligned(a, n) && aligned(sum, n) && aligned(y, n) && aligned(gain, n);
     with_row_shape<device_t<T>>(h.cols, wide, [&](auto elements, auto vectors) {
         if (!leaves_fp8<device_t<T>, decltype(elements)::value>) copy = {};
-        const unsigned blocks = blocks_for(h.rows, 4);
-        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value><<<copy.out ? copying_blocks(k, blocks) : blocks, 128, 0, k.stream>>>(
+        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value><<<copying_blocks(k, blocks_for(h.rows, 4), copy), 128, 0, k.stream>>>(
             device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data), sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols, copy);
     });
     launched("rms_norm_forward");
