@@ -172,8 +172,8 @@ void ceilings() {
     row("device copy, read and written", 2.0 * static_cast<double>(bytes) / copy * 1e-12, "TB/s", "");
 }
 
-void training(const dg::llama_config& model, std::size_t sequences, std::size_t length, bool fp8 = false) {
-    const std::string name = "train " + model.name + (fp8 ? " fp8" : "");
+void training(const dg::llama_config& model, std::size_t sequences, std::size_t length, bool fp8 = false, bool recompute = false) {
+    const std::string name = "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
     if (!wanted(name)) return;
     const tokens data(model, sequences, length);
     const auto count = static_cast<double>(sequences * length);
@@ -182,6 +182,7 @@ void training(const dg::llama_config& model, std::size_t sequences, std::size_t 
     if (profile) {
         profiled gpu({.fp8 = fp8, .record = false});
         dg::trainer<bf16, profiled> trainer(gpu, model, 1, model.layers);
+        trainer.recompute(recompute);
         for (int i = 0; i < 3; ++i) trainer.step(data.batch(), sequences, 1e-4);
         gpu.on = true;
         trainer.step(data.batch(), sequences, 1e-4);
@@ -191,6 +192,7 @@ void training(const dg::llama_config& model, std::size_t sequences, std::size_t 
     }
     dg::cuda gpu({.fp8 = fp8});
     dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers);
+    trainer.recompute(recompute);
     double first = 0, last = 0;
     std::vector<double> times, busy;
     cudaEvent_t queued, done;
@@ -298,6 +300,7 @@ int main(int argc, char** argv) {
     try {
         if (wanted("ceilings")) ceilings();
         for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, fp8);
+        for (const std::size_t sequences : {16, 64}) training(dg::smollm_360m(), sequences, 2048, false, true);
         for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, fp8);
         training(dg::mini(), 128, 512);
         growth();

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/planning.hpp"
 #include "depthgrow/io/bpe_trainer.hpp"
 #include "depthgrow/io/hf_directory.hpp"
@@ -163,6 +164,7 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"}, "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
     f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where it runs");
     f.add_switch("--deterministic", s.deterministic, "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
+    f.add_switch("--recompute", s.recompute, "Keep one activation a layer and compute the rest again on the way back: less memory, a third more work");
     f.add("--threads", s.threads, "CPU threads (0: all)");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
@@ -328,6 +330,7 @@ std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
     const std::vector<dg::token> ids(tokens, 0);
     const std::vector<float> weights(tokens, 1);
     trainer.run_order(run.order_at(run.steps));
+    trainer.recompute(run.settings.recompute);
     for (int step = 0; step < 2; ++step) trainer.step({ids, ids, weights, run.batch}, run.micro_batch, 0);
     return counter.peak_bytes();
 }
@@ -340,11 +343,13 @@ std::size_t planned_memory(const resolved_run& run) {
         // attention's way back: dq and row sums in float, and with grouped heads dk and dv of every head
         const bool grouped = run.model.kv_heads < run.model.heads;
         const std::size_t attention = rows * (run.model.width * (grouped ? 8 : 4) + run.model.heads * sizeof(float)), workspaces = std::size_t{80} << 20;
+        const std::size_t context = std::size_t{770} << 20;  // the driver's, with the libraries' code, as seen on an H100
         const std::size_t counted = run.settings.precision == "fp32" ? counted_memory<float, dg::joining_planning>(run, 8192) : counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention;
         const std::size_t copies = run.settings.precision == "fp8" ? (rows + run.model.width) * (run.model.width + 3 * run.model.ffn) : 0;  // in eight bits, of the widest operands met
-        return counted + workspaces + copies;
+        return counted + workspaces + context + copies;
     }
-    const std::size_t attention = static_cast<std::size_t>(run.threads) * 2 * std::min<std::size_t>(128, run.length) * run.length * sizeof(float);
+    const dg::attention_shape shape{run.micro_batch, run.length, run.model.heads, run.model.kv_heads, run.model.head_width()};
+    const std::size_t attention = static_cast<std::size_t>(run.threads) * dg::blas::attention_backward_numbers<float>(shape) * sizeof(float);
     const std::size_t program = resident_bytes();  // code, libraries and data, before anything is allocated for the model
     return counted_memory<float, dg::planning>(run, 512) + attention + program;
 }

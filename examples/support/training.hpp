@@ -39,7 +39,7 @@ struct training_settings {
     int threads = 0;
     std::vector<std::string> data;
     std::string mix, tasks;
-    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false;
+    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false;
 };
 
 /// Adds every flag, with its default in the help.

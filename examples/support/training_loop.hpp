@@ -340,6 +340,7 @@ private:
             from = settings_.resume;
         }
         if (from) resume(*from);
+        trainer_->recompute(settings_.recompute);
         cut_log();
         dg::require(!fs::is_symlink(out_ / "log.jsonl"), (out_ / "log.jsonl").string(), ": expected a file, found a link that leads nowhere");
         log_.open(out_ / "log.jsonl", std::ios::app);

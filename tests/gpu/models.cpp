@@ -95,12 +95,13 @@ struct sample {
 
 /// Losses of steps with growth after half of them.
 template <class T>
-std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::size_t steps) {
+std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::size_t steps, bool recompute = false) {
     dg::cuda gpu(options);
     auto config = dg::small();
     config.context = 128;
     const sample data(config, 8, 128);
     dg::trainer<T, dg::cuda> trainer(gpu, config.with_depth(6), 3, 9);
+    trainer.recompute(recompute);
     std::vector<double> out;
     for (std::size_t step = 0; step < steps; ++step) {
         if (step == steps / 2) trainer.grow(dg::lidas{3}(6));
@@ -134,6 +135,10 @@ void check_models(const std::string& fixtures) {
         results.row("deterministic: the same bits", fp8 ? "fp8" : "bf16", "small, 12 steps", losses<dg::bfloat16>(options, 4, 12) == losses<dg::bfloat16>(options, 4, 12) ? 0 : 1, 0);
     }
     results.row("deterministic: the same bits", "float", "small, 12 steps", losses<float>({.deterministic = true}, 4, 12) == losses<float>({.deterministic = true}, 4, 12) ? 0 : 1, 0);
+    const dg::cuda_options steady{.deterministic = true};
+    results.row("recomputing: the same bits", "bf16", "small, 12 steps", losses<dg::bfloat16>(steady, 4, 12) == losses<dg::bfloat16>(steady, 4, 12, true) ? 0 : 1, 0);
+    results.row("recomputing: the same bits", "float", "small, 12 steps", losses<float>(steady, 4, 12) == losses<float>(steady, 4, 12, true) ? 0 : 1, 0);
+    results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps", farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
     dg::cuda gpu;
     auto config = dg::smollm_360m().with_depth(8);
     dg::trainer<dg::bfloat16, dg::cuda> trainer(gpu, config);

@@ -154,6 +154,38 @@ TEST_CASE("grown layers start as equal copies with their moments, and part at th
     CHECK(host(trainer.model.weights.layers[1]) != host(trainer.model.weights.layers[3]));
 }
 
+TEST_CASE("recomputing activations changes no bit of losses and weights, through growth and in loops, and saves memory as planned") {
+    auto config = dg::tiny().with_depth(4);
+    config.norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::mix);
+    const sample data(config, 4, 32);
+    counting_blas kept_backend, again_backend({.threads = 2, .product = &product});
+    dg::planning plan;
+    {
+        dg::trainer<float, counting_blas> kept(kept_backend, config, 1, 6), again(again_backend, config, 1, 6);
+        dg::trainer<float, dg::planning> planned(plan, config);
+        again.recompute(true), planned.recompute(true);
+        const auto same_step = [&] {
+            const auto a = kept.step(data.batch(), 2, 1e-3), b = again.step(data.batch(), 2, 1e-3);
+            CHECK(a.loss == b.loss);
+            CHECK(a.gradient_norm == b.gradient_norm);
+            planned.step(data.batch(), 2, 1e-3);
+        };
+        for (int step = 0; step < 2; ++step) same_step();
+        for (auto* grown : {&kept, &again}) grown->grow(dg::lidas{2}(4));
+        planned.grow(dg::lidas{2}(4));
+        for (int step = 0; step < 2; ++step) same_step();
+        for (auto* looped : {&kept, &again}) looped->run_order({0, 1, 2, 1, 2, 5});
+        planned.run_order({0, 1, 2, 1, 2, 5});
+        for (int step = 0; step < 2; ++step) same_step();
+        for (std::size_t l = 0; l < 6; ++l) CHECK(host(kept.model.weights.layers[l]) == host(again.model.weights.layers[l]));
+        CHECK(10 * again.workspace().memory().bytes_reserved() < 6 * kept.workspace().memory().bytes_reserved());
+        const long before = allocations;
+        for (int step = 0; step < 3; ++step) again.step(data.batch(), 2, 1e-3);
+        CHECK(allocations - before == 0);
+    }
+    CHECK(static_cast<double>(plan.peak_bytes()) == Approx(static_cast<double>(again_backend.peak)).epsilon(0.01));
+}
+
 TEST_CASE("micro-batches add up to the batch") {
     dg::blas backend;
     const auto config = dg::tiny();

@@ -55,20 +55,47 @@ public:
     void start(bool record) {
         memory_.reset();
         nodes_.clear();
+        made_.clear();
         host_.rewind();
-        recording_ = record;
+        recording_ = record, passing_ = false;
     }
+    /// Whether a recording run keeps only what enters each layer and computes the rest again on the way back.
+    bool recomputes() const { return recording_ && recomputes_; }
+    void recompute(bool on) { recomputes_ = on; }
 
     /// A new activation of rows x cols, uninitialised.
     variable<T> make(std::size_t rows, std::size_t cols) {
-        variable<T> made{{memory_.template take<T>(rows * cols), rows, cols}, nullptr};
+        variable<T> made{{noted(memory_.template take<T>(rows * cols), rows * cols), rows, cols}, nullptr};
         if (recording_) made.slot = host_.template make<gradient_slot<T>>();
         return made;
     }
-    span<wide_t<T>> make_wide(std::size_t count) { return {memory_.template take<wide_t<T>>(count), count}; }
+    span<wide_t<T>> make_wide(std::size_t count) { return {noted(memory_.template take<wide_t<T>>(count), count), count}; }
     /// Returns an activation's memory when nothing will need it on a way back.
     void drop(const variable<T>& v) {
-        if (!recording_ && !v.kept && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
+        if (!recording_ && !passing_ && !v.kept && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
+    }
+
+    /// What `forward` makes from what it reads, without a way back: only its result, a variable of the tape, stays.
+    template <class Forward>
+    variable<T> only_result(const Forward& forward) {
+        recording_ = false, passing_ = true;
+        auto y = forward();
+        free_noted(y.value.data);
+        recording_ = true, passing_ = false;
+        y.slot = host_.template make<gradient_slot<T>>();
+        return y;
+    }
+    /// The way back of such a result: runs `forward` once more, recording, hands it y's gradient and walks back to where
+    /// it began.
+    template <class Forward>
+    void backward_again(const variable<T>& y, const Forward& forward) {
+        const std::size_t before = nodes_.size();
+        passing_ = true;
+        const variable<T> again = forward();
+        std::swap(again.slot->buffer, y.slot->buffer);
+        walk_back(before);
+        free_noted(nullptr);
+        passing_ = false;
     }
 
     /// Appends a way back. The closure is copied into the tape's own memory and never destroyed.
@@ -81,9 +108,7 @@ public:
         nodes_.push_back({[](void* closure) { (*static_cast<Closure*>(closure))(); }, kept});
     }
     /// Runs every way back, last first.
-    void backward() {
-        for (auto last = nodes_.rbegin(); last != nodes_.rend(); ++last) last->run(last->closure);
-    }
+    void backward() { walk_back(0); }
 
     /// The gradient that has arrived at v; data is null when none has.
     matrix<const T> gradient(const variable<T>& v) const {
@@ -160,6 +185,29 @@ private:
         void (*run)(void*);
         void* closure;
     };
+    struct piece {
+        unsigned char* data;
+        std::size_t bytes;
+    };
+    /// Runs and removes the ways back from the last to number `first`; one may append and remove others meanwhile.
+    void walk_back(std::size_t first) {
+        while (nodes_.size() > first) {
+            const node last = nodes_.back();
+            nodes_.pop_back();
+            last.run(last.closure);
+        }
+    }
+    template <class U>
+    U* noted(U* data, std::size_t count) {
+        if (passing_) made_.push_back({reinterpret_cast<unsigned char*>(data), count * sizeof(U)});
+        return data;
+    }
+    /// Gives back all that was made since `passing_` was set, but for `kept`.
+    void free_noted(const void* kept) {
+        for (const piece& one : made_)
+            if (one.data != kept) memory_.template give<unsigned char>(one.data, one.bytes);
+        made_.clear();
+    }
     gradient_buffer<T>* new_buffer(T* data) {
         auto* buffer = host_.template make<gradient_buffer<T>>();
         buffer->data = data;
@@ -170,7 +218,8 @@ private:
     arena<Backend> memory_;
     host_memory host_;
     std::vector<node> nodes_;
-    bool recording_ = false;
+    std::vector<piece> made_;  // while passing_
+    bool recording_ = false, recomputes_ = false, passing_ = false;
 };
 
 }  // namespace depthgrow

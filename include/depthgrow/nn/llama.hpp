@@ -13,6 +13,7 @@
 #include "depthgrow/autograd/ops/cross_entropy.hpp"
 #include "depthgrow/autograd/ops/embedding.hpp"
 #include "depthgrow/autograd/ops/linear.hpp"
+#include "depthgrow/autograd/ops/recompute.hpp"
 #include "depthgrow/autograd/ops/rms_norm.hpp"
 #include "depthgrow/autograd/ops/swiglu.hpp"
 #include "depthgrow/nn/parameters.hpp"
@@ -104,7 +105,7 @@ private:
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {
         const bool waiting = in.pending.value.data != nullptr;
         if (post) {
-            const auto h = waiting ? add_and_drop(tape, in.h, in.pending) : in.h;
+            const auto h = whole(tape, in);
             return {h, h};
         }
         if (!waiting) return {in.h, ops::rms_norm(tape, in.h, gain, eps, scale)};
@@ -112,6 +113,8 @@ private:
         tape.drop(in.h), tape.drop(in.pending);
         return both;
     }
+    /// The residual with nothing left pending.
+    static variable<T> whole(tape<T, Backend>& tape, residual_stream<T> stream) { return stream.pending.value.data ? add_and_drop(tape, stream.h, stream.pending) : stream.h; }
     static variable<T> add_and_drop(tape<T, Backend>& tape, variable<T> h, variable<T> a) {
         const auto sum = ops::add(tape, h, a);
         tape.drop(h), tape.drop(a);
@@ -210,8 +213,17 @@ ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<c
     for (std::size_t slot = 0; slot < slots; ++slot) {
         const std::size_t i = order.empty() ? slot : order[slot];
         require(i < layers(), "[llama] expected layer indices below ", layers(), " in the order, got ", i, " at place ", slot);
-        stream = attention_sublayer(tape, stream, i, slot, s, gradients, observe);
-        stream = mlp_sublayer(tape, stream, i, slot, gradients, observe);
+        const auto run = [this, &tape, i, slot, s, gradients](residual_stream<T> in, auto&& watch) {
+            const auto between = attention_sublayer(tape, in, i, slot, s, gradients, watch);
+            return mlp_sublayer(tape, between, i, slot, gradients, watch);
+        };
+        if constexpr (std::is_same_v<std::remove_cvref_t<Observer>, residual_only>)
+            if (tape.recomputes()) {
+                const auto alone = [&tape, run](variable<T> h) { return whole(tape, run({h, {}}, residual_only())); };
+                stream = {ops::recompute(tape, stream.h, alone), {}};
+                continue;
+            }
+        stream = run(stream, observe);
     }
     const auto last = enter(tape, stream, outer(1, gradients), false, static_cast<wide_t<T>>(config_.rms_eps), wide_t<T>(1));
     observe(site::resid_post, slots - 1, last.sum.value);

@@ -31,11 +31,12 @@ struct step_result {
 
 /// Bytes of working memory that a pass forward and back over `sequences` of `length` tokens takes, by doing it on paper.
 template <class T, class Planning>
-std::size_t workspace_bytes(const llama_config& config, std::size_t sequences, std::size_t length, std::size_t head_rows) {
+std::size_t workspace_bytes(const llama_config& config, std::size_t sequences, std::size_t length, std::size_t head_rows, bool recompute = false) {
     Planning counter(head_rows);
     const llama<T, Planning> model(counter, config);
     parameter_set<wide_t<T>, Planning> gradients(counter, config, config.layers);
     tape<T, Planning> tape(counter);
+    tape.recompute(recompute);
     const std::vector<token> ids(sequences * length, 0);
     const std::vector<wide_t<T>> weights(ids.size(), 0);
     token_losses<T, Planning>(model, tape, ids, ids, weights, sequences, &gradients);
@@ -69,6 +70,15 @@ public:
         ++growths_;
     }
     const std::vector<std::size_t>& run_order() const { return order_; }
+
+    /// Whether steps keep only the residual entering each layer and compute the layer again on the way back: the
+    /// activations of one layer in memory instead of all, for about one more forward pass.
+    void recompute(bool on) {
+        tape_.recompute(recomputes_ = on);
+        tape_.memory().release();
+        reserved_for_ = {};
+        ++growths_;
+    }
 
     /// One optimiser step in micro-batches of `micro` sequences. A loss or gradient that is not finite changes nothing.
     step_result step(const training_batch& batch, std::size_t micro, double rate) {
@@ -147,7 +157,7 @@ private:
         const std::array<std::size_t, 3> size{sequences, length, model.layers()};
         if (size == reserved_for_) return;
         using planner = std::conditional_t<ops::adds_linear_maps<Backend, T>, joining_planning, planning>;
-        const std::size_t bytes = workspace_bytes<T, planner>(model.config(), sequences, length, ops::head_rows(model.backend()));
+        const std::size_t bytes = workspace_bytes<T, planner>(model.config(), sequences, length, ops::head_rows(model.backend()), recomputes_);
         if (tape_.memory().bytes_reserved() < bytes) {
             tape_.memory().release();
             tape_.memory().reserve(bytes);
@@ -226,6 +236,7 @@ private:
     std::array<std::size_t, 3> reserved_for_{};
     std::size_t growths_ = 0;  // how often memory that a recorded step refers to has moved
     std::vector<std::size_t> order_;
+    bool recomputes_ = false;
 };
 
 template <class T, class Backend>
