@@ -47,10 +47,7 @@ public:
         contract::gemm(ta, tb, a, b, c);
         if (c.rows == 0 || c.cols == 0) return;
         if (ta == transpose::no && tb == transpose::yes && c.rows == 1) return dot_products<T>(alpha, a, b, beta, c);
-        const bool turned = ta == transpose::yes;
-        ranges(c.rows, least_product_rows, [&](std::size_t first, std::size_t last) {
-            product(turned, tb == transpose::yes, alpha, turned ? a.col_range(first, last - first) : a.row_range(first, last - first), b, beta, c.row_range(first, last - first));
-        });
+        product(ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, c);
     }
 
     template <class T>
@@ -380,7 +377,6 @@ public:
     }
 
 private:
-    static constexpr std::size_t least_product_rows = 64;  // of a share of a product that a thread takes alone
     static constexpr std::size_t block = 64;    // queries at a time on the way back of attention
     static constexpr std::size_t queries = 32;  // and forward, where their scores stay in the first-level cache
 
