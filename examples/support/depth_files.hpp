@@ -14,6 +14,7 @@
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/safetensors.hpp"
 #include "depthgrow/io/tokens.hpp"
+#include "support/finite.hpp"
 
 namespace tools {
 
@@ -43,13 +44,7 @@ template <class T, class Backend>
 dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_reader& checkpoint) {
     dg::llama<T, Backend> model(backend, checkpoint.config());
     dg::read_model(checkpoint, model);
-    std::vector<T> values;
-    dg::each_tensor(model.config(), [&](const std::string& name, const dg::tensor_place& place, std::size_t block) {
-        values.resize(place.size());
-        backend.template to_host<T>(dg::block_of(model.weights, block).at(place).data, values.data(), values.size());
-        for (std::size_t i = 0; i < values.size(); ++i)
-            dg::require(std::isfinite(static_cast<double>(values[i])), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
-    });
+    require_finite(model, checkpoint);
     return model;
 }
 

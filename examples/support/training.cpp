@@ -9,6 +9,7 @@
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/planning.hpp"
 #include "depthgrow/io/bpe_trainer.hpp"
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/tasks/corpus.hpp"
 #include "depthgrow/train/trainer.hpp"
@@ -30,6 +31,7 @@ constexpr preset_defaults defaults[] = {
 };
 
 dg::llama_config base_config(const training_settings& s) {
+    const std::string wanted = s.preset.empty() ? "small" : s.preset;
     if (!s.config.empty()) {
         auto config = dg::read_hf_config(s.config).model;
         config.name = "config.json";
@@ -37,12 +39,12 @@ dg::llama_config base_config(const training_settings& s) {
     }
     std::vector<std::string> names;
     for (const auto& preset : dg::presets()) {
-        if (preset.name == s.preset) return preset;
+        if (preset.name == wanted) return preset;
         names.push_back(preset.name);
     }
     std::string all;
     for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
-    dg::fail("--preset: expected one of ", all, ", found \"", s.preset, "\"; did you mean ", nearest(s.preset, names), "?");
+    dg::fail("--preset: expected one of ", all, ", found \"", wanted, "\"; did you mean ", nearest(wanted, names), "?");
 }
 
 std::vector<std::string> split(const std::string& list) {
@@ -117,6 +119,40 @@ std::shared_ptr<const dg::tokenizer> make_tokenizer(const training_settings& s) 
     return std::make_shared<const dg::tokenizer>(dg::train_bpe(texts, {std::stoul(size), {"<|endoftext|>"}, true, 2, resolve_threads(s.threads)}));
 }
 
+std::string spaced(const std::vector<std::size_t>& numbers) {
+    std::string out;
+    for (std::size_t n : numbers) out += (out.empty() ? "" : " ") + std::to_string(n);
+    return out;
+}
+
+/// What a run takes from --init, and the flags that it refuses beside it.
+void take_from(const dg::checkpoint_reader& init, resolved_run& run) {
+    auto& s = run.settings;
+    const std::pair<const char*, bool> shape[] = {{"--preset", !s.preset.empty()}, {"--config", !s.config.empty()}, {"--width", s.width.has_value()}, {"--ffn", s.ffn.has_value()},
+                                                  {"--heads", s.heads.has_value()}, {"--kv-heads", s.kv_heads.has_value()}, {"--vocab", s.vocab.has_value()}, {"--norm", !s.norm.empty()}};
+    for (const auto& [flag, given] : shape) dg::require(!given, flag, ": expected none beside --init, whose model has its own shape, found one");
+    const std::size_t depth = init.config().layers;
+    const std::string of_init = dg::text("the ", depth, " layers of --init ", s.init), asked = s.layers ? std::to_string(*s.layers) : "none";
+    if (s.growth == "none") {
+        dg::require(!s.layers || *s.layers == depth, "--layers: expected ", of_init, " (more need --growth), found ", asked);
+    } else {
+        dg::require(s.layers && *s.layers > depth, "--layers: expected a final depth above ", of_init, ", found ", asked);
+        dg::require(s.initial_layers == 0 || s.initial_layers == depth, "--initial-layers: expected ", of_init, ", found ", s.initial_layers);
+        s.initial_layers = depth;
+    }
+    dg::require(!s.init_optimizer || std::filesystem::exists(init.directory() / "optimizer.safetensors"), "--init-optimizer: expected optimizer.safetensors in ", s.init, ", found none");
+    run.model = init.config();
+    run.model.name = std::filesystem::absolute(init.directory() / "").lexically_normal().parent_path().filename().string();
+    run.config_base = init.config_fields();
+    run.history = dg::read_growth(init);
+    dg::read_lineage(init);  // refuses a record that does not end at its depth
+    const auto tokenizer = init.directory() / "tokenizer.json";
+    if (s.tokenizer != "auto" || !std::filesystem::exists(tokenizer)) return;
+    s.tokenizer = tokenizer.string();
+    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "generation_config.json"})
+        if (std::filesystem::exists(init.directory() / name)) run.tokenizer_files[name] = dg::read_text_file(init.directory() / name);
+}
+
 }  // namespace
 
 dg::primitive_options item_sizes(std::size_t length) {
@@ -127,20 +163,22 @@ dg::primitive_options item_sizes(std::size_t length) {
 
 void add_training_flags(command_line& f, training_settings& s) {
     f.group("Model");
-    f.add("--preset", s.preset, "Model shape: tiny, small, mini, smollm-135m, smollm-360m or smollm-1.7b");
+    f.add("--preset", s.preset, "Model shape: tiny, small, mini, smollm-135m, smollm-360m or smollm-1.7b (default: small)");
     f.add("--config", s.config, "A Hugging Face config.json instead of a preset");
+    f.add("--init", s.init, "A Hugging Face directory whose weights the run starts from, in its shape and with its tokenizer; --growth deepens it to --layers");
+    f.add_switch("--init-optimizer", s.init_optimizer, "Start from its optimizer.safetensors too, not from fresh moments");
     f.add("--layers", s.layers, "Final number of layers");
     f.add("--width", s.width, "Width of the residual stream");
     f.add("--ffn", s.ffn, "Width of the MLP");
     f.add("--heads", s.heads, "Attention heads");
     f.add("--kv-heads", s.kv_heads, "Key-value heads");
-    f.add("--context", s.context, "Tokens in a sequence");
+    f.add("--context", s.context, "Tokens in a sequence (default: the model's)");
     f.add("--vocab", s.vocab, "Vocabulary");
-    f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"}, "Norm placement");
+    f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"}, "Norm placement (default: the model's, pre in presets)");
     f.group("Growth");
     f.add_choice("--growth", s.growth, {"none", "midas", "lidas", "gradual", "doubling", "interleave"}, "Operator that deepens the model while it trains");
     f.add("--block", s.block, "Layers added at a growth (0: the preset's)");
-    f.add("--initial-layers", s.initial_layers, "Layers to start with (0: one block)");
+    f.add("--initial-layers", s.initial_layers, "Layers to start with (0: one block, or those of --init)");
     f.add("--alpha", s.alpha, "Stage lengths go as i^alpha (PROP-alpha)");
     f.add_choice("--rounding", s.rounding, {"largest_remainder", "floor"}, "Rounding of stage lengths; floor is the paper's Table 7");
     f.add("--plateau", s.plateau, "Share of the steps after which growth has ended and the cooldown starts");
@@ -152,7 +190,7 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--mix", s.mix, "Sources and weights, for example built-in:0.4,FILE:0.6");
     f.add("--tasks", s.tasks, "Tasks of the built-in corpus, comma-separated (default: by context)");
     f.add_switch("--answer-loss", s.answer_loss, "Loss of the generated items on their answers only");
-    f.add("--tokenizer", s.tokenizer, "bytes, a tokenizer.json, or train:4096 (a vocabulary of that size, from the data)");
+    f.add("--tokenizer", s.tokenizer, "bytes, a tokenizer.json, train:4096 (a vocabulary of that size, from the data), or auto: that of --init, else bytes");
     f.group("Training");
     f.add("--steps", s.steps, "Optimiser steps");
     f.add("--batch", s.batch, "Sequences in a step");
@@ -184,36 +222,46 @@ resolved_run resolve(const training_settings& given) {
     resolved_run run;
     run.settings = given;
     auto& s = run.settings;
-    run.model = base_config(s);
     auto& m = run.model;
+    std::optional<dg::checkpoint_reader> init;
+    if (s.init.empty()) {
+        dg::require(!s.init_optimizer, "--init-optimizer: expected --init, found none");
+        m = base_config(s);
+    } else {
+        dg::require(s.resume.empty() || s.resume == "auto", "--init, --resume: expected one of the two (or --resume auto, to go on with the run that --init began), found both");
+        take_from(init.emplace(s.init), run);
+    }
+    if (s.tokenizer == "auto") s.tokenizer = "bytes";
     const auto* preset = std::find_if(std::begin(defaults), std::end(defaults), [&](const auto& d) { return m.name == d.name; });
-    const preset_defaults& d = preset == std::end(defaults) ? defaults[1] : *preset;
+    const preset_defaults& d = preset == std::end(defaults) || init ? defaults[1] : *preset;
     m.layers = s.layers.value_or(m.layers);
     const auto looped = parse_loop(s.loop);
     if (looped) {
         dg::require(s.growth == "none", "--loop: expected --growth none, found ", s.growth);
         dg::require(!s.layers || *s.layers == looped->layers(), "--layers: expected ", looped->layers(), " for --loop ", s.loop, ", found ", s.layers.value_or(0));
+        dg::require(!init || init->config().layers == looped->layers(), "--loop: expected one of the ", m.layers, " layers of --init ", s.init, ", found one of ", looped->layers());
         m.layers = looped->layers();
     }
     m.width = s.width.value_or(m.width);
     m.ffn = s.ffn.value_or(m.ffn);
     m.heads = s.heads.value_or(m.heads);
     m.kv_heads = s.kv_heads.value_or(s.heads ? std::min(m.kv_heads, m.heads) : m.kv_heads);
-    m.context = s.context.value_or(m.context);
+    run.length = s.context.value_or(m.context);
+    dg::require(!init || (run.length >= 2 && run.length <= m.context), "--context: expected 2 to ", m.context, " (the context of --init ", s.init, "), found ", run.length);
+    if (!init) m.context = run.length;
     run.tokenizer = make_tokenizer(s);
     const bool byte_files = s.tokenizer == "bytes" && std::none_of(s.data.begin(), s.data.end(), [](const auto& f) { return f.ends_with(".bin"); });
-    m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
-    m.norms = s.norm == "pre" ? dg::norm_placement::pre : s.norm == "mix" ? dg::norm_placement::mix : dg::norm_placement::ln_scaling;
+    if (!init) m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
+    if (!s.norm.empty()) m.norms = s.norm == "pre" ? dg::norm_placement::pre : s.norm == "mix" ? dg::norm_placement::mix : dg::norm_placement::ln_scaling;
     m = m.with_depth(m.layers);
     m.validate();
     dg::require(s.precision == "fp32" || s.backend == "cuda", "--precision ", s.precision, ": expected --backend cuda, found --backend ", s.backend);
-    dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(), "--vocab: expected at least ", run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
+    dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(), init ? "--init: expected a vocabulary of at least " : "--vocab: expected at least ", run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
     dg::require(m.vocab >= 256 || !byte_files, "--vocab: expected at least 256 for bytes, found ", m.vocab);
 
     run.steps = s.steps.value_or(d.steps);
     run.batch = s.batch.value_or(d.batch);
     run.micro_batch = s.micro_batch.value_or(std::min(d.micro_batch, run.batch));
-    run.length = m.context;
     dg::require(run.steps > 0 && run.batch > 0, "--steps, --batch: expected at least 1, found ", run.steps, " and ", run.batch);
     dg::require(run.steps <= 1'000'000'000, "--steps: expected at most 1000000000, found ", run.steps);
     dg::require(run.micro_batch > 0 && run.batch % run.micro_batch == 0, "--micro-batch: expected a divisor of the batch of ", run.batch, ", found ", run.micro_batch);
@@ -234,6 +282,10 @@ resolved_run resolve(const training_settings& given) {
         run.plan = dg::plan_growth(dg::make_operator(s.growth, s.block), {initial, m.layers, plateau, run.steps, s.alpha, rounding});
     }
     if (looped) run.loop_order = dg::loop(m.layers, looped->own_first, looped->shared, looped->times - 1).sources();
+    if (init) {
+        const auto trained = dg::recorded_order(*init);
+        dg::require(trained.empty() || trained == run.loop_order, "--loop: expected one that runs the layers ", spaced(trained), ", as --init ", s.init, " was trained, found ", s.loop.empty() ? "none" : s.loop);
+    }
     if (!s.cooldown_loop.empty()) run.cooldown_order = parse_cooldown_loop(s.cooldown_loop, m.layers);
     dg::require(run.loop_order.empty() || run.cooldown_order.empty(), "--loop, --cooldown-loop: expected one of the two, found both");
     run.threads = resolve_threads(s.threads);
@@ -252,13 +304,15 @@ dg::json resolved_run::identity() const {
     const auto& s = settings;
     dg::json stages = dg::json::array();
     for (const auto& stage : plan.stages) stages.push_back({{"layers", stage.layers}, {"first_step", stage.first_step}});
-    return {{"vocab", model.vocab}, {"width", model.width}, {"ffn", model.ffn}, {"layers", model.layers}, {"heads", model.heads},
-            {"kv_heads", model.kv_heads}, {"context", model.context}, {"norm", s.norm}, {"growth", s.growth}, {"block", s.block},
+    dg::json out = {{"vocab", model.vocab}, {"width", model.width}, {"ffn", model.ffn}, {"layers", model.layers}, {"heads", model.heads},
+            {"kv_heads", model.kv_heads}, {"context", length}, {"norm", dg::name_of(model.norms)}, {"growth", s.growth}, {"block", s.block},
             {"stages", stages}, {"optimizer_state", s.optimizer_state}, {"steps", steps}, {"batch", batch}, {"micro_batch", micro_batch},
             {"lr", rate.peak}, {"warmup", rate.warmup}, {"plateau", rate.plateau}, {"weight_decay", s.weight_decay}, {"clip", s.clip},
             {"precision", s.precision}, {"seed", s.seed}, {"data", s.data}, {"mix", s.mix}, {"tasks", tasks}, {"answer_loss", s.answer_loss},
             {"loop", loop_order}, {"cooldown_loop", cooldown_order},
             {"tokenizer", tokenizer ? format("%zu tokens, %016zx", tokenizer->size(), std::hash<std::string>()(tokenizer->text())) : s.tokenizer}};
+    if (!s.init.empty()) out["init"] = s.init, out["init_optimizer"] = s.init_optimizer;
+    return out;
 }
 
 double resolved_run::flops() const {
@@ -367,7 +421,9 @@ void print_plan(const resolved_run& run, const dg::training_data& data) {
     const auto& s = run.settings;
     const auto number = [](std::size_t n) { return static_cast<double>(n); };
     std::printf("model      %s: %zu layers, width %zu, ffn %zu, heads %zu/%zu, vocabulary %zu, context %zu, norm %s\n", m.name.c_str(), m.layers, m.width, m.ffn,
-                m.heads, m.kv_heads, m.vocab, m.context, s.norm.c_str());
+                m.heads, m.kv_heads, m.vocab, m.context, std::string(dg::name_of(m.norms)).c_str());
+    if (!s.init.empty())
+        std::printf("init       %s: weights%s of %zu layers, %zu growths recorded\n", s.init.c_str(), s.init_optimizer ? " and moments" : "", run.plan.stages.front().layers, run.history.size());
     std::printf("parameters %s in all, %s without embeddings\n", human(number(m.parameters())).c_str(), human(number(m.parameters() - m.outer_parameters())).c_str());
     for (std::size_t i = 0; i < data.sources(); ++i)
         std::printf("data       %s%s\n", data.name(i).c_str(),
@@ -384,13 +440,8 @@ void print_plan(const resolved_run& run, const dg::training_data& data) {
         const double flops = static_cast<double>(stage.steps) * dg::step_flops(run.shape(), stage.layers, run.tokens_per_step());
         std::printf("           %5zu  %6zu   %10zu %8zu  %8s\n", i + 1, stage.layers, stage.first_step, stage.first_step + stage.steps, human(flops).c_str());
     }
-    const auto order_text = [](const std::vector<std::size_t>& order) {
-        std::string out;
-        for (std::size_t source : order) out += " " + std::to_string(source);
-        return out;
-    };
-    if (!run.loop_order.empty()) std::printf("loop      %s: %zu layers run, %zu of their own\n", order_text(run.loop_order).c_str(), run.loop_order.size(), m.layers);
-    if (!run.cooldown_order.empty()) std::printf("cooldown  %s\n", order_text(run.cooldown_order).c_str());
+    if (!run.loop_order.empty()) std::printf("loop       %s: %zu layers run, %zu of their own\n", spaced(run.loop_order).c_str(), run.loop_order.size(), m.layers);
+    if (!run.cooldown_order.empty()) std::printf("cooldown   %s\n", spaced(run.cooldown_order).c_str());
     const double flops = run.flops();
     std::printf("           %sFLOP in all, %.3f of a plain run's %sFLOP (%.1f %% saved)\n", human(flops).c_str(), flops / plain, human(plain).c_str(), 100 * (1 - flops / plain));
     std::printf("memory     %sB for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(planned_memory(run))).c_str(), run.micro_batch, m.layers);

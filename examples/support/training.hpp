@@ -25,21 +25,21 @@ namespace dg = depthgrow;
 
 /// Every flag of train_smol, unresolved: an empty optional takes the preset's value.
 struct training_settings {
-    std::string preset = "small", config;
+    std::string preset, config, init;
     std::optional<std::size_t> layers, width, ffn, heads, kv_heads, context, vocab;
-    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm = "pre";
+    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm;
     std::size_t block = 0, initial_layers = 0;
     double alpha = 1, plateau = 0.85;
     std::string loop, cooldown_loop;
     std::optional<std::size_t> steps, batch, micro_batch, warmup;
     std::optional<double> lr;
     double weight_decay = 0.01, clip = 1;
-    std::string precision = "fp32", backend = "blas", tokenizer = "bytes", resume, out = "runs/latest", json;
+    std::string precision = "fp32", backend = "blas", tokenizer = "auto", resume, out = "runs/latest", json;
     std::size_t eval_every = 0, save_every = 0, keep = 2, log_every = 0, eval_windows = 64, seed = 1;
     int threads = 0;
     std::vector<std::string> data;
     std::string mix, tasks;
-    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false;
+    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false, init_optimizer = false;
 };
 
 /// Adds every flag, with its default in the help.
@@ -57,6 +57,8 @@ struct resolved_run {
     int threads = 1;
     std::vector<std::size_t> loop_order, cooldown_order;  // layers run, when not all once
     std::shared_ptr<const dg::tokenizer> tokenizer;  // null: bytes
+    dg::json config_base = dg::json::object(), history = dg::json::array();  // of --init: fields of its config.json, growths it records
+    std::map<std::string, std::string> tokenizer_files;                      // of --init: what belongs to its tokenizer.json, by name
 
     /// Tokens of text.
     dg::encode_function encoder() const;

@@ -18,6 +18,7 @@
 #include "depthgrow/tasks/corpus.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/console.hpp"
+#include "support/finite.hpp"
 #include "support/training.hpp"
 #include "support/training_report.hpp"
 
@@ -34,15 +35,19 @@ template <class T, class Backend>
 class training_run {
 public:
     training_run(Backend& backend, const resolved_run& run)
-        : run_(run), settings_(run.settings), data_(load_data(run)), out_(settings_.out),
-          trainer_(std::in_place, backend, run.model.with_depth(run.plan.stages.front().layers), settings_.seed, run.loop_order.empty() ? run.model.layers : run.loop_order.size(),
-                   dg::adamw_constants{.decay = settings_.weight_decay, .clip = settings_.clip}) {}
+        : run_(run), settings_(run.settings), backend_(backend), data_(load_data(run)), out_(settings_.out) {}
 
     training_summary operator()() {
-        open_folder();
+        const auto from = checkpoint_to_resume();
+        if (from) resume(*from);
+        else if (!settings_.init.empty()) begin_from(settings_.init);
+        else begin();
+        trainer_->recompute(settings_.recompute);
+        prepare_evaluation();
+        open_folder();  // nothing is written before everything has been read
         if (!settings_.quiet) print_plan(run_, data_);
         measure_peak();
-        prepare_evaluation();
+        if (!from && !settings_.init.empty()) evaluate();
         std::signal(SIGTERM, request_stop);
         std::signal(SIGINT, request_stop);
         loop();
@@ -50,24 +55,24 @@ public:
     }
 
 private:
-    /// The rate of the backend's own product at this model's largest shape: what shares are shares of.
+    /// The rate of the backend's own product at this model's largest shape, no side below 512, where small ones are slow:
+    /// what shares are shares of. The best of a quarter of a second, since other programs may run too.
     void measure_peak() {
-        Backend& backend = trainer_->model.backend();
-        const std::size_t rows = run_.micro_batch * run_.length, in = run_.model.width, out = 2 * run_.model.ffn;
-        dg::tensor<T, Backend> x(backend, {rows, in}), w(backend, {out, in}), y(backend, {rows, out});
+        const std::size_t least = 512, rows = std::max(least, run_.micro_batch * run_.length), in = std::max(least, run_.model.width), out = std::max(least, 2 * run_.model.ffn);
+        dg::tensor<T, Backend> x(backend_, {rows, in}), w(backend_, {out, in}), y(backend_, {rows, out});
         x.backend().template fill<T>(x.data(), x.size(), T(1)), w.backend().template fill<T>(w.data(), w.size(), T(1));
-        const auto product = [&] { backend.template gemm<T>(dg::transpose::no, dg::transpose::yes, 1, x.rows(), w.rows(), 0, y.rows()); };
+        const auto product = [&] { backend_.template gemm<T>(dg::transpose::no, dg::transpose::yes, 1, x.rows(), w.rows(), 0, y.rows()); };
         product();
         double best = 1e30;
-        for (int repeat = 0; repeat < 5; ++repeat) {
-            stopwatch watch;
+        for (const stopwatch whole; whole.seconds() < 0.25;) {
+            const stopwatch watch;
             product();
-            backend.synchronize();
+            backend_.synchronize();
             best = std::min(best, watch.seconds());
         }
         peak_flops_ = 2.0 * static_cast<double>(rows * in * out) / best;
         if (!settings_.quiet)
-            std::printf("peak       %sFLOP/s, the backend's product of %zu x %zu x %zu, measured now; share = training FLOPs over it\n\n", human(peak_flops_).c_str(), rows, out, in);
+            std::printf("peak       %sFLOP/s, the backend's product of %zu x %zu x %zu, measured now; share = training FLOPs over it, or over the best line so far\n\n", human(peak_flops_).c_str(), rows, out, in);
     }
 
     // ---- the loop
@@ -111,6 +116,7 @@ private:
             if (step_ % settings_.log_every == 0 || step_ == run_.steps) {
                 bar.clear();
                 const double seconds = line_seconds;
+                peak_flops_ = std::max(peak_flops_, flops_since_line / seconds);
                 if (!settings_.quiet)
                     std::printf("%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step_, layers, logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
                                 human(static_cast<double>(logged_steps * run_.tokens_per_step()) / seconds).c_str(), flops_since_line / seconds * 1e-9, 100 * flops_since_line / seconds / peak_flops_, duration(left).c_str()),
@@ -253,8 +259,7 @@ private:
         for (std::size_t first = 0; first < set.questions; first += rows) {
             const std::size_t count = std::min(rows, set.questions - first);
             const dg::span<const dg::token> inputs(set.inputs.data() + first * length, count * length), targets(set.targets.data() + first * length, count * length);
-            Backend& backend = trainer_->model.backend();
-            const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {inputs.size()}, inputs), wanted = dg::tensor<dg::token, Backend>::from_host(backend, {targets.size()}, targets);
+            const auto ids = dg::tensor<dg::token, Backend>::from_host(backend_, {inputs.size()}, inputs), wanted = dg::tensor<dg::token, Backend>::from_host(backend_, {targets.size()}, targets);
             const auto scores = dg::score_tokens(trainer_->model, trainer_->workspace(), ids.flat(), wanted.flat(), count, trainer_->run_order());
             for (std::size_t q = 0; q < count; ++q) {
                 bool all = true;
@@ -283,11 +288,11 @@ private:
         if (all.size() < 2) return 1;
         const std::vector<std::size_t> early(all.begin(), all.end() - 1);
         const std::size_t rows = std::min({std::size_t{16}, held_out_.rows, std::max<std::size_t>(1, 8192 / run_.length)}), tokens = rows * run_.length;
-        const auto ids = dg::tensor<dg::token, Backend>::from_host(trainer_->model.backend(), {tokens}, {held_out_inputs_.data(), tokens});
+        const auto ids = dg::tensor<dg::token, Backend>::from_host(backend_, {tokens}, {held_out_inputs_.data(), tokens});
         const auto host = [&](dg::span<const std::size_t> order) {
             const auto out = dg::logits(trainer_->model, trainer_->workspace(), ids.flat(), rows, order);
             std::vector<T> values(out.size());
-            trainer_->model.backend().template to_host<T>(out.data, values.data(), values.size());
+            backend_.template to_host<T>(out.data, values.data(), values.size());
             std::vector<float> wide(values.size());
             std::transform(values.begin(), values.end(), wide.begin(), [](T x) { return static_cast<float>(x); });
             return wide;
@@ -316,33 +321,57 @@ private:
         dg::write_file(out_ / "run.json", dg::json_text({{"settings", run_.identity()}, {"result", summary_.to_json()}}, 2));
         write_training_report(out_, run_, summary_);
         if (settings_.quiet) return;
-        if constexpr (requires { trainer_->model.backend().memory(); })
-            std::printf("\ndevice     %sB in use, libraries and other programs included\n", human(static_cast<double>(trainer_->model.backend().memory().first)).c_str());
+        if constexpr (requires { backend_.memory(); })
+            std::printf("\ndevice     %sB in use, libraries and other programs included\n", human(static_cast<double>(backend_.memory().first)).c_str());
         std::printf("\ndone: %zu layers, %.3f of a plain run's FLOPs, held-out loss %.4f, top-5 overlap at the last layer's input %.3f, swapping the middle blocks adds %.4f\n",
                     summary_.layers, summary_.flops_ratio, summary_.validation_loss, summary_.late_overlap, summary_.swap_loss);
         std::printf("page: %s\n", (out_ / "report.html").c_str());
     }
 
+    // ---- how it begins
+    dg::adamw_constants constants() const { return {.decay = settings_.weight_decay, .clip = settings_.clip}; }
+    void begin() {
+        trainer_.emplace(backend_, run_.model.with_depth(run_.plan.stages.front().layers), settings_.seed, run_.loop_order.empty() ? run_.model.layers : run_.loop_order.size(), constants());
+    }
+    /// Weights of another run, and its moments if asked for; a run of its own from step 0 on.
+    void begin_from(const std::filesystem::path& directory) {
+        load(dg::checkpoint_reader(directory));
+        if (settings_.init_optimizer) dg::read_optimizer(directory / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+        trainer_->run_order(run_.order_at(0));
+        summary_.growth = run_.history;
+    }
+    /// A trainer with the weights of a checkpoint, which is this run's model at some depth.
+    void load(const dg::checkpoint_reader& checkpoint) {
+        const auto expected = run_.model.with_depth(checkpoint.config().layers);
+        const auto wanted = dg::hf_config_fields(expected), found = dg::hf_config_fields(checkpoint.config());
+        for (const auto& [key, value] : wanted.items())
+            dg::require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(), ": expected ", key, " ", value.dump(), ", as this run's model has it, found ",
+                        found.contains(key) ? found[key].dump() : "none");
+        trainer_.emplace(backend_, expected, constants());
+        dg::read_model(checkpoint, trainer_->model);
+        require_finite(trainer_->model, checkpoint);
+        if constexpr (dg::trainer<T, Backend>::mixed) dg::read_model(checkpoint, expected, trainer_->optimizer.master);
+    }
+
     // ---- the folder
-    void open_folder() {
+    /// The checkpoint to go on from, if any; refuses a folder that is another run's.
+    std::optional<std::filesystem::path> checkpoint_to_resume() const {
         namespace fs = std::filesystem;
-        const auto checkpoints = out_ / "checkpoints";
-        std::error_code problem;
-        const bool used = fs::exists(out_ / "log.jsonl") || fs::exists(checkpoints);
+        const auto checkpoints = out_ / "checkpoints", lines = out_ / "log.jsonl";
+        const bool used = fs::exists(lines) || fs::exists(checkpoints);
         dg::require(!used || settings_.resume == "auto", out_.string(), ": expected a new folder, found another run; go on with --resume auto or choose another --out");
-        fs::create_directories(checkpoints, problem);
-        dg::require(!problem, out_.string(), ": expected a folder that can be written, found: ", problem.message());
+        dg::require(fs::exists(lines) || !fs::is_symlink(lines), lines.string(), ": expected a file, found a link that leads nowhere");
+        if (settings_.resume.empty()) return std::nullopt;
+        if (settings_.resume != "auto") return settings_.resume;
         dg::clean_leftovers(checkpoints);
-        std::optional<fs::path> from;
-        if (settings_.resume == "auto") {
-            if (const auto newest = dg::latest_checkpoint(checkpoints)) from = newest->path;
-        } else if (!settings_.resume.empty()) {
-            from = settings_.resume;
-        }
-        if (from) resume(*from);
-        trainer_->recompute(settings_.recompute);
+        if (const auto newest = dg::latest_checkpoint(checkpoints)) return newest->path;
+        return std::nullopt;
+    }
+    void open_folder() {
+        std::error_code problem;
+        std::filesystem::create_directories(out_ / "checkpoints", problem);
+        dg::require(!problem, out_.string(), ": expected a folder that can be written, found: ", problem.message());
         cut_log();
-        dg::require(!fs::is_symlink(out_ / "log.jsonl"), (out_ / "log.jsonl").string(), ": expected a file, found a link that leads nowhere");
         log_.open(out_ / "log.jsonl", std::ios::app);
         dg::require(log_.good(), (out_ / "log.jsonl").string(), ": expected a file that can be written, found that it cannot");
     }
@@ -355,13 +384,8 @@ private:
         for (const auto& [key, value] : now.items())
             dg::require(was.contains(key) && was[key] == value, file.string(), ": expected the settings of this run, found ", key, " ",
                         was.contains(key) ? was[key].dump() : "missing", " where it asks for ", value.dump());
-        const dg::checkpoint_reader checkpoint(from);
-        auto expected = run_.model.with_depth(checkpoint.config().layers);
-        Backend& backend = trainer_->model.backend();
-        trainer_.emplace(backend, expected, dg::adamw_constants{.decay = settings_.weight_decay, .clip = settings_.clip});
-        dg::read_model(checkpoint, trainer_->model);
-        if constexpr (dg::trainer<T, Backend>::mixed) dg::read_model(checkpoint, expected, trainer_->optimizer.master);
-        dg::read_optimizer(from / "optimizer.safetensors", expected, trainer_->optimizer);
+        load(dg::checkpoint_reader(from));
+        dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
         step_ = first_step_ = static_cast<std::size_t>(fields.count("step"));
         trainer_->run_order(run_.order_at(step_ > 0 ? step_ - 1 : 0));
         summary_.tokens = fields.number("tokens");
@@ -397,10 +421,11 @@ private:
         std::map<std::string, std::string> provenance;
         if (!summary_.growth.empty()) provenance[dg::growth_metadata_key] = summary_.growth.dump();
         if (const auto& order = trainer_->run_order(); !order.empty()) provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
-        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance);
+        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance, run_.config_base);
         dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
         if (run_.tokenizer) dg::write_tokenizer(folder.path(), *run_.tokenizer);
         else dg::write_byte_tokenizer(folder.path());
+        for (const auto& [name, content] : run_.tokenizer_files) dg::write_file(folder.path() / name, content);
         dg::write_file(folder.path() / "trainer_state.json",
                        dg::json_text({{"format_version", 1}, {"step", step_}, {"layers", trainer_->model.layers()}, {"stage", step_ < run_.steps ? run_.plan.stage_at(step_) : run_.plan.stages.size() - 1},
                                       {"tokens", summary_.tokens}, {"flops", summary_.flops}, {"seconds", training_seconds_}, {"data_position", step_ * run_.batch},
@@ -412,7 +437,7 @@ private:
         const auto checkpoints = out_ / "checkpoints";
         write_checkpoint(checkpoints / dg::checkpoint_name(step_));
         link(std::filesystem::path("checkpoints") / dg::checkpoint_name(step_), out_ / "latest");
-        for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "tokenizer_config.json", "trainer_state.json"})
+        for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "trainer_state.json"})
             if (std::filesystem::exists(out_ / "latest" / name)) link(std::filesystem::path("latest") / name, out_ / name);
         dg::keep_checkpoints(checkpoints, settings_.keep);
     }
@@ -428,6 +453,7 @@ private:
 
     resolved_run run_;
     const training_settings& settings_ = run_.settings;
+    Backend& backend_;
     dg::training_data data_;
     std::filesystem::path out_;
     std::optional<dg::trainer<T, Backend>> trainer_;

@@ -1,0 +1,27 @@
+// Refuses a model whose weights are not all numbers, by file and tensor.
+// Assumes the model holds what `checkpoint` stores, in its own number type.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "depthgrow/io/model_checkpoint.hpp"
+
+namespace tools {
+
+namespace dg = depthgrow;
+
+template <class T, class Backend>
+void require_finite(const dg::llama<T, Backend>& model, const dg::checkpoint_reader& checkpoint) {
+    std::vector<T> values;
+    dg::each_tensor(model.config(), [&](const std::string& name, const dg::tensor_place& place, std::size_t block) {
+        values.resize(place.size());
+        const auto& numbers = dg::block_of(model.weights, block);
+        numbers.backend().template to_host<T>(numbers.at(place).data, values.data(), values.size());
+        for (std::size_t i = 0; i < values.size(); ++i)
+            dg::require(std::isfinite(static_cast<double>(values[i])), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
+    });
+}
+
+}  // namespace tools
