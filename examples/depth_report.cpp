@@ -43,11 +43,11 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::report_settings s;
         bool no_local = false;
-        tools::command_line flags("depth_report", "Measures how a checkpoint uses its depth: contributions, skip effects, depth score, lenses, similarity, interventions.");
+        tools::command_line flags("depth_report --model DIR [--model DIR ...] --prompts FILE [FLAGS]", "Measures how a checkpoint uses its depth: contributions, skip effects, depth score, lenses, similarity, interventions.");
         flags.group("What to measure");
-        flags.add("--model", s.models, "Model directory; several are drawn over each other and compared prompt by prompt");
-        flags.add("--prompts", s.prompts, "Prompts, one JSON object a line: {\"tokens\": [...]} or {\"text\": \"...\"}, optional \"boundaries\", \"answer_from\"");
-        flags.add("--order", s.order, "Layer order to run instead of the stored one, for every diagnostic: 0,1,2,1,2,3");
+        flags.add_required("--model", s.models, "a model directory, or several to draw over each other and compare prompt by prompt");
+        flags.add_required("--prompts", s.prompts, "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional \"boundaries\", \"answer_from\")");
+        flags.add_order(s.order);
         flags.add("--lens", s.lenses, "Directory of the tuned lens fitted to the model; for several models one each, in their order");
         flags.add("--block", s.block, "Block length of block similarity and angular distance (default: 4)");
         flags.add_choice("--unit", s.unit, {"layer", "attention", "mlp"}, "What is skipped");
@@ -58,25 +58,24 @@ int main(int argc, char** argv) {
         flags.add("--integrated-gradients", s.gradients, "Layers, as 0,4, for prompts that have answer_from");
         flags.add("--gradient-steps", s.gradient_steps, "Steps of the path of integrated gradients");
         flags.group("Where it goes");
-        flags.add("--json", s.json, "Write every number to this file (- for stdout)");
-        flags.add("--html", s.html, "Write the page to this file");
-        flags.add_switch("--quiet", s.quiet, "Print nothing");
+        flags.add_json(s.json);
+        flags.add_output("--html", s.html, "Write the page to this file");
+        flags.add_quiet(s.quiet);
         flags.group("How");
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of \"text\" prompts: ") + tools::tokenizer_help);
-        flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
-        flags.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
-        flags.add("--threads", s.threads, "CPU threads (0: all)");
+        flags.add_device(s.backend, s.precision);
+        flags.add_threads(s.threads);
         flags.add("--max-rows", s.max_rows, "Rows of runs x positions in flight: bounds the memory");
         flags.add("--resamples", s.resamples, "Bootstrap resamples of the 95 % intervals");
         flags.add("--seed", s.seed, "Seed of drawn boundaries and of the bootstrap");
-        flags.footer("Example:\n  depth_report --model runs/plain --model runs/lidas --prompts prompts.jsonl --html report.html");
+        flags.examples({"depth_report --model runs/lidas --prompts examples/prompts.jsonl --html report.html",
+                        "depth_report --model runs/plain --model runs/lidas --prompts examples/prompts.jsonl --no-local --html both.html",
+                        "depth_report --model runs/lidas --prompts examples/prompts.jsonl --unit attention --sweeps none --json -"},
+                       "Prompts fit the model's context; those of examples/prompts.jsonl are up to 128 bytes long (train_smol's default context).");
         if (!flags.parse(argc, argv)) return;
-        dg::require(!s.models.empty(), "--model: expected a model directory, found none");
-        dg::require(!s.prompts.empty(), "--prompts: expected a file, found none");
         dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ", s.models.size(), " --model, found ", s.lenses.size());
         dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
         s.local = !no_local;
-        tools::check_output("--json", s.json), tools::check_output("--html", s.html);
         std::vector<tools::depth_measurement> measured;
         tools::progress_bar bar(s.models.size() * 8);
         std::size_t done = 0;

@@ -78,14 +78,19 @@ int main(int argc, char** argv) {
         settings.out = "runs/study";
         std::string names = "none,lidas";
         std::size_t seeds = 1;
-        tools::command_line flags("depth_study", "Trains several variants of one model over several seeds: one table, one page.");
+        tools::command_line flags("depth_study [--variants LIST] [--seeds N] [FLAGS of train_smol]", "Trains several variants of one model over several seeds: one table, one page.");
         flags.group("Study");
-        flags.add("--variants", names, "Growth operators to compare, comma-separated: none, midas, lidas, gradual, doubling, interleave");
+        flags.add("--variants", names, "Growth operators to compare, comma-separated, in place of --growth: none, midas, lidas, gradual, doubling, interleave");
         flags.add("--seeds", seeds, "Seeds of each variant: --seed, --seed + 1, ...");
         tools::add_training_flags(flags, settings);
+        flags.examples({"depth_study --variants none,lidas                                     # plain beside grown, the built-in corpus",
+                        "depth_study --variants none,midas,lidas --seeds 3 --data book.txt     # three seeds each: means with intervals",
+                        "depth_study --preset tiny --steps 50 --dry-run                        # what it would do"},
+                       "Every variant trains as train_smol --growth VARIANT would, into OUT/VARIANT/seed-N; the other flags are common to all.");
         if (!flags.parse(argc, argv)) return;
+        dg::require(settings.growth == "none", "--growth: expected --variants, the operators that a study compares, found --growth ", settings.growth);
         dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
-        dg::require(settings.backend == "blas", "--backend cuda: expected a build with CUDA, found one without");
+        if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
         std::vector<variant> variants;
         for (std::size_t first = 0; first < names.size();) {
             const std::size_t end = std::min(names.find(',', first), names.size());

@@ -246,29 +246,29 @@ void run(const settings& s, Backend& backend) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("evaluate", "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
-        flags.add("--model", s.model, "Model directory");
-        flags.add("--task", s.tasks, "Tasks, comma-separated: copy_words, assign_math_1, …, choices=FILE, lambada=FILE, generate=FILE");
+        tools::command_line flags("evaluate --model DIR --task LIST [FLAGS]", "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
+        flags.add_model(s.model);
+        flags.add_required("--task", s.tasks, "tasks, comma-separated (their names are below)");
         flags.add("--items", s.items, "Items of a task, at most");
         flags.add("--shots", s.shots, "Solved examples before each built-in item");
         flags.add("--seed", s.seed, "Seed of the items and of the bootstrap");
         flags.add("--exit-layer", s.exits, "Also answer from the input of these layers: 8, or 0,4,8, or all");
         flags.add("--lens", s.lens, "Tuned lens for early exits (default: the logit lens)");
-        flags.add("--order", s.order, "Layer order to run: 0,1,2,…");
+        flags.add_order(s.order);
         flags.add("--sweep", s.sweep, "Also run interventions: swap:1,2,4,8;loop:4x2, or standard");
         flags.add("--max-tokens", s.max_tokens, "Longest completion");
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer: ") + tools::tokenizer_help);
-        flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
-        flags.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
-        flags.add("--threads", s.threads, "CPU threads (0: all)");
+        flags.add_device(s.backend, s.precision);
+        flags.add_threads(s.threads);
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
-        flags.add("--json", s.json, "Write the results to this file (- for stdout)");
-        flags.add("--html", s.html, "Draw early exits and sweeps on a page");
-        flags.add_switch("--quiet", s.quiet, "Print nothing");
+        flags.add_json(s.json);
+        flags.add_output("--html", s.html, "Draw early exits and sweeps on a page");
+        flags.add_quiet(s.quiet);
+        flags.examples({"evaluate --model runs/lidas --task arithmetic,copy_words --shots 2 --items 200",
+                        "evaluate --model runs/lidas --task arithmetic --shots 2 --exit-layer all --sweep swap:3 --html early.html",
+                        "evaluate --model SmolLM2-135M --task lambada=lambada.jsonl --items 200 --order 0,1,2,3,2,3,4,5"},
+                       tools::task_help());
         if (!flags.parse(argc, argv)) return;
-        dg::require(!s.model.empty(), "--model: expected a model directory, found none");
-        dg::require(!s.tasks.empty(), "--task: expected at least one task, found none");
-        tools::check_output("--json", s.json), tools::check_output("--html", s.html);
         dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(), "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
         tools::with_backend(s.backend, s.precision, s.threads, true, [&]<class T>(auto& backend) { run<T>(s, backend); });

@@ -137,11 +137,11 @@ void run(const settings& s, Backend& backend) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("fit_lens", "Fits a tuned lens: one affine map a layer from its input to the final norm's input.");
-        flags.add("--model", s.model, "Model directory");
+        tools::command_line flags("fit_lens --model DIR --out DIR [FLAGS]", "Fits a tuned lens: one affine map a layer from its input to the final norm's input.");
+        flags.add_model(s.model);
         flags.add("--data", s.data, "Text to fit on: .txt, .jsonl with \"text\", .bin tokens (default: the built-in corpus)");
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of text: ") + tools::tokenizer_help);
-        flags.add("--out", s.out, "Lens directory to write: config.json, params.safetensors");
+        flags.add_required("--out", s.out, "a new lens directory to write (config.json, params.safetensors)");
         flags.add_switch("--torch", s.torch, "Write params.pt too, which the tuned-lens Python package opens");
         flags.add("--steps", s.steps, "Steps");
         flags.add("--tokens-per-step", s.tokens_per_step, "Tokens of a step (262144 at full size)");
@@ -150,20 +150,18 @@ int main(int argc, char** argv) {
         flags.add("--lr", s.rate, "Rate (0: 0.1 for sgd, falling linearly to 0; 0.001 for adam)");
         flags.add("--warm-start", s.warm, "Lens directory to start from");
         flags.add("--warm-order", s.warm_order, "Layer order that the warm start grows by, as its model did: 0,1,2,3,2,3");
-        flags.add("--order", s.order, "Layer order to run instead of the stored one, a translator for each: 0,1,2,1,2,3");
+        flags.add_order(s.order);
         flags.add("--held-out", s.held_out, "Held-out sequences of the table");
         flags.add("--seed", s.seed, "Seed of the data's order");
-        flags.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
-        flags.add_choice("--precision", s.precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
-        flags.add("--threads", s.threads, "CPU threads (0: all)");
-        flags.add("--json", s.json, "Write the result to this file (- for stdout)");
-        flags.add_switch("--quiet", s.quiet, "Print nothing");
-        flags.footer("Example:\n  fit_lens --model runs/lidas --data book.txt --steps 250 --out runs/lidas/lens");
+        flags.add_device(s.backend, s.precision);
+        flags.add_threads(s.threads);
+        flags.add_json(s.json);
+        flags.add_quiet(s.quiet);
+        flags.examples({"fit_lens --model runs/lidas --out runs/lidas-lens                          # on the built-in corpus",
+                        "fit_lens --model runs/lidas --data book.txt --steps 500 --out book-lens    # on your text"},
+                       "A model that runs an order of layers (--order, or a looped one) gets a translator for every layer that runs.");
         if (!flags.parse(argc, argv)) return;
-        dg::require(!s.model.empty(), "--model: expected a model directory, found none");
-        dg::require(!s.out.empty(), "--out: expected a directory to write, found none");
         dg::require(!std::filesystem::exists(s.out), "--out: expected a new directory, found ", s.out, " there already");
-        tools::check_output("--json", s.json);
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
         dg::require(s.warm_order.empty() || !s.warm.empty(), "--warm-order: expected --warm-start (a lens to grow), found none");
         tools::with_backend(s.backend, s.precision, s.threads, false, [&]<class T>(auto& backend) { run<T>(s, backend); });

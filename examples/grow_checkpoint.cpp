@@ -59,6 +59,7 @@ void run(const settings& s) {
     const auto order = resolve_order(s, in.config().layers);
     const dg::directory_growth_options options{s.zero_new, s.moments == "zero" ? dg::state_policy::zero : dg::state_policy::copy};
     const auto plan = dg::plan_directory_growth(in, order, options);
+    if (!s.dry_run) dg::require_new_directory(s.out);
     const bool shown = !s.quiet && s.json != "-";
     const auto number = [](std::uint64_t n) { return static_cast<double>(n); };
     if (shown) {
@@ -98,10 +99,10 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("grow_checkpoint", "Grows a Hugging Face directory in depth: IN is read, OUT is written, whole or not at all.");
-        flags.add_positional("IN", s.in, "Model directory to grow");
-        flags.add_positional("OUT", s.out, "New directory of the grown model");
-        flags.add_choice("--operator", s.growth, {"midas", "lidas", "gradual", "doubling", "interleave", "solar"}, "Growth operator");
+        tools::command_line flags("grow_checkpoint IN OUT --operator NAME | --order LIST [FLAGS]", "Grows a Hugging Face directory in depth: IN is read, OUT is written, whole or not at all.");
+        flags.add_required("IN", s.in, "a model directory to grow");
+        flags.add_positional("OUT", s.out, "New directory of the grown model; required but for --dry-run");
+        flags.add_choice("--operator", s.growth, {"midas", "lidas", "gradual", "doubling", "interleave", "solar"}, "Growth operator; this or --order is required");
         flags.add("--block", s.block, "Layers of a block (solar: layers dropped at the seam)");
         flags.add("--order", s.order, "Layer order instead of an operator: 0,1,2,1,2,3");
         flags.add_choice("--optimizer-state", s.moments, {"copy", "zero"}, "Moments that new layers start with");
@@ -109,12 +110,13 @@ int main(int argc, char** argv) {
         flags.add_switch("--dry-run", s.dry_run, "Print order, parameters, FLOPs and bytes, and stop");
         flags.add("--seed", s.seed, "Seed of the tokens of the proof");
         flags.add("--threads", s.threads, "CPU threads of the proof");
-        flags.add("--json", s.json, "Write the numbers to this file (- for stdout)");
-        flags.add_switch("--quiet", s.quiet, "Print errors only");
-        flags.footer("Keeps dtypes, shards, tokenizer and every other file; optimizer.safetensors grows by the same order.\n"
-                     "Example:\n  grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --dry-run");
+        flags.add_json(s.json);
+        flags.add_quiet(s.quiet);
+        flags.examples({"grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --dry-run    # sizes and FLOPs, before and after",
+                        "grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --zero-new   # new layers begin as identities, and the proof",
+                        "train_smol --init grown --data book.txt --out runs/grown                   # training goes on from the weights"},
+                       "Keeps dtypes, shards, tokenizer and every other file; optimizer.safetensors grows by the same order.");
         if (!flags.parse(argc, argv)) return;
-        dg::require(!s.in.empty(), "IN: expected a model directory, found none");
         dg::require(!s.out.empty() || s.dry_run, "OUT: expected a directory to write, found none");
         run(s);
     });

@@ -127,10 +127,10 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("serve", "Serves a checkpoint as a completions endpoint with echo and log-probabilities, for lm-evaluation-harness.");
+        tools::command_line flags("serve --model DIR [FLAGS]", "Serves a checkpoint as a completions endpoint with echo and log-probabilities, for lm-evaluation-harness.");
         flags.group("What runs");
-        flags.add("--model", s.model, "Model directory");
-        flags.add("--order", s.order, "Layer order to run: 0,1,2,…");
+        flags.add_model(s.model);
+        flags.add_order(s.order);
         flags.add("--exit-layer", s.exit_layer, "Answer from the input of this layer (slot of the order)");
         flags.add("--lens", s.lens, "Tuned lens for the early exit (default: the logit lens)");
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of text: ") + tools::tokenizer_help);
@@ -141,11 +141,13 @@ int main(int argc, char** argv) {
         flags.add("--max-prompts", s.max_prompts, "Prompts of a request, at most (400 beyond)");
         flags.add("--queue", s.queue, "Requests that may wait (503 beyond)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
-        flags.add("--threads", s.threads, "CPU threads (0: all)");
-        flags.add_switch("--quiet", s.quiet, "Print errors only");
-        flags.footer("Paths: /v1/completions /v1/models /health /tokenize /detokenize /tokenizer_info. SIGTERM answers what was taken in and exits.");
+        flags.add_threads(s.threads);
+        flags.add_quiet(s.quiet);
+        flags.examples({"serve --model runs/lidas --port 8000 &", "serve --model SmolLM2-135M --order 0,1,2,3,2,3,4,5 --port 0",
+                        "curl http://127.0.0.1:8000/v1/completions -d '{\"prompt\": \"2 + 2 =\", \"max_tokens\": 8, \"temperature\": 0}'"},
+                       "Paths: /v1/completions /v1/models /health /tokenize /detokenize /tokenizer_info. SIGTERM answers what was taken in and exits;\n"
+                       "the command line of lm-evaluation-harness is printed at the start.");
         if (!flags.parse(argc, argv)) return;
-        dg::require(!s.model.empty(), "--model: expected a model directory, found none");
         dg::require(s.port >= 0 && s.port < 65536, "--port: expected 0 to 65535, found ", s.port);
         dg::require(s.queue > 0 && s.max_prompts > 0, "--queue, --max-prompts: expected at least 1, found 0");
         run(s);

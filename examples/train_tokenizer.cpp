@@ -60,20 +60,19 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("train_tokenizer", "Trains a byte-level BPE vocabulary on text: tokenizer.json, the same on every run.");
-        flags.add("--data", s.data, "Files: .txt, or .jsonl with \"text\"");
-        flags.add("--out", s.out, "A .json file, or a directory for tokenizer.json and tokenizer_config.json");
+        tools::command_line flags("train_tokenizer --data FILE --out FILE [FLAGS]", "Trains a byte-level BPE vocabulary on text: tokenizer.json, the same on every run.");
+        flags.add_required("--data", s.data, "files, .txt or .jsonl with \"text\"");
+        flags.add_required("--out", s.out, "a .json file to write, or a directory for tokenizer.json and tokenizer_config.json");
         flags.add("--vocab", s.vocab, "Tokens in all: special tokens, 256 bytes, merges");
         flags.add("--special", s.special, "Special tokens, ids from 0");
         flags.add_choice("--digits", s.digits, {"single", "runs"}, "Every digit a token of its own (SmolLM), or runs of digits merge (GPT-2)");
         flags.add("--least", s.least, "A pair must occur this often to become a token");
-        flags.add("--threads", s.threads, "CPU threads (0: all)");
-        flags.add("--json", s.json, "Write the numbers to this file (- for stdout)");
-        flags.add_switch("--quiet", s.quiet, "Print errors only");
-        flags.footer("Example:\n  train_tokenizer --data book.txt --vocab 4096 --out tokenizer.json\n  train_smol --data book.txt --tokenizer tokenizer.json");
+        flags.add_threads(s.threads);
+        flags.add_json(s.json);
+        flags.add_quiet(s.quiet);
+        flags.examples({"train_tokenizer --data book.txt --vocab 4096 --out tokenizer.json", "train_smol --data book.txt --tokenizer tokenizer.json",
+                        "train_tokenizer --data one.txt two.jsonl --digits runs --out tokenizer"});
         if (!flags.parse(argc, argv)) return;
-        dg::require(!s.data.empty(), "--data: expected at least one file, found none");
-        dg::require(!s.out.empty(), "--out: expected a file or a directory to write, found none");
         run(s);
     });
 }

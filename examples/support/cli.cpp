@@ -15,6 +15,7 @@ struct command_line::implementation {
     CLI::App app;
     std::string title = "Options";
     std::vector<std::string> flags;
+    std::vector<std::pair<std::string, std::function<bool()>>> required;  // sentence, whether it is missing
 
     CLI::Option* keep(CLI::Option* option, const std::string& flag) {
         flags.push_back(flag);
@@ -30,10 +31,33 @@ std::string not_a_count(const std::string& given) {
     return digits ? std::string() : "expected a whole number of at least 0, found \"" + given + "\"";
 }
 
+/// Empty for a file that can be written, as far as its folder tells.
+std::string not_an_output(const std::string& file) {
+    if (file.empty() || file == "-") return {};
+    const auto folder = std::filesystem::absolute(file).parent_path();
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(folder, ignored)) return "expected a file in a folder that exists, found no folder " + folder.string();
+    return std::filesystem::is_directory(file, ignored) ? "expected a file, found the folder " + file : std::string();
+}
+
+/// "a model directory" as the help of a flag that must be given.
+std::string required_help(std::string what) {
+    what[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(what[0])));
+    return what + "; required";
+}
+
+/// Help with a usage line of our own.
+struct help_formatter : CLI::Formatter {
+    explicit help_formatter(std::string line) : usage(std::move(line)) {}
+    std::string make_usage(const CLI::App*, std::string) const override { return "Usage: " + usage + "\n"; }
+    std::string usage;
+};
+
 }  // namespace
 
-command_line::command_line(const std::string& name, const std::string& summary) : inner_(std::make_unique<implementation>()) {
-    inner_->app.name(name);
+command_line::command_line(const std::string& usage, const std::string& summary) : inner_(std::make_unique<implementation>()) {
+    inner_->app.name(usage.substr(0, usage.find(' ')));
+    inner_->app.formatter(std::make_shared<help_formatter>(usage));
     inner_->app.description(summary);
     inner_->app.set_help_flag("--help", "Print this help and exit");
     inner_->app.set_version_flag("--version", std::string("depthgrow ") + DEPTHGROW_VERSION_STRING);
@@ -75,7 +99,25 @@ void command_line::add_choice(const std::string& flag, std::string& value, const
     inner_->keep(inner_->app.add_option(flag, value, help + " (" + all + ")")->check(check), flag);
 }
 void command_line::add_positional(const std::string& name, std::string& value, const std::string& help) { inner_->app.add_option(name, value, help); }
-void command_line::footer(const std::string& text) { inner_->app.footer(text); }
+void command_line::add_required(const std::string& flag, std::string& value, const std::string& what) {
+    if (flag[0] == '-') add(flag, value, required_help(what));
+    else add_positional(flag, value, required_help(what));
+    inner_->required.emplace_back(flag + ": expected " + what + ", found none", [&value] { return value.empty(); });
+}
+void command_line::add_required(const std::string& flag, std::vector<std::string>& values, const std::string& what) {
+    add(flag, values, required_help(what));
+    inner_->required.emplace_back(flag + ": expected " + what + ", found none", [&values] { return values.empty(); });
+}
+void command_line::add_output(const std::string& flag, std::string& file, const std::string& help) { inner_->keep(inner_->app.add_option(flag, file, help)->check(not_an_output), flag); }
+void command_line::add_device(std::string& backend, std::string& precision) {
+    add_choice("--backend", backend, {"blas", "cuda"}, "Where to compute");
+    add_choice("--precision", precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
+}
+void command_line::examples(const std::vector<std::string>& commands, const std::string& remarks) {
+    std::string text = remarks.empty() ? "Examples:" : remarks + "\n\nExamples:";
+    for (const auto& command : commands) text += "\n  " + command;
+    inner_->app.footer(text);
+}
 
 bool command_line::parse(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
@@ -100,6 +142,8 @@ bool command_line::parse(int argc, char** argv) {
             if (c == '\n') c = ' ';
         throw depthgrow::error(sentence);
     }
+    for (const auto& [sentence, missing] : inner_->required)
+        if (missing()) depthgrow::fail(sentence);
     return true;
 }
 
@@ -111,14 +155,6 @@ std::string nearest(const std::string& name, const std::vector<std::string>& nam
         if (distance < smallest) smallest = distance, best = candidate;
     }
     return best;
-}
-
-void check_output(const std::string& flag, const std::string& file) {
-    if (file.empty() || file == "-") return;
-    const auto folder = std::filesystem::absolute(file).parent_path();
-    std::error_code ignored;
-    if (!std::filesystem::is_directory(folder, ignored)) depthgrow::fail(flag, ": expected a file in a folder that exists, found no folder ", folder.string());
-    if (std::filesystem::is_directory(file, ignored)) depthgrow::fail(flag, ": expected a file, found the folder ", file);
 }
 
 int resolve_threads(int threads) { return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }

@@ -13,7 +13,8 @@ namespace tools {
 
 class command_line {
 public:
-    command_line(const std::string& name, const std::string& summary);
+    /// `usage` begins with the tool's name: "grow_checkpoint IN OUT --operator NAME [FLAGS]".
+    command_line(const std::string& usage, const std::string& summary);
     ~command_line();
 
     /// Starts a group of flags in --help.
@@ -30,10 +31,24 @@ public:
     void add_switch(const std::string& flag, bool& value, const std::string& help);
     /// A string that must be one of `choices`.
     void add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices, const std::string& help);
+    /// A flag or a positional argument that must be given: `what` is "a model directory", of help and refusal.
+    void add_required(const std::string& flag, std::string& value, const std::string& what);
+    void add_required(const std::string& flag, std::vector<std::string>& values, const std::string& what);
     /// A positional argument.
     void add_positional(const std::string& name, std::string& value, const std::string& help);
-    /// Text at the end of --help.
-    void footer(const std::string& text);
+    /// A file to write ("" none, "-" stdout), refused before any work when its folder is missing.
+    void add_output(const std::string& flag, std::string& file, const std::string& help);
+
+    // Flags that several tools have, in one wording.
+    void add_model(std::string& model) { add_required("--model", model, "a model directory"); }
+    void add_order(std::string& order) { add("--order", order, "Layer order to run instead of the stored one: 0,1,2,1,2,3"); }
+    void add_device(std::string& backend, std::string& precision);
+    void add_threads(int& threads) { add("--threads", threads, "CPU threads (0: all)"); }
+    void add_json(std::string& file) { add_output("--json", file, "Write the numbers to this file (-: stdout)"); }
+    void add_quiet(bool& quiet) { add_switch("--quiet", quiet, "Print errors only"); }
+
+    /// What ends --help: remarks (or nothing), then commands to try, one a line.
+    void examples(const std::vector<std::string>& commands, const std::string& remarks = "");
 
     /// False when --help or --version was printed. Throws depthgrow::error with one sentence on bad input.
     bool parse(int argc, char** argv);
@@ -45,9 +60,6 @@ private:
 
 /// The nearest of `names`.
 std::string nearest(const std::string& name, const std::vector<std::string>& names);
-
-/// Refuses a file to be written ("" or "-": none) whose folder is missing, before any work is done.
-void check_output(const std::string& flag, const std::string& file);
 
 /// CPU threads: the flag's, or all.
 int resolve_threads(int threads);

@@ -88,6 +88,16 @@ bool completes(const std::string& completion, const question& item) {
     return dg::exact_match(text, item.answer);
 }
 
+std::string task_help() {
+    std::string names;
+    for (const auto& name : dg::primitive_names()) names += " " + name;
+    return "Built-in tasks:" + names +
+           "\nTask files, one JSON object a line:\n"
+           "  choices=FILE    {\"context\": \"2 + 2 =\", \"options\": [\" 4\", \" 5\"], \"gold\": 0}: the likeliest option\n"
+           "  lambada=FILE    {\"text\": \"the whole passage\"}: its last word, and its perplexity\n"
+           "  generate=FILE   {\"prompt\": \"Q: 2 + 2?\\nA:\", \"answer\": \"4\", \"stop\": \"\\n\"}: the completion up to stop";
+}
+
 task make_task(const std::string& name, const task_settings& settings) {
     if (const auto equals = name.find('='); equals != name.npos) {
         const std::string kind = name.substr(0, equals), file = name.substr(equals + 1);

@@ -42,6 +42,9 @@ struct task_settings {
 /// A task by its name: a primitive, or choices=FILE, lambada=FILE, generate=FILE. Errors name file and line.
 task make_task(const std::string& name, const task_settings& settings);
 
+/// The names of tasks and the formats of their files, for --help.
+std::string task_help();
+
 /// Whether a completion is the answer: the last number of it when the answer is a number, else the text before `stop`.
 bool completes(const std::string& completion, const question& item);
 

@@ -200,22 +200,22 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--weight-decay", s.weight_decay, "Decoupled weight decay, on every tensor");
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
     f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"}, "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
-    f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where it runs");
+    f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
     f.add_switch("--deterministic", s.deterministic, "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
     f.add_switch("--recompute", s.recompute, "Keep one activation a layer and compute the rest again on the way back: less memory, a third more work");
-    f.add("--threads", s.threads, "CPU threads (0: all)");
+    f.add_threads(s.threads);
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
     f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, run.json, report.html");
-    f.add("--resume", s.resume, "auto: go on from the newest checkpoint in --out; DIR: start from that checkpoint");
+    f.add("--resume", s.resume, "auto: go on from the newest checkpoint in --out; DIR: go on from that checkpoint by the flags of its run (--init starts a new one)");
     f.add("--eval-every", s.eval_every, "Steps between held-out evaluations (0: ten in a run)");
     f.add("--eval-windows", s.eval_windows, "Held-out windows in an evaluation");
     f.add("--save-every", s.save_every, "Steps between checkpoints (0: at growths' ends and at the end)");
     f.add("--keep", s.keep, "Checkpoints to keep");
     f.add("--log-every", s.log_every, "Steps between lines (0: forty in a run)");
-    f.add("--json", s.json, "Write the summary to this file (-: stdout)");
+    f.add_json(s.json);
     f.add_switch("--dry-run", s.dry_run, "Print configuration, plan, FLOPs and memory, and stop");
-    f.add_switch("--quiet", s.quiet, "Print errors only");
+    f.add_quiet(s.quiet);
 }
 
 resolved_run resolve(const training_settings& given) {

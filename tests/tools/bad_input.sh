@@ -33,12 +33,16 @@ mkdir linked && ln -s "$work/elsewhere.jsonl" linked/log.jsonl
 refused 'linked/log.jsonl: expected a file, found a link that leads nowhere' "$TOOLS/train_smol" "${tiny[@]}" --out linked
 [[ ! -e elsewhere.jsonl ]] || fail "expected nothing written through a link"
 
-# A damaged checkpoint.
+# A damaged checkpoint: nothing is begun, and with a good one the same command goes on.
 cp -rL out damaged
 truncate -s 1000 damaged/model.safetensors
 refused 'model.safetensors: expected' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume damaged
 cp out/model.safetensors damaged/model.safetensors; echo '{"step": 3' > damaged/trainer_state.json
-refused 'trainer_state.json' "$TOOLS/train_smol" "${tiny[@]}" --out again2 --resume damaged
+refused 'trainer_state.json' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume damaged
+refused 'nowhere' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume nowhere
+refused 'expected the settings of this run, found lr' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume out --lr 1e-4
+[[ ! -e again ]] || fail "expected nothing begun by a refused --resume, found $(ls -A again)"
+"$TOOLS/train_smol" "${tiny[@]}" --out again --resume out
 
 # A loss that is not finite stops the run, names step and tensor, and keeps the state aside.
 refused 'the loss is not finite at step' "$TOOLS/train_smol" "${tiny[@]}" --out hot --lr 1e30 --clip 0 --growth none

@@ -33,6 +33,7 @@ grep -q '"lineage"' report.json && grep -q '"zero_new"' report.json || fail "exp
 
 # Nothing is overwritten; links are not written through.
 refused 'grown: expected a new directory, found a directory of that name' "${grow[@]}" whole grown --operator lidas --block 2
+[[ -z "$("$TOOLS/grow_checkpoint" whole grown --operator lidas --block 2 2> /dev/null)" ]] || fail "expected a refusal before anything is printed"
 ln -s elsewhere link
 refused 'link: expected a new directory, found a link of that name' "${grow[@]}" whole link --operator lidas --block 2
 [[ ! -e elsewhere ]] || fail "expected nothing written through a link"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The completions endpoint over plain sockets: scores, completions, clear refusals, bounds, and a drain on SIGTERM.
 source "$(dirname "$0")/common.sh"
+pid=
+trap 'kill $pid $(jobs -p) 2> /dev/null || true; rm -rf "$work"' EXIT  # no server outlives a failure
 "$TOOLS/train_smol" "${tiny[@]}" --out model
 start() {  # start FLAGS...: a server on a free port, $pid and $port
   rm -f serve.log  # the last one's
