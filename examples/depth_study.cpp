@@ -115,7 +115,7 @@ int main(int argc, char** argv) {
                 one.json.clear();
                 const auto run = tools::resolve(one);
                 if (one.dry_run) {
-                    tools::print_plan(run, tools::load_data(run));
+                    tools::print_plan(run, tools::load_data(run), tools::planned_memory(run));
                     std::printf("\n");
                     continue;
                 }

@@ -416,7 +416,7 @@ training_summary train(const resolved_run& run) {
     return train_on_cpu(run);
 }
 
-void print_plan(const resolved_run& run, const dg::training_data& data) {
+void print_plan(const resolved_run& run, const dg::training_data& data, std::size_t memory) {
     const auto& m = run.model;
     const auto& s = run.settings;
     const auto number = [](std::size_t n) { return static_cast<double>(n); };
@@ -444,7 +444,7 @@ void print_plan(const resolved_run& run, const dg::training_data& data) {
     if (!run.cooldown_order.empty()) std::printf("cooldown   %s\n", spaced(run.cooldown_order).c_str());
     const double flops = run.flops();
     std::printf("           %sFLOP in all, %.3f of a plain run's %sFLOP (%.1f %% saved)\n", human(flops).c_str(), flops / plain, human(plain).c_str(), 100 * (1 - flops / plain));
-    std::printf("memory     %sB for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(planned_memory(run))).c_str(), run.micro_batch, m.layers);
+    std::printf("memory     %sB for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(memory)).c_str(), run.micro_batch, m.layers);
     std::printf("backend    %s, %d threads, %s\n", s.backend.c_str(), run.threads, s.precision.c_str());
 }
 

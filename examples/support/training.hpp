@@ -110,7 +110,7 @@ training_summary train_on_cuda(const resolved_run& run);  // in builds with CUDA
 /// Bytes of memory a run takes on its backend at its largest, found by running the training code on the planning backend.
 std::size_t planned_memory(const resolved_run& run);
 
-/// Prints configuration, parameters, growth plan, FLOPs and memory.
-void print_plan(const resolved_run& run, const dg::training_data& data);
+/// Prints configuration, parameters, growth plan, FLOPs and memory (planned_memory, asked before a model is there).
+void print_plan(const resolved_run& run, const dg::training_data& data, std::size_t memory);
 
 }  // namespace tools

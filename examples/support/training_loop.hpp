@@ -39,13 +39,14 @@ public:
 
     training_summary operator()() {
         const auto from = checkpoint_to_resume();
+        const std::size_t memory = settings_.quiet ? 0 : planned_memory(run_);
         if (from) resume(*from);
         else if (!settings_.init.empty()) begin_from(settings_.init);
         else begin();
         trainer_->recompute(settings_.recompute);
         prepare_evaluation();
         open_folder();  // nothing is written before everything has been read
-        if (!settings_.quiet) print_plan(run_, data_);
+        if (!settings_.quiet) print_plan(run_, data_, memory);
         measure_peak();
         if (!from && !settings_.init.empty()) evaluate();
         std::signal(SIGTERM, request_stop);
