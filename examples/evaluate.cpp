@@ -62,11 +62,10 @@ tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::tex
     return out;
 }
 
-/// Completions with cached keys and values where the backend's memory is the host's, else run whole.
 template <class T, class Backend>
 tools::task_result score_completions(const dg::llama<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task,
                                      std::size_t limit) {
-    std::conditional_t<std::is_base_of_v<dg::reference, Backend>, dg::cached_decoder<T, Backend>, dg::scorer<T, Backend>> writer(model, options);
+    dg::cached_decoder<T, Backend> writer(model, options);
     tools::task_result out{task.name, {}, {}, {}};
     for (const auto& q : task.questions) {
         std::string said;

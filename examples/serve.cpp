@@ -141,6 +141,7 @@ int main(int argc, char** argv) {
         flags.add("--max-prompts", s.max_prompts, "Prompts of a request, at most (400 beyond)");
         flags.add("--queue", s.queue, "Requests that may wait (503 beyond)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
+        flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
         flags.add_quiet(s.quiet);
         flags.examples({"serve --model runs/lidas --port 8000 &", "serve --model SmolLM2-135M --order 0,1,2,3,2,3,4,5 --port 0",

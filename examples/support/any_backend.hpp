@@ -1,4 +1,4 @@
-// Runs a template of number type and backend on what the flags --backend and --precision name.
+// The number type and the backend that the flags --backend and --precision name, for templates of both.
 #pragma once
 
 #include <string>
@@ -11,19 +11,27 @@
 
 namespace tools {
 
-/// body.template operator()<T>(backend), T float or bfloat16; `many_shapes`: see cuda_options.
+/// body.template operator()<T, Backend>(options of the backend), T float or bfloat16; `many_shapes`: see cuda_options.
 template <class Body>
-void with_backend(const std::string& name, const std::string& precision, int threads, [[maybe_unused]] bool many_shapes, const Body& body) {
+auto choose_backend(const std::string& name, const std::string& precision, int threads, [[maybe_unused]] bool many_shapes, const Body& body) {
     require_backend(name, precision);
 #if DEPTHGROW_USES_CUDA
     if (name == "cuda") {
-        depthgrow::cuda backend({.many_shapes = many_shapes});
-        if (precision == "bf16") return body.template operator()<depthgrow::bfloat16>(backend);
-        return body.template operator()<float>(backend);
+        const depthgrow::cuda_options options{.many_shapes = many_shapes};
+        if (precision == "bf16") return body.template operator()<depthgrow::bfloat16, depthgrow::cuda>(options);
+        return body.template operator()<float, depthgrow::cuda>(options);
     }
 #endif
-    depthgrow::blas backend(cpu_options(resolve_threads(threads)));
-    body.template operator()<float>(backend);
+    return body.template operator()<float, depthgrow::blas>(cpu_options(resolve_threads(threads)));
+}
+
+/// body.template operator()<T>(backend).
+template <class Body>
+void with_backend(const std::string& name, const std::string& precision, int threads, bool many_shapes, const Body& body) {
+    choose_backend(name, precision, threads, many_shapes, [&]<class T, class Backend>(const auto& options) {
+        Backend backend(options);
+        body.template operator()<T>(backend);
+    });
 }
 
 }  // namespace tools

@@ -7,14 +7,29 @@
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
-#include "support/cli.hpp"
-#include "support/cpu_backend.hpp"
+#include "support/any_backend.hpp"
 #include "support/depth_files.hpp"
 
 namespace tools {
 
-struct completion_engine::model_state {
-    model_state(const engine_settings& s) : backend(cpu_options(resolve_threads(s.threads))), model(dg::load_model<float>(backend, s.model)) {
+/// What the engine asks of a model, whatever its numbers and backend.
+struct served_model {
+    virtual ~served_model() = default;
+    virtual const dg::llama_config& config() const = 0;
+    virtual const std::vector<std::size_t>& order() const = 0;
+    virtual std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) = 0;
+    /// Generation, as cached_decoder does it.
+    virtual void rewind() = 0;
+    virtual std::size_t size() const = 0;
+    virtual dg::span<const float> append(dg::span<const dg::token> ids) = 0;
+};
+
+namespace {
+
+template <class T, class Backend>
+struct model_on final : served_model {
+    template <class Options>
+    model_on(const engine_settings& s, const Options& backend_options) : backend(backend_options), model(dg::load_model<T>(backend, s.model)) {
         options.order = s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : parse_numbers("--order", s.order);
         for (std::size_t source : options.order) dg::require(source < model.layers(), "--order: expected layers below ", model.layers(), ", found ", source);
         if (options.order.empty()) {
@@ -28,15 +43,30 @@ struct completion_engine::model_state {
         scorer.emplace(model, options);
         decoder.emplace(model, options);
     }
-    dg::blas backend;
-    dg::llama<float, dg::blas> model;
-    std::optional<dg::tuned_lens<float, dg::blas>> lens;
-    dg::scoring_options<float, dg::blas> options;
-    std::optional<dg::scorer<float, dg::blas>> scorer;
-    std::optional<dg::cached_decoder<float, dg::blas>> decoder;
+    const dg::llama_config& config() const override { return model.config(); }
+    const std::vector<std::size_t>& order() const override { return options.order; }
+    std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) override { return scorer->every_position(prompts); }
+    void rewind() override { decoder->rewind(); }
+    std::size_t size() const override { return decoder->size(); }
+    dg::span<const float> append(dg::span<const dg::token> ids) override { return decoder->append(ids); }
+
+    Backend backend;
+    dg::llama<T, Backend> model;
+    std::optional<dg::tuned_lens<T, Backend>> lens;
+    dg::scoring_options<T, Backend> options;
+    std::optional<dg::scorer<T, Backend>> scorer;
+    std::optional<dg::cached_decoder<T, Backend>> decoder;
 };
 
-completion_engine::completion_engine(const engine_settings& s) : model_(std::make_unique<model_state>(s)), limit_(s.queue) {
+std::unique_ptr<served_model> load_served(const engine_settings& s) {
+    return choose_backend(s.backend, s.precision, s.threads, true, [&]<class T, class Backend>(const auto& options) -> std::unique_ptr<served_model> {
+        return std::make_unique<model_on<T, Backend>>(s, options);
+    });
+}
+
+}  // namespace
+
+completion_engine::completion_engine(const engine_settings& s) : model_(load_served(s)), limit_(s.queue) {
     std::filesystem::path path = std::filesystem::path(s.model).lexically_normal();
     name_ = (path.filename().empty() ? path.parent_path() : path).filename().string();
     text_ = std::make_unique<text_tokens>(s.tokenizer, s.model, config().vocab);
@@ -54,8 +84,8 @@ completion_engine::~completion_engine() {
     worker_.join();
 }
 
-const dg::llama_config& completion_engine::config() const { return model_->model.config(); }
-const std::vector<std::size_t>& completion_engine::order() const { return model_->options.order; }
+const dg::llama_config& completion_engine::config() const { return model_->config(); }
+const std::vector<std::size_t>& completion_engine::order() const { return model_->order(); }
 
 void completion_engine::read_token_files(const std::string& directory) {
     const auto config = dg::read_json_file(std::filesystem::path(directory) / "config.json");
@@ -148,7 +178,7 @@ void completion_engine::score(const std::vector<job*>& jobs) {
     std::vector<std::vector<std::int32_t>> prompts;
     for (const job* one : jobs) prompts.insert(prompts.end(), one->request->prompts.begin(), one->request->prompts.end());
     if (prompts.empty()) return;
-    const auto scores = model_->scorer->every_position(prompts);
+    const auto scores = model_->every_position(prompts);
     std::size_t next = 0;
     for (job* one : jobs)
         for (const auto& prompt : one->request->prompts) {
@@ -199,20 +229,19 @@ std::int32_t draw(dg::span<const float> z, double temperature, double top_p, dg:
 
 void completion_engine::generate(job& one) {
     const auto& request = *one.request;
-    auto& decoder = *model_->decoder;
     const std::size_t context = config().context;
     for (std::size_t p = 0; p < request.prompts.size(); ++p) {
         const auto& prompt = request.prompts[p];
         completion_choice choice;
         choice.prompt_tokens = prompt.size();
-        if (request.echo) echo(prompt, model_->scorer->every_position(dg::span<const std::vector<std::int32_t>>(&prompt, 1))[0], *text_, choice);
+        if (request.echo) echo(prompt, model_->every_position(dg::span<const std::vector<std::int32_t>>(&prompt, 1))[0], *text_, choice);
         const std::size_t said_from = choice.text.size();
         dg::rng random(request.seed, p);
-        decoder.rewind();
+        model_->rewind();
         dg::span<const std::int32_t> next = prompt;
         std::int32_t token = 0;
-        for (bool stopped = false; !stopped && choice.completion_tokens < request.max_tokens && decoder.size() + next.size() <= context;) {
-            const auto z = decoder.append(next);
+        for (bool stopped = false; !stopped && choice.completion_tokens < request.max_tokens && model_->size() + next.size() <= context;) {
+            const auto z = model_->append(next);
             const auto best = static_cast<std::int32_t>(std::max_element(z.begin(), z.end()) - z.begin());
             const float largest = z[static_cast<std::size_t>(best)];
             dg::require(std::isfinite(largest), "server: expected finite logits, found NaN or infinity");

@@ -19,7 +19,7 @@
 namespace tools {
 
 struct engine_settings {
-    std::string model, order, lens, tokenizer = "auto";
+    std::string model, order, lens, tokenizer = "auto", backend = "blas", precision = "fp32";
     std::optional<std::size_t> exit_layer;
     std::size_t max_rows = 4096, queue = 64;
     int threads = 0;
@@ -29,6 +29,8 @@ struct engine_settings {
 struct busy_error : depthgrow::error {
     using depthgrow::error::error;
 };
+
+struct served_model;  // tensors on a backend, behind a wall
 
 class completion_engine {
 public:
@@ -54,7 +56,6 @@ public:
     const depthgrow::json& tokenizer_info() const { return tokenizer_info_; }
 
 private:
-    struct model_state;  // tensors, behind a wall
     struct job {
         const completion_request* request;
         std::vector<completion_choice> choices;
@@ -66,7 +67,7 @@ private:
     void generate(job& one);
     void read_token_files(const std::string& directory);
 
-    std::unique_ptr<model_state> model_;
+    std::unique_ptr<served_model> model_;
     std::unique_ptr<text_tokens> text_;
     std::string name_;
     depthgrow::json tokenizer_info_;

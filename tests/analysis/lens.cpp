@@ -2,8 +2,8 @@
 #include "analysis/analysis.hpp"
 #include "support/catch.hpp"
 
+#include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/analysis/lens_statistics.hpp"
-#include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/metrics/divergence.hpp"
 #include "depthgrow/tasks/multiple_choice.hpp"
@@ -159,14 +159,15 @@ TEST_CASE("a greedy completion repeats the likeliest token until it is told to s
     dg::blas backend;
     const analysis_fixture<double, dg::blas> f(backend, "plain");
     dg::scorer<double, dg::blas> score(f.model);
-    const auto made = score.complete(f.prompts[0].tokens, 6, [](const auto&) { return false; });
+    dg::cached_decoder<double, dg::blas> writer(f.model);
+    const auto made = writer.complete(f.prompts[0].tokens, 6, [](const auto&) { return false; });
     CHECK(made.size() == 6);
     CHECK(score(std::vector<dg::continuation>{{f.prompts[0].tokens, made}})[0].greedy);
     auto other = made;
     other[3] = (other[3] + 1) % 97;
     CHECK_FALSE(score(std::vector<dg::continuation>{{f.prompts[0].tokens, other}})[0].greedy);
-    CHECK(score.complete(f.prompts[0].tokens, 6, [](const auto& tokens) { return tokens.size() == 2; }).size() == 2);
-    CHECK(score.complete(f.prompts[0].tokens, 1000, [](const auto&) { return false; }).size() == 64 - 17 + 1);
+    CHECK(writer.complete(f.prompts[0].tokens, 6, [](const auto& tokens) { return tokens.size() == 2; }).size() == 2);
+    CHECK(writer.complete(f.prompts[0].tokens, 1000, [](const auto&) { return false; }).size() == 64 - 17 + 1);
 }
 
 TEST_CASE("a model that knows nothing scores chance within three standard errors") {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "depthgrow/backend/blas.hpp"
@@ -192,6 +193,60 @@ TEMPLATE_TEST_CASE("blas attention agrees with the reference in double", "", flo
     qkv.agrees(bound<T>(2));
     blas.rope_inplace<T>(qkv.got(), s.length, s.heads + s.kv_heads, s.head_width, {cosine.data(), s.length, half}, {sine.data(), s.length, half}, T(-1));
     for (std::size_t i = 0; i < before.size(); ++i) REQUIRE(std::abs(qkv.narrow[i] - before[i]) <= bound<T>(4) * (1 + std::abs(before[i])));
+}
+
+TEST_CASE("attention behind a cache is that of the whole sequence, and the cache holds every key and value once") {
+    dg::reference backend;
+    const dg::attention_shape s{1, 9, 6, 2, 5};
+    const std::size_t capacity = 11;
+    operand<double> qkv(s.rows(), s.packed_width(), 1), whole(s.rows(), s.width(), 0), out(s.rows(), s.width(), 0);
+    operand<double> keys(s.kv_heads * capacity, s.head_width, 2), values(s.kv_heads * capacity, s.head_width, 3);
+    std::vector<double> lse(s.rows() * s.heads);
+    backend.attention_forward<double>(qkv.got(), s, whole.got(), lse);
+    std::size_t done = 0;
+    for (const std::size_t count : {4, 1, 3, 1}) {  // a prompt, one token, several behind a cache
+        auto part = s;
+        part.length = count;
+        backend.cached_attention<double>(qkv.got().row_range(done, count), part, {keys.got_flat(), values.got_flat(), capacity, done}, out.got().row_range(done, count));
+        done += count;
+    }
+    for (std::size_t r = 0; r < s.rows(); ++r)
+        for (std::size_t c = 0; c < s.width(); ++c) REQUIRE(out.got()(r, c) == Approx(whole.got()(r, c)).margin(1e-14));
+    for (std::size_t h = 0; h < s.kv_heads; ++h)
+        for (std::size_t u = 0; u < capacity; ++u)
+            for (std::size_t c = 0; c < s.head_width; ++c) {
+                const std::size_t key = s.width() + h * s.head_width + c, row = h * capacity + u;
+                REQUIRE(keys.got()(row, c) == (u < s.length ? qkv.got()(u, key) : keys.want()(row, c)));  // `want`: what was there
+                REQUIRE(values.got()(row, c) == (u < s.length ? qkv.got()(u, key + s.kv_width()) : values.want()(row, c)));
+            }
+}
+
+TEMPLATE_TEST_CASE("blas attention behind a cache agrees with the reference in double", "", float, double) {
+    using T = TestType;
+    dg::reference reference;
+    dg::blas blas({.threads = GENERATE(1, 3)});
+    const auto [s, start, capacity] = GENERATE(std::tuple(dg::attention_shape{1, 1, 2, 2, 4}, 0, 1), std::tuple(dg::attention_shape{1, 1, 3, 1, 64}, 700, 801),
+                                               std::tuple(dg::attention_shape{1, 7, 4, 2, 6}, 0, 9), std::tuple(dg::attention_shape{1, 5, 3, 1, 34}, 40, 45));
+    operand<T> qkv(s.length, s.packed_width(), 1, 3), out(s.length, s.width(), 0, 2), keys(s.kv_heads * static_cast<std::size_t>(capacity), s.head_width, 2), values(keys.rows, s.head_width, 3);
+    const auto cache = [&](auto k, auto v) { return dg::key_value_cache<std::remove_reference_t<decltype(k[0])>>{k, v, static_cast<std::size_t>(capacity), static_cast<std::size_t>(start)}; };
+    blas.cached_attention<T>(qkv.got(), s, cache(keys.got_flat(), values.got_flat()), out.got());
+    reference.cached_attention<double>(qkv.want(), s, cache(keys.want_flat(), values.want_flat()), out.want());
+    out.agrees(bound<T>(static_cast<std::size_t>(start) + s.length));
+    keys.agrees(0);
+    values.agrees(0);
+}
+
+TEST_CASE("attention behind a cache refuses what the cache cannot hold") {
+    dg::blas blas;
+    std::vector<float> numbers(512);
+    const dg::attention_shape s{1, 2, 2, 1, 4};
+    const dg::matrix<float> qkv(numbers.data(), 2, 16), out(numbers.data() + 64, 2, 8);
+    const dg::span<float> keys(numbers.data() + 128, 40), values(numbers.data() + 256, 40);
+    CHECK_NOTHROW(blas.cached_attention<float>(qkv, s, {keys, values, 10, 8}, out));
+    CHECK_THROWS_WITH((blas.cached_attention<float>(qkv, s, {keys, values, 10, 9}, out)), "[cached_attention] expected at most 10 positions (the cache's capacity), got 2 behind 9");
+    CHECK_THROWS_WITH((blas.cached_attention<float>(qkv, s, {keys, values, 11, 2}, out)), Catch::Contains("expected keys of 44 elements, got 40"));
+    CHECK_THROWS_WITH((blas.cached_attention<float>(qkv, {2, 1, 2, 1, 4}, {keys, values, 10, 2}, out)), Catch::Contains("expected one sequence, got 2"));
+    CHECK_THROWS_WITH((blas.cached_attention<float>(qkv, s, {keys, {numbers.data() + 60, 40}, 10, 2}, out)), Catch::Contains("overlap"));
 }
 
 TEST_CASE("exp_of is within two units in the last place, and zero where softmax weights would become subnormal") {

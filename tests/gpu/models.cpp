@@ -1,6 +1,7 @@
 // Whole models on the device: the float64 oracle's fixtures, training in both precisions, growth, recorded steps.
 #include "table.hpp"
 
+#include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/train/trainer.hpp"
@@ -81,6 +82,31 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
     }
 }
 
+/// Token by token against the reference in float: the greedy continuation (float alone: bf16 rounds logits beyond ties),
+/// and the logits along it and of several tokens behind a cache.
+template <class T>
+void generation(dg::cuda& gpu, const dg::llama_config& config) {
+    dg::reference host;
+    const dg::llama<float, dg::reference> exact(host, config, 5);
+    const dg::llama<T, dg::cuda> model(gpu, config, 5);
+    dg::cached_decoder<float, dg::reference> want(exact);
+    dg::cached_decoder<T, dg::cuda> got(model);
+    const std::vector<dg::token> prompt = {7, 80, 3, 33, 33, 91, 60, 2, 48};
+    const auto never = [](const std::vector<dg::token>&) { return false; };
+    const auto tokens = want.complete(prompt, 40, never);
+    if constexpr (!narrow<T>) results.row("greedy continuation", name_of_type<T>, "small, 40 tokens", got.complete(prompt, 40, never) == tokens ? 0 : 1, 0);
+    want.rewind(), got.rewind();
+    double worst = 0;
+    const auto append = [&](dg::span<const dg::token> ids) {
+        const auto exact_logits = want.append(ids), logits = got.append(ids);
+        worst = std::max(worst, distance(std::vector<float>(logits.begin(), logits.end()), {exact_logits.begin(), exact_logits.end()}));
+    };
+    append(prompt);
+    for (const auto& id : tokens) append({&id, 1});
+    append(prompt);
+    results.row("logits token by token", name_of_type<T>, "small, 40 tokens", worst, narrow<T> ? rounding<T> * std::sqrt(8.0 * static_cast<double>(config.layers)) : bound<T>);
+}
+
 struct sample {
     sample(const dg::llama_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
@@ -140,6 +166,8 @@ void check_models(const std::string& fixtures) {
     results.row("recomputing: the same bits", "float", "small, 12 steps", losses<float>(steady, 4, 12) == losses<float>(steady, 4, 12, true) ? 0 : 1, 0);
     results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps", farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
     dg::cuda gpu;
+    generation<float>(gpu, dg::small());
+    generation<dg::bfloat16>(gpu, dg::small());
     auto config = dg::smollm_360m().with_depth(8);
     dg::trainer<dg::bfloat16, dg::cuda> trainer(gpu, config);
     std::vector<const void*> before;

@@ -212,6 +212,19 @@ void attention(dg::cuda& gpu, dg::attention_shape s) {
     results.row("rope_inplace", name_of_type<T>, size, qkv.error(), bound<T>(2));
 }
 
+/// New rows behind `start` remembered positions; what the cache holds beyond them is large, and must not be read or changed.
+template <class T>
+void cached_attention(dg::cuda& gpu, dg::attention_shape s, std::size_t start, std::size_t capacity) {
+    dg::reference reference;
+    operand<T> qkv(gpu, s.length, s.packed_width(), 1, 3), out(gpu, s.length, s.width(), 0, 5), keys(gpu, s.kv_heads * capacity, s.head_width, 2), values(gpu, s.kv_heads * capacity, s.head_width, 3);
+    for (auto* part : {&keys, &values}) part->assign([&](std::size_t r, std::size_t c) { return r % capacity < start ? part->want()(r, c) : 1e4; });
+    gpu.cached_attention<T>(qkv.got(), s, {keys.got_flat(), values.got_flat(), capacity, start}, out.got());
+    reference.cached_attention<double>(qkv.want(), s, {keys.want_flat(), values.want_flat(), capacity, start}, out.want());
+    const bool exact = keys.error() == 0 && values.error() == 0;
+    results.row("cached_attention", name_of_type<T>, by(s.length) + " behind " + by(start) + " of " + by(capacity) + ", heads " + by(s.heads, s.kv_heads, s.head_width),
+                exact ? out.error() : INFINITY, (narrow<T> ? 4 : 16) * bound<T>(start + s.length));
+}
+
 template <class T>
 void optimiser(dg::cuda& gpu, std::size_t count) {
     dg::reference reference;
@@ -306,6 +319,9 @@ void check_operations(dg::cuda& gpu, bool small) {
                           dg::attention_shape{2, 160, 6, 2, 64}, dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128}})
         if (!small || s.length < 100) attention<T>(gpu, s);
     if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64});
+    cached_attention<T>(gpu, {1, 1, 2, 2, 4}, 0, 1), cached_attention<T>(gpu, {1, 17, 4, 2, 6}, 0, 20), cached_attention<T>(gpu, {1, 1, 3, 1, 33}, 30, 31);
+    cached_attention<T>(gpu, {1, 5, 15, 5, 64}, 62, 100), cached_attention<T>(gpu, {1, 3, 4, 1, 128}, 200, 210), cached_attention<T>(gpu, {1, 2, 2, 1, 250}, 9, 16);
+    if (!small) cached_attention<T>(gpu, {1, 1, 15, 5, 64}, 8191, 8192), cached_attention<T>(gpu, {1, 700, 6, 2, 64}, 0, 1024);
     optimiser<T>(gpu, 1), optimiser<T>(gpu, 4099), optimiser<T>(gpu, 100000);
     row_operations<T>(gpu, 3, 37);
     if (!small) row_operations<T>(gpu, 5, 49152);

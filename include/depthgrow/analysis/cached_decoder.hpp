@@ -1,27 +1,26 @@
 // Token by token through a model that remembers keys and values: generation in time linear in what is generated.
-// Assumes one sequence and a backend whose memory is the host's (reference, blas). Any layer order, early exit and lens.
+// Assumes one sequence and a backend with cached_attention. Any layer order, early exit and lens.
 // Maths: nn/llama.hpp's graph; attention of the newest position over cached keys and values, Vaswani et al. 2017.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 #include <vector>
 
 #include "depthgrow/analysis/scoring.hpp"
-#include "depthgrow/backend/vector_math.hpp"
+#include "depthgrow/backend/concept.hpp"
 
 namespace depthgrow {
 
 template <class T, class Backend>
+    requires concepts::has_cached_attention<Backend, T>
 class cached_decoder {
 public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
     explicit cached_decoder(const llama<T, Backend>& model, scoring_options<T, Backend> options = {})
         : model_(model), backend_(model.backend()), options_(std::move(options)), config_(model.config()), places_(layer_layout(config_, 0).places),
-          memory_(backend_) {
+          memory_(backend_), ids_(backend_, {config_.context}), logits_(config_.vocab) {
         if (options_.order.empty()) {
             options_.order.resize(model.layers());
             std::iota(options_.order.begin(), options_.order.end(), std::size_t{0});
@@ -44,25 +43,27 @@ public:
         length_ = length;
     }
 
-    /// Takes tokens in and gives the logits after the last of them, (V), valid until the next call.
-    span<const T> append(span<const token> ids) {
+    /// Takes tokens in and gives the logits after the last of them, (V), on the host, valid until the next call.
+    span<const wide_t<T>> append(span<const token> ids) {
         require(!ids.empty() && ids.size() <= config_.context - length_, "[cached_decoder] expected 1 to ", config_.context - length_, " tokens (what is left of the context), got ", ids.size());
         for (token id : ids) require(id >= 0 && static_cast<std::size_t>(id) < config_.vocab, "[cached_decoder] expected token ids below ", config_.vocab, ", got ", id);
         memory_.reset();
         auto h = rows(ids.size(), config_.width);
-        backend_.template embedding_forward<T>(ids, outer(0), h);
+        backend_.template from_host<token>(ids.data(), ids_.data(), ids.size());
+        backend_.template embedding_forward<T>(ids_.flat().subspan(0, ids.size()), outer(0), h);
         for (std::size_t slot = 0; slot < exit_; ++slot) h = attention(slot, h), h = mlp(slot, h);
         auto last = h.row_range(h.rows - 1, 1);
         if (options_.lens && exit_ < options_.order.size()) {
             const auto ones = rows(1, 1), moved = rows(1, config_.width);
-            ones.data[0] = T(1);
+            backend_.template fill<T>(ones.data, 1, T(1));
             detail::translate<T>(backend_, options_.lens->at(options_.order, exit_, model_.layers()), matrix<const T>(last), matrix<const T>(ones), moved);
             last = moved;
         }
-        const auto x = norm(last, outer(1).data, 1), z = rows(1, config_.vocab);
-        multiply(x, model_.head().value, z);
+        const matrix<wide_t<T>> z(memory_.template take<wide_t<T>>(config_.vocab), 1, config_.vocab);
+        multiply(norm(last, outer(1).data, 1), model_.head().value, z);
+        backend_.template to_host<wide_t<T>>(z.data, logits_.data(), z.cols);
         length_ += ids.size();
-        return {z.data, z.cols};
+        return logits_;
     }
 
     /// The likeliest continuation of a prompt, token by token, until `stop(tokens)` says so, the limit or the context's end.
@@ -90,7 +91,7 @@ private:
         for (std::size_t p = first; p < first + count; ++p) total += places_[p].rows;
         return {model_.weights.layers[options_.order[slot]].flat().data() + places_[first].offset, total, places_[first].cols};
     }
-    void multiply(matrix<const T> x, matrix<const T> weight, matrix<T> y) { backend_.template gemm<T>(transpose::no, transpose::yes, 1, x, weight, 0, y); }
+    template <class C> void multiply(matrix<const T> x, matrix<const T> weight, matrix<C> y) { backend_.template gemm<T>(transpose::no, transpose::yes, 1, x, weight, 0, y); }
     matrix<T> norm(matrix<const T> x, const T* gain, double scale) {
         const auto y = rows(x.rows, x.cols);
         const span<wide_t<T>> rstd(memory_.template take<wide_t<T>>(x.rows), x.rows);
@@ -113,13 +114,7 @@ private:
             multiply(x, weights(slot, 1, 3), qkv);
             const auto [cosine, sine] = model_.rope_table();
             backend_.template rope_inplace<T>(qkv, count, config_.heads + config_.kv_heads, D, cosine.row_range(length_, count), sine.row_range(length_, count), wide_t<T>(1));
-            remember(slot, qkv);
-            if (length_ == 0) {
-                const span<wide_t<T>> lse(memory_.template take<wide_t<T>>(count * config_.heads), count * config_.heads);
-                backend_.template attention_forward<T>(qkv, {1, count, config_.heads, config_.kv_heads, D}, mixed, lse);
-            } else {
-                for (std::size_t r = 0; r < count; ++r) attend(slot, qkv.row(r), length_ + r + 1, mixed.row(r));
-            }
+            backend_.template cached_attention<T>(qkv, {1, count, config_.heads, config_.kv_heads, D}, {keys_[slot].flat(), values_[slot].flat(), config_.context, length_}, mixed);
             multiply(mixed, weights(slot, 4), out);
             return out;
         });
@@ -133,41 +128,6 @@ private:
             return out;
         });
     }
-    /// Puts the keys and values of new rows behind the old ones.
-    void remember(std::size_t slot, matrix<const T> qkv) {
-        const std::size_t D = config_.head_width();
-        for (std::size_t head = 0; head < config_.kv_heads; ++head)
-            for (std::size_t r = 0; r < qkv.rows; ++r) {
-                const std::size_t to = (head * config_.context + length_ + r) * D;
-                std::copy_n(qkv.row(r) + config_.width + head * D, D, keys_[slot].data() + to);
-                std::copy_n(qkv.row(r) + config_.width + config_.kv_width() + head * D, D, values_[slot].data() + to);
-            }
-    }
-    /// One query row over the first `count` cached positions.
-    void attend(std::size_t slot, const T* query, std::size_t count, T* out) {
-        const std::size_t D = config_.head_width(), group = config_.heads / config_.kv_heads;
-        scores_.resize(count);
-        const T scale = T(1) / static_cast<T>(std::sqrt(static_cast<double>(D)));
-        for (std::size_t head = 0; head < config_.heads; ++head) {
-            const T* q = query + head * D;
-            const T* k = keys_[slot].data() + head / group * config_.context * D;
-            const T* v = values_[slot].data() + head / group * config_.context * D;
-            T largest = -std::numeric_limits<T>::infinity();
-            for (std::size_t t = 0; t < count; ++t) {
-                scores_[t] = scale * detail::dot(q, k + t * D, D);
-                largest = std::max(largest, scores_[t]);
-            }
-            T total = 0;
-            for (std::size_t t = 0; t < count; ++t) total += scores_[t] = detail::exp_of(scores_[t] - largest);
-            T* DEPTHGROW_RESTRICT to = out + head * D;
-            std::fill_n(to, D, T(0));
-            for (std::size_t t = 0; t < count; ++t) {
-                const T weight = scores_[t] / total;
-#pragma omp simd
-                for (std::size_t i = 0; i < D; ++i) to[i] += weight * v[t * D + i];
-            }
-        }
-    }
 
     const llama<T, Backend>& model_;
     Backend& backend_;
@@ -176,7 +136,8 @@ private:
     std::vector<tensor_place> places_;
     arena<Backend> memory_;
     std::vector<tensor<T, Backend>> keys_, values_;  // (H_kv, context, D) a slot
-    std::vector<T> scores_;
+    tensor<token, Backend> ids_;
+    std::vector<wide_t<T>> logits_;
     std::size_t exit_ = 0, length_ = 0;
 };
 

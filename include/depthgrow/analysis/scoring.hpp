@@ -1,11 +1,10 @@
-// Scoring of continuations: log-likelihoods and greedy completions of the whole model, under any layer order, or out of
-// a lens at any layer (early exit). Assumes token lists that fit the context; sequences are padded on the right.
+// Scoring of continuations: log-likelihoods by the whole model, under any layer order, or out of a lens at any layer
+// (early exit). Assumes token lists that fit the context; sequences are padded on the right.
 // Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 #include <optional>
 #include <vector>
@@ -93,24 +92,6 @@ public:
             first += count;
         }
         return out;
-    }
-
-    /// The likeliest continuation, token by token, until `stop(tokens)` says so, the limit or the context's end.
-    std::vector<token> complete(std::vector<token> tokens, std::size_t limit, const std::function<bool(const std::vector<token>&)>& stop) {
-        require(!tokens.empty(), "[scorer] expected a prompt of at least 1 token, got 0");
-        std::vector<token> made;
-        while (made.size() < limit && tokens.size() <= model_.config().context) {
-            const auto x = run(tokens, 1).row_range(tokens.size() - 1, 1);
-            const auto z = tape_.make(1, model_.config().vocab).value;
-            backend_.template gemm<T>(transpose::no, transpose::yes, 1, x, model_.head().value, 0, z);
-            const span<token> best(tape_.memory().template take<token>(1), 1);
-            backend_.template row_argmax<T>(z, best);
-            token next = 0;
-            backend_.template to_host<token>(best.data(), &next, 1);
-            tokens.push_back(next), made.push_back(next);
-            if (stop(made)) break;
-        }
-        return made;
     }
 
 private:

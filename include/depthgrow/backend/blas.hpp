@@ -267,6 +267,26 @@ public:
     }
 
     template <class T>
+    void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+        contract::cached_attention<T>(qkv, s, cache, out);
+        remember(qkv, s, cache);
+        if (cache.length == 0) {
+            std::vector<T> lse(s.rows() * s.heads);
+            return attention_forward<T>(qkv, s, out, lse);
+        }
+        const std::size_t D = s.head_width, reach = cache.length + s.length;
+        const T scale = T(1) / std::sqrt(static_cast<T>(D));
+        T* scores = scratch<T>(0, s.heads * reach);
+        ranges(s.heads, (1 << 16) / (s.length * reach * D + 1) + 1, [&](std::size_t first, std::size_t last) {
+            for (std::size_t h = first; h < last; ++h)
+                for (std::size_t r = 0; r < s.length; ++r) {
+                    const std::size_t place = h / s.group() * cache.capacity * D;
+                    detail::attend(qkv.row(r) + h * D, cache.keys.data() + place, cache.values.data() + place, cache.length + r + 1, D, scale, scores + h * reach, out.row(r) + h * D);
+                }
+        });
+    }
+
+    template <class T>
     void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
         contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
         ranges(out.rows, 8, [&](std::size_t first, std::size_t last) {

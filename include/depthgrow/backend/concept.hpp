@@ -47,6 +47,11 @@ concept has_attention = requires(B b, matrix<const T> in, attention_shape s, mat
     b.template attention_forward<T>(in, s, out, lse);
     b.template attention_backward<T>(in, s, in, saved, in, out);
 };
+/// For generation token by token (analysis/cached_decoder.hpp); training does without.
+template <class B, class T>
+concept has_cached_attention = requires(B b, matrix<const T> in, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+    b.template cached_attention<T>(in, s, cache, out);
+};
 template <class B, class T>
 concept has_swiglu = requires(B b, matrix<const T> in, matrix<T> out) {
     b.template swiglu_forward<T>(in, out);

@@ -35,6 +35,14 @@ struct attention_shape {
     std::size_t group() const { return heads / kv_heads; }
 };
 
+/// Keys and values that a sequence's earlier positions left, (kv_heads, capacity, head_width) each.
+template <class T>
+struct key_value_cache {
+    span<T> keys, values;
+    std::size_t capacity = 0;  // positions there is room for
+    std::size_t length = 0;    // positions that are there
+};
+
 /// Constants of one AdamW step (Loshchilov & Hutter 2019): decoupled decay first, bias-corrected moments.
 struct adamw_constants {
     double rate = 1e-3;
@@ -104,12 +112,32 @@ void rms_norm(const char* op, matrix<const T> x, span<const T> gain, matrix<T> y
 }
 
 template <class T>
-void attention(const char* op, matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse) {
+void packed_rows(const char* op, matrix<const T> qkv, attention_shape s, matrix<const T> out) {
     require(s.kv_heads > 0 && s.heads % s.kv_heads == 0, "[", op, "] expected kv_heads to divide heads ", s.heads, ", got ", s.kv_heads);
     extents(op, "qkv", qkv, s.rows(), s.packed_width());
     extents(op, "out", out, s.rows(), s.width());
-    length(op, "lse", lse, s.rows() * s.heads);
     disjoint(op, out, qkv);
+}
+
+template <class T>
+void attention(const char* op, matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse) {
+    packed_rows(op, qkv, s, out);
+    length(op, "lse", lse, s.rows() * s.heads);
+}
+
+template <class T>
+void cached_attention(matrix<const T> qkv, attention_shape s, const key_value_cache<T>& cache, matrix<const T> out) {
+    const char* op = "cached_attention";
+    packed_rows(op, qkv, s, out);
+    require(s.batch == 1, "[", op, "] expected one sequence, got ", s.batch);
+    require(cache.length + s.length <= cache.capacity, "[", op, "] expected at most ", cache.capacity, " positions (the cache's capacity), got ", s.length, " behind ", cache.length);
+    length(op, "keys", cache.keys, s.kv_width() * cache.capacity);
+    length(op, "values", cache.values, s.kv_width() * cache.capacity);
+    const auto apart = [&](span<T> part) {
+        const matrix<const T> kept(part.data(), 1, part.size());
+        disjoint(op, kept, qkv), disjoint(op, out, kept);
+    };
+    apart(cache.keys), apart(cache.values);
 }
 
 }  // namespace contract

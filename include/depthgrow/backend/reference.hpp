@@ -115,22 +115,10 @@ public:
     template <class T>
     void attention_forward(matrix<const T> qkv, attention_shape s, matrix<T> out, span<wide_t<T>> lse) {
         contract::attention<T>("attention_forward", qkv, s, out, {lse.data(), lse.size()});
-        const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
-        std::vector<T> weight(s.length);
         for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
-            const T* q = qkv.row(row) + h * s.head_width;
-            T largest = -INFINITY;
-            for (std::size_t u = 0; u <= t; ++u) {
-                weight[u] = scale * dot(q, key(qkv, s, row - t + u, h), s.head_width);
-                largest = std::max(largest, weight[u]);
-            }
-            T sum = 0;
-            for (std::size_t u = 0; u <= t; ++u) sum += weight[u] = std::exp(weight[u] - largest);
-            lse[row * s.heads + h] = largest + std::log(sum);
-            T* o = out.row(row) + h * s.head_width;
-            std::fill_n(o, s.head_width, T(0));
-            for (std::size_t u = 0; u <= t; ++u)
-                for (std::size_t c = 0; c < s.head_width; ++c) o[c] += weight[u] / sum * value(qkv, s, row - t + u, h)[c];
+            const auto k = [&](std::size_t u) { return key(qkv, s, row - t + u, h); };
+            const auto v = [&](std::size_t u) { return value(qkv, s, row - t + u, h); };
+            lse[row * s.heads + h] = attend(qkv.row(row) + h * s.head_width, s.head_width, t + 1, k, v, out.row(row) + h * s.head_width);
         });
     }
     /// dqkv is overwritten; weights are recomputed from lse.
@@ -159,6 +147,20 @@ public:
                     dv[c] += weight * d[c];
                 }
             }
+        });
+    }
+
+    /// The same for the next rows of one sequence: their keys and values go behind those that the cache holds (the caller
+    /// counts them in), and each row sees what was there and the new rows up to its own.
+    template <class T>
+    void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+        contract::cached_attention<T>(qkv, s, cache, out);
+        remember(qkv, s, cache);
+        for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
+            const auto place = [&](std::size_t u) { return (h / s.group() * cache.capacity + u) * s.head_width; };
+            const auto k = [&](std::size_t u) { return cache.keys.data() + place(u); };
+            const auto v = [&](std::size_t u) { return cache.values.data() + place(u); };
+            attend(qkv.row(row) + h * s.head_width, s.head_width, cache.length + t + 1, k, v, out.row(row) + h * s.head_width);
         });
     }
 
@@ -259,7 +261,36 @@ public:
         }
     }
 
+protected:
+    /// Puts the keys and values of new rows behind those that a cache holds.
+    template <class T>
+    static void remember(matrix<const T> qkv, const attention_shape& s, const key_value_cache<T>& cache) {
+        for (std::size_t h = 0; h < s.kv_heads; ++h)
+            for (std::size_t r = 0; r < qkv.rows; ++r) {
+                const std::size_t to = (h * cache.capacity + cache.length + r) * s.head_width;
+                std::copy_n(key(qkv, s, r, h * s.group()), s.head_width, cache.keys.data() + to);
+                std::copy_n(value(qkv, s, r, h * s.group()), s.head_width, cache.values.data() + to);
+            }
+    }
+
 private:
+    /// out = Σ softmax(q · k(u) / √width) v(u) over u < count; returns the log of the softmax's denominator.
+    template <class T, class Key, class Value>
+    static T attend(const T* q, std::size_t width, std::size_t count, const Key& k, const Value& v, T* out) {
+        const T scale = T(1) / std::sqrt(static_cast<T>(width));
+        std::vector<T> weight(count);
+        T largest = -INFINITY;
+        for (std::size_t u = 0; u < count; ++u) {
+            weight[u] = scale * dot(q, k(u), width);
+            largest = std::max(largest, weight[u]);
+        }
+        T sum = 0;
+        for (std::size_t u = 0; u < count; ++u) sum += weight[u] = std::exp(weight[u] - largest);
+        std::fill_n(out, width, T(0));
+        for (std::size_t u = 0; u < count; ++u)
+            for (std::size_t c = 0; c < width; ++c) out[c] += weight[u] / sum * v(u)[c];
+        return largest + std::log(sum);
+    }
     template <class T> static T dot(const T* a, const T* b, std::size_t count) {
         T sum = 0;
         for (std::size_t i = 0; i < count; ++i) sum += a[i] * b[i];

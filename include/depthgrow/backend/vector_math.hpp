@@ -1,13 +1,15 @@
-// Loops that compilers vectorise: dot products, and exponentials (float by range reduction and a polynomial, double by the library).
+// Loops that compilers vectorise: dot products, attention of a query, exponentials (float by range reduction, double by the library).
 // Assumes round-to-nearest; the float version is within 2 units in the last place on [-60, 88]. Below it is zero, so
 // that softmax weights and gates never become subnormal, which processors multiply a hundred times more slowly.
 // Source: Cody & Waite range reduction; minimax coefficients of e^r on |r| <= ln(2)/2.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "depthgrow/core/config.hpp"
 
@@ -76,6 +78,30 @@ T dot(const T* DEPTHGROW_RESTRICT x, const T* DEPTHGROW_RESTRICT w, std::size_t 
 #pragma omp simd reduction(+ : sum)
     for (std::size_t i = 0; i < count; ++i) sum += x[i] * w[i];
     return sum;
+}
+
+/// out = Σ softmax(scale q · k_t) v_t over `count` keys and values of D numbers, one behind the other; scores: room for `count`.
+template <class T>
+void attend(const T* q, const T* k, const T* v, std::size_t count, std::size_t D, T scale, T* scores, T* DEPTHGROW_RESTRICT out) {
+    T largest = -std::numeric_limits<T>::infinity();
+    for (std::size_t t = 0; t < count; ++t) {
+        scores[t] = scale * dot(q, k + t * D, D);
+        largest = std::max(largest, scores[t]);
+    }
+    T total = 0;
+    for (std::size_t t = 0; t < count; ++t) total += scores[t] = exp_of(scores[t] - largest);
+    std::fill_n(out, D, T(0));
+    std::size_t t = 0;
+    for (; t + 4 <= count; t += 4) {  // four at a time: what they add up to is read and written once
+        const T *w = scores + t, *u = v + t * D;
+#pragma omp simd
+        for (std::size_t i = 0; i < D; ++i) out[i] += w[0] * u[i] + w[1] * u[D + i] + w[2] * u[2 * D + i] + w[3] * u[3 * D + i];
+    }
+    for (; t < count; ++t)
+#pragma omp simd
+        for (std::size_t i = 0; i < D; ++i) out[i] += scores[t] * v[t * D + i];
+#pragma omp simd
+    for (std::size_t i = 0; i < D; ++i) out[i] /= total;
 }
 
 }  // namespace detail

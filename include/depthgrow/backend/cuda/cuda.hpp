@@ -138,6 +138,10 @@ public:
             kernels::attention_backward<T>(context_, qkv, s, out, lse, dout, dqkv);
         }
     }
+    template <class T> void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+        contract::cached_attention<T>(qkv, s, cache, out);
+        kernels::cached_attention<T>(context_, qkv, s, cache, out);
+    }
     template <class T> void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
         contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
         with_copy(matrix<const T>(out), false, [&](kernels::fp8_copy copy) { return kernels::swiglu_forward<T>(context_, gate_up, out, copy); });

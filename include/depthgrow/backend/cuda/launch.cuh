@@ -19,6 +19,7 @@
     template void rope_inplace<T>(const launch_context&, matrix<T>, std::size_t, std::size_t, std::size_t, matrix<const float>, matrix<const float>, float);                                        \
     template void attention_forward<T>(const launch_context&, matrix<const T>, attention_shape, matrix<T>, span<float>);                                                                            \
     template void attention_backward<T>(const launch_context&, matrix<const T>, attention_shape, matrix<const T>, span<const float>, matrix<const T>, matrix<T>);                                   \
+    template void cached_attention<T>(const launch_context&, matrix<const T>, attention_shape, key_value_cache<T>, matrix<T>);                                                                      \
     template bool swiglu_forward<T>(const launch_context&, matrix<const T>, matrix<T>, fp8_copy);                                                                                                   \
     template bool swiglu_backward<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>, fp8_copy);                                                                                 \
     template void add<T>(const launch_context&, matrix<const T>, float, matrix<const T>, matrix<T>);                                                                                                \

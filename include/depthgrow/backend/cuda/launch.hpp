@@ -55,6 +55,7 @@ template <class T> bool rms_norm_backward(const launch_context&, matrix<const T>
 template <class T> void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign);
 template <class T> void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
 template <class T> void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
+template <class T> void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache, matrix<T> out);
 template <class T> bool swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out, fp8_copy copy);
 template <class T> bool swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up, fp8_copy copy);
 /// out = a + factor * b; `a` and `out` may be one matrix.

@@ -1,5 +1,5 @@
-// Causal grouped-query attention for any shape and storage: a warp a query (forward, dq) or a key (dk, dv).
-// Assumes head widths of at most 256. No atomics, so results repeat bit for bit; the fast path is cudnn_attention.hpp.
+// Causal grouped-query attention for any shape and storage: a warp a query (forward, dq) or a key (dk, dv), a block a query
+// behind a cache. Assumes head widths of at most 256. No atomics: results repeat bit for bit. Fast path: cudnn_attention.hpp.
 // Maths: backend/reference.hpp; online softmax: Milakov & Gimelshein 2018. lse is (rows, heads).
 #pragma once
 
@@ -17,10 +17,10 @@ struct attention_places {
     __device__ std::size_t v(std::size_t b, std::size_t t, std::size_t kv) const { return k(b, t, kv) + kv_heads * width; }
 };
 
-template <class D>
-__device__ inline void read_channels(const D* from, std::size_t width, float (&to)[attention_channels]) {
+template <class D, int N>
+__device__ inline void read_channels(const D* from, std::size_t width, float (&to)[N]) {
 #pragma unroll
-    for (int i = 0; i < attention_channels; ++i) {
+    for (int i = 0; i < N; ++i) {
         const std::size_t c = threadIdx.x % 32 + 32 * i;
         to[i] = c < width ? to_float(from[c]) : 0.0f;
     }
@@ -33,10 +33,11 @@ __device__ inline void write_channels(D* to, std::size_t width, const float (&fr
         if (c < width) to[c] = from_float<D>(from[i] * factor);
     }
 }
-__device__ inline float channel_dot(const float (&a)[attention_channels], const float (&b)[attention_channels]) {
+template <int N>
+__device__ inline float channel_dot(const float (&a)[N], const float (&b)[N]) {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < attention_channels; ++i) sum += a[i] * b[i];
+    for (int i = 0; i < N; ++i) sum += a[i] * b[i];
     return warp_sum(sum);
 }
 
@@ -109,6 +110,70 @@ static __global__ void attention_dkv_kernel(const D* qkv, attention_places p, fl
     write_channels(row + p.kv_heads * p.width, p.width, dv, 1.0f);
 }
 
+constexpr int cached_warps = 8;    // of a query's block: each takes a share of the keys, then they merge what they have
+constexpr int keys_in_flight = 4;  // of a warp
+
+/// Heads of at most 32 N channels. The cache holds positions before `start`; new ones are read where they are.
+template <int N, class D>
+static __global__ void cached_attention_kernel(const D* qkv, attention_places p, float scale, D* keys, D* values, std::size_t capacity, std::size_t start, D* out, std::size_t out_stride) {
+    __shared__ float tops[cached_warps], sums[cached_warps], parts[cached_warps][32 * N];
+    const std::size_t row = blockIdx.x / p.heads, h = blockIdx.x % p.heads, group = p.heads / p.kv_heads, kv = h / group, count = start + row + 1;
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    keys += kv * capacity * p.width, values += kv * capacity * p.width;
+    if (h % group == 0)
+        for (std::size_t c = threadIdx.x; c < p.width; c += blockDim.x) {
+            keys[(count - 1) * p.width + c] = qkv[p.k(0, row, kv) + c];
+            values[(count - 1) * p.width + c] = qkv[p.v(0, row, kv) + c];
+        }
+    float q[N], o[N] = {}, x[keys_in_flight][N], score[keys_in_flight], top = -INFINITY, sum = 0;
+    read_channels(qkv + p.q(0, row, h), p.width, q);
+    for (std::size_t first = warp * keys_in_flight; first < count; first += cached_warps * keys_in_flight) {
+        float largest = top;
+#pragma unroll
+        for (int j = 0; j < keys_in_flight; ++j) {
+            const std::size_t u = min(first + j, count - 1);  // beyond the last: read again, and weighed with zero
+            read_channels(u < start ? keys + u * p.width : qkv + p.k(0, u - start, kv), p.width, x[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < keys_in_flight; ++j) {
+            const float product = scale * channel_dot(q, x[j]);
+            score[j] = first + j < count ? product : -INFINITY;
+            largest = fmaxf(largest, score[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < keys_in_flight; ++j) {
+            const std::size_t u = min(first + j, count - 1);
+            read_channels(u < start ? values + u * p.width : qkv + p.v(0, u - start, kv), p.width, x[j]);
+        }
+        const float shrink = exp_of<D>(top - largest);
+        top = largest, sum *= shrink;
+#pragma unroll
+        for (int i = 0; i < N; ++i) o[i] *= shrink;
+#pragma unroll
+        for (int j = 0; j < keys_in_flight; ++j) {
+            const float weight = exp_of<D>(score[j] - top);
+            sum += weight;
+#pragma unroll
+            for (int i = 0; i < N; ++i) o[i] += weight * x[j][i];
+        }
+    }
+    if (lane == 0) tops[warp] = top, sums[warp] = sum;
+#pragma unroll
+    for (int i = 0; i < N; ++i) parts[warp][lane + 32 * i] = o[i];
+    __syncthreads();
+    float highest = -INFINITY, total = 0;
+#pragma unroll
+    for (int w = 0; w < cached_warps; ++w) highest = fmaxf(highest, tops[w]);
+#pragma unroll
+    for (int w = 0; w < cached_warps; ++w) total += sums[w] * exp_of<D>(tops[w] - highest);
+    for (std::size_t c = threadIdx.x; c < p.width; c += blockDim.x) {
+        float mixed = 0;
+#pragma unroll
+        for (int w = 0; w < cached_warps; ++w) mixed += parts[w][c] * exp_of<D>(tops[w] - highest);
+        out[row * out_stride + h * p.width + c] = from_float<D>(mixed / total);
+    }
+}
+
 template <class T>
 void attention_forward(const launch_context& k, matrix<const T> qkv, attention_shape s, matrix<T> out, span<float> lse) {
     if (s.rows() == 0) return;
@@ -126,6 +191,22 @@ void attention_backward(const launch_context& k, matrix<const T> qkv, attention_
     attention_dq_kernel<<<blocks_for(s.rows() * s.heads, 4), 128, 0, k.stream>>>(device(qkv.data), p, scale, device(out.data), out.stride, lse.data(), device(dout.data), dout.stride, device(dqkv.data), dqkv.stride);
     attention_dkv_kernel<<<blocks_for(s.rows() * s.kv_heads, 4), 128, 0, k.stream>>>(device(qkv.data), p, scale, device(out.data), out.stride, lse.data(), device(dout.data), dout.stride, device(dqkv.data), dqkv.stride);
     launched("attention_backward");
+}
+
+template <class T>
+void cached_attention(const launch_context& k, matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+    if (s.rows() == 0) return;
+    if (s.head_width > 32 * attention_channels) fail("[cached_attention] expected heads of at most ", 32 * attention_channels, " channels, got ", s.head_width);
+    const attention_places p{1, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride};
+    const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_width));
+    const auto go = [&](auto channels) {
+        cached_attention_kernel<decltype(channels)::value><<<blocks_for(s.rows() * s.heads, 1), 32 * cached_warps, 0, k.stream>>>(
+            device(qkv.data), p, scale, device(cache.keys.data()), device(cache.values.data()), cache.capacity, cache.length, device(out.data), out.stride);
+    };
+    if (s.head_width <= 64) go(std::integral_constant<int, 2>());
+    else if (s.head_width <= 128) go(std::integral_constant<int, 4>());
+    else go(std::integral_constant<int, attention_channels>());
+    launched("cached_attention");
 }
 
 }  // namespace depthgrow::kernels
