@@ -128,7 +128,7 @@ void print(const tools::task_result& r, const std::string& note, const dg::boots
         const auto value = perplexity(r, bootstrap);
         std::printf("   perplexity %.3f [%.3f, %.3f]", value.mean, value.low, value.high);
     }
-    std::printf("\n"), std::fflush(stdout);
+    std::printf("\n");
     std::fflush(stdout);
 }
 
