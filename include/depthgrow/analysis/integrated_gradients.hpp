@@ -62,7 +62,7 @@ std::vector<std::vector<double>> integrated_gradients(const llama<T, Backend>& m
                 stream = model.attention_sublayer(tape, stream, i, i, model.extents(total, count), nullptr);
                 stream = model.mlp_sublayer(tape, stream, i, i, nullptr);
             }
-            const auto h = stream.pending.value.data ? ops::add(tape, stream.h, stream.pending) : stream.h;
+            const auto h = add_pending(tape, stream);
             const auto z = ops::linear(tape, model.final_norm(tape, h, nullptr), model.head());
             const auto value = tape.make_wide(total);
             // z becomes its own gradient; nothing on the way back reads the logits

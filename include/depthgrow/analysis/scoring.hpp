@@ -110,7 +110,7 @@ private:
             stream = model_.attention_sublayer(tape_, stream, options_.order[slot], slot, extents, nullptr);
             stream = model_.mlp_sublayer(tape_, stream, options_.order[slot], slot, nullptr);
         }
-        auto h = stream.pending.value.data ? ops::add(tape_, stream.h, stream.pending) : stream.h;
+        auto h = add_pending(tape_, stream);
         if (options_.lens && exit_ < options_.order.size()) {
             const auto ones = tape_.make(tokens.size(), 1), moved = tape_.make(tokens.size(), model_.config().width);
             backend_.template fill<T>(ones.value.data, tokens.size(), T(1));

@@ -87,7 +87,7 @@ private:
             stream = model_.attention_sublayer(tape_, stream, order[slot], slot, extents, nullptr);
             stream = model_.mlp_sublayer(tape_, stream, order[slot], slot, nullptr);
         }
-        const auto last = stream.pending.value.data ? ops::add(tape_, stream.h, stream.pending) : stream.h;
+        const auto last = add_pending(tape_, stream);
         const auto losses = ops::linear_cross_entropy(tape_, model_.final_norm(tape_, last, nullptr), model_.head(), targets_.flat(), weights_.flat());
         std::vector<wide_t<T>> host(length);
         backend_.template to_host<wide_t<T>>(losses.data(), host.data(), length);

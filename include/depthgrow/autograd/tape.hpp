@@ -60,7 +60,7 @@ public:
         recording_ = record, passing_ = false;
     }
     /// Whether a recording run keeps only what enters each layer and computes the rest again on the way back.
-    bool recomputes() const { return recording_ && recomputes_; }
+    bool recomputes() const { return recomputes_; }
     void recompute(bool on) { recomputes_ = on; }
 
     /// A new activation of rows x cols, uninitialised.

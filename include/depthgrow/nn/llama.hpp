@@ -27,6 +27,15 @@ struct residual_stream {
     variable<T> h, pending;  // (B*T, C) each
 };
 
+/// The residual with nothing left pending.
+template <class T, class Backend>
+variable<T> add_pending(tape<T, Backend>& tape, residual_stream<T> stream) {
+    if (!stream.pending.value.data) return stream.h;
+    const auto sum = ops::add(tape, stream.h, stream.pending);
+    tape.drop(stream.h), tape.drop(stream.pending);
+    return sum;
+}
+
 template <class T, class Backend>
 class llama {
 public:
@@ -103,22 +112,14 @@ private:
     }
     /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {
-        const bool waiting = in.pending.value.data != nullptr;
         if (post) {
-            const auto h = whole(tape, in);
+            const auto h = add_pending(tape, in);
             return {h, h};
         }
-        if (!waiting) return {in.h, ops::rms_norm(tape, in.h, gain, eps, scale)};
+        if (!in.pending.value.data) return {in.h, ops::rms_norm(tape, in.h, gain, eps, scale)};
         const auto both = ops::residual_rms_norm(tape, in.h, in.pending, gain, eps, scale);
         tape.drop(in.h), tape.drop(in.pending);
         return both;
-    }
-    /// The residual with nothing left pending.
-    static variable<T> whole(tape<T, Backend>& tape, residual_stream<T> stream) { return stream.pending.value.data ? add_and_drop(tape, stream.h, stream.pending) : stream.h; }
-    static variable<T> add_and_drop(tape<T, Backend>& tape, variable<T> h, variable<T> a) {
-        const auto sum = ops::add(tape, h, a);
-        tape.drop(h), tape.drop(a);
-        return sum;
     }
     /// Whether a sublayer's output goes into the residual stream as it is made, with nothing left pending.
     template <class Observer>
@@ -218,8 +219,8 @@ ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<c
             return mlp_sublayer(tape, between, i, slot, gradients, watch);
         };
         if constexpr (std::is_same_v<std::remove_cvref_t<Observer>, residual_only>)
-            if (tape.recomputes()) {
-                const auto alone = [&tape, run](variable<T> h) { return whole(tape, run({h, {}}, residual_only())); };
+            if (tape.recording() && tape.recomputes()) {
+                const auto alone = [&tape, run](variable<T> h) { return add_pending(tape, run({h, {}}, residual_only())); };
                 stream = {ops::recompute(tape, stream.h, alone), {}};
                 continue;
             }

@@ -74,7 +74,7 @@ public:
     /// Whether steps keep only the residual entering each layer and compute the layer again on the way back: the
     /// activations of one layer in memory instead of all, for about one more forward pass.
     void recompute(bool on) {
-        tape_.recompute(recomputes_ = on);
+        tape_.recompute(on);
         tape_.memory().release();
         reserved_for_ = {};
         ++growths_;
@@ -157,7 +157,7 @@ private:
         const std::array<std::size_t, 3> size{sequences, length, model.layers()};
         if (size == reserved_for_) return;
         using planner = std::conditional_t<ops::adds_linear_maps<Backend, T>, joining_planning, planning>;
-        const std::size_t bytes = workspace_bytes<T, planner>(model.config(), sequences, length, ops::head_rows(model.backend()), recomputes_);
+        const std::size_t bytes = workspace_bytes<T, planner>(model.config(), sequences, length, ops::head_rows(model.backend()), tape_.recomputes());
         if (tape_.memory().bytes_reserved() < bytes) {
             tape_.memory().release();
             tape_.memory().reserve(bytes);
@@ -236,7 +236,6 @@ private:
     std::array<std::size_t, 3> reserved_for_{};
     std::size_t growths_ = 0;  // how often memory that a recorded step refers to has moved
     std::vector<std::size_t> order_;
-    bool recomputes_ = false;
 };
 
 template <class T, class Backend>
