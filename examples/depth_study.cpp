@@ -7,6 +7,7 @@
 #include "depthgrow/metrics/statistics.hpp"
 #include "support/console.hpp"
 #include "support/json_output.hpp"
+#include "support/training_data.hpp"
 #include "support/training_report.hpp"
 
 namespace {

@@ -12,7 +12,7 @@
 #include "support/depth_measure.hpp"
 #include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
-#include "support/training.hpp"
+#include "support/training_data.hpp"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // Trains a SmolLM-shaped model from text, plain or grown, and leaves a Hugging Face checkpoint and a page of plots.
 #include "support/json_output.hpp"
-#include "support/training.hpp"
+#include "support/training_data.hpp"
 
 int main(int argc, char** argv) {
     return tools::run_tool([&] {

@@ -7,7 +7,7 @@
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/json_output.hpp"
-#include "support/training.hpp"
+#include "support/training_data.hpp"
 
 namespace {
 

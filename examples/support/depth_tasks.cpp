@@ -1,7 +1,7 @@
 #include "support/depth_tasks.hpp"
 
 #include "depthgrow/io/json.hpp"
-#include "support/training.hpp"
+#include "support/training_data.hpp"
 
 namespace tools {
 

@@ -1,4 +1,5 @@
 // What `train_smol` and `depth_study` share: the settings of a run, its resolved plan, and the run itself.
+// Flags, resolution, memory and the runs on each backend have sources of their own (training_flags, training_resolve, ...).
 // The loop is in training_loop.hpp, templated on the backend; this header knows neither tensors nor BLAS.
 #pragma once
 
@@ -80,15 +81,6 @@ struct resolved_run {
 
 /// Fills in defaults and checks everything that can be checked before data is read; throws a sentence.
 resolved_run resolve(const training_settings& settings);
-
-/// The texts of files (.txt, .jsonl); `bytes` counts them.
-std::vector<std::string> read_texts(const std::vector<std::string>& files, std::size_t& bytes);
-
-/// The sources of a run. Reads the files; errors name file and line.
-dg::training_data load_data(const resolved_run& run);
-
-/// Sizes of the built-in items: small ones that fit a short context of bytes, the papers' from 1024 tokens on.
-dg::primitive_options item_sizes(std::size_t length);
 
 /// What a run leaves behind, also written as run.json.
 struct training_summary {

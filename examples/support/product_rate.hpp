@@ -1,0 +1,30 @@
+// The rate of a backend's own matrix product, measured: what shares of the possible are shares of.
+#pragma once
+
+#include <algorithm>
+
+#include "depthgrow/tensor/tensor.hpp"
+#include "support/console.hpp"
+
+namespace tools {
+
+namespace dg = depthgrow;
+
+/// FLOPs a second of (rows, in) x (out, in)^T: the best of a quarter of a second, since other programs may run too.
+template <class T, class Backend>
+double product_rate(Backend& backend, std::size_t rows, std::size_t out, std::size_t in) {
+    dg::tensor<T, Backend> x(backend, {rows, in}), w(backend, {out, in}), y(backend, {rows, out});
+    backend.template fill<T>(x.data(), x.size(), T(1)), backend.template fill<T>(w.data(), w.size(), T(1));
+    const auto product = [&] { backend.template gemm<T>(dg::transpose::no, dg::transpose::yes, 1, x.rows(), w.rows(), 0, y.rows()); };
+    product();
+    double best = 1e30;
+    for (const stopwatch whole; whole.seconds() < 0.25;) {
+        const stopwatch watch;
+        product();
+        backend.synchronize();
+        best = std::min(best, watch.seconds());
+    }
+    return 2.0 * static_cast<double>(rows * in * out) / best;
+}
+
+}  // namespace tools

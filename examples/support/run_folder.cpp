@@ -1,0 +1,77 @@
+#include "support/run_folder.hpp"
+
+#include "depthgrow/io/model_checkpoint.hpp"
+
+namespace tools {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A link that changes from one target to the next without a moment in between.
+void link(const fs::path& target, const fs::path& name) {
+    std::error_code problem;
+    if (fs::is_symlink(name) && fs::read_symlink(name, problem) == target) return;
+    const fs::path aside = name.parent_path() / (".tmp-link-" + name.filename().string());
+    fs::remove(aside, problem);
+    fs::create_symlink(target, aside, problem);
+    if (!problem) fs::rename(aside, name, problem);
+    dg::require(!problem, name.string(), ": expected a link that can be made, found: ", problem.message());
+}
+
+}  // namespace
+
+fs::path run_folder::checkpoint(std::size_t step) const { return path_ / "checkpoints" / dg::checkpoint_name(step); }
+
+std::optional<fs::path> run_folder::checkpoint_to_resume() const {
+    const auto checkpoints = path_ / "checkpoints", lines = path_ / "log.jsonl";
+    const bool used = fs::exists(lines) || fs::exists(checkpoints);
+    dg::require(!used || resume_ == "auto", path_.string(), ": expected a new folder, found another run; go on with --resume auto or choose another --out");
+    dg::require(fs::exists(lines) || !fs::is_symlink(lines), lines.string(), ": expected a file, found a link that leads nowhere");
+    if (resume_.empty()) return std::nullopt;
+    if (resume_ != "auto") return resume_;
+    dg::clean_leftovers(checkpoints);
+    if (const auto newest = dg::latest_checkpoint(checkpoints)) return newest->path;
+    return std::nullopt;
+}
+
+void run_folder::open(std::size_t step) {
+    std::error_code problem;
+    fs::create_directories(path_ / "checkpoints", problem);
+    dg::require(!problem, path_.string(), ": expected a folder that can be written, found: ", problem.message());
+    cut_log(step);
+    log_.open(path_ / "log.jsonl", std::ios::app);
+    dg::require(log_.good(), (path_ / "log.jsonl").string(), ": expected a file that can be written, found that it cannot");
+}
+
+/// Drops lines of steps that the checkpoint does not know, so that the log is that of one unbroken run.
+void run_folder::cut_log(std::size_t step) const {
+    const auto path = path_ / "log.jsonl";
+    std::ifstream in(path);
+    if (!in) return;
+    std::string kept, line;
+    while (std::getline(in, line)) {
+        const auto value = dg::json::parse(line, nullptr, false);
+        if (value.is_discarded() || value.contains("done")) continue;
+        const auto& holder = value.contains("growth") ? value["growth"] : value;
+        const std::size_t at = holder.value("step", std::size_t{0});
+        if (at < step || (at == step && !value.contains("growth"))) kept += line + "\n";
+    }
+    in.close();
+    dg::write_file(path, kept);
+}
+
+void run_folder::log(const dg::json& line) {
+    log_ << dg::json_line(line);
+    log_.flush();
+    dg::require(log_.good(), (path_ / "log.jsonl").string(), ": expected room for a line, found that writing fails (disk full?)");
+}
+
+void run_folder::publish(std::size_t step) const {
+    link(fs::path("checkpoints") / dg::checkpoint_name(step), path_ / "latest");
+    for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "trainer_state.json"})
+        if (fs::exists(path_ / "latest" / name)) link(fs::path("latest") / name, path_ / name);
+    dg::keep_checkpoints(path_ / "checkpoints", keep_);
+}
+
+}  // namespace tools

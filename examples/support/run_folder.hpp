@@ -1,0 +1,39 @@
+// The output folder of a run: its checkpoints, its log, and the names that point at the newest checkpoint.
+// Refuses a folder that is another run's; nothing is written before open().
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "support/training.hpp"
+
+namespace tools {
+
+class run_folder {
+public:
+    explicit run_folder(const training_settings& settings) : path_(settings.out), resume_(settings.resume), keep_(settings.keep) {}
+
+    const std::filesystem::path& path() const { return path_; }
+    /// Where the checkpoint of a step goes.
+    std::filesystem::path checkpoint(std::size_t step) const;
+    /// The checkpoint to go on from, if any.
+    std::optional<std::filesystem::path> checkpoint_to_resume() const;
+
+    /// Makes the folder and opens the log, which keeps only what a run at `step` has done.
+    void open(std::size_t step);
+    /// A line of log.jsonl.
+    void log(const dg::json& line);
+    /// Lets the names in the folder point at the checkpoint of `step`; then the oldest checkpoints go.
+    void publish(std::size_t step) const;
+
+private:
+    void cut_log(std::size_t step) const;
+
+    std::filesystem::path path_;
+    std::string resume_;
+    std::size_t keep_;
+    std::ofstream log_;
+};
+
+}  // namespace tools

@@ -1,0 +1,163 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "depthgrow/io/growth_record.hpp"
+#include "depthgrow/io/hf_directory.hpp"
+#include "support/loop_flags.hpp"
+#include "support/training_data.hpp"
+
+namespace tools {
+
+namespace {
+
+/// Steps, batch and learning rate that suit a preset; bigger ones are the paper's.
+struct preset_defaults {
+    const char* name;
+    std::size_t steps, batch, micro_batch, warmup, block;
+    double lr;
+};
+constexpr preset_defaults defaults[] = {
+    {"tiny", 200, 8, 8, 10, 2, 3e-3},          {"small", 1000, 8, 8, 50, 3, 3e-3},        {"mini", 2000, 128, 16, 100, 4, 3e-3},
+    {"smollm-135m", 200000, 512, 4, 2000, 5, 3e-3}, {"smollm-360m", 200000, 512, 4, 2000, 4, 3e-3}, {"smollm-1.7b", 200000, 1024, 2, 2000, 4, 5e-4},
+};
+
+dg::llama_config base_config(const training_settings& s) {
+    const std::string wanted = s.preset.empty() ? "small" : s.preset;
+    if (!s.config.empty()) {
+        auto config = dg::read_hf_config(s.config).model;
+        config.name = "config.json";
+        return config;
+    }
+    std::vector<std::string> names;
+    for (const auto& preset : dg::presets()) {
+        if (preset.name == wanted) return preset;
+        names.push_back(preset.name);
+    }
+    std::string all;
+    for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
+    dg::fail("--preset: expected one of ", all, ", found \"", wanted, "\"; did you mean ", nearest(wanted, names), "?");
+}
+
+std::vector<std::string> split(const std::string& list) {
+    std::vector<std::string> parts;
+    for (std::size_t first = 0; first < list.size();) {
+        const std::size_t end = std::min(list.find(',', first), list.size());
+        if (end > first) parts.push_back(list.substr(first, end - first));
+        first = end + 1;
+    }
+    return parts;
+}
+
+/// What a run takes from --init, and the flags that it refuses beside it.
+void take_from(const dg::checkpoint_reader& init, resolved_run& run) {
+    auto& s = run.settings;
+    const std::pair<const char*, bool> shape[] = {{"--preset", !s.preset.empty()}, {"--config", !s.config.empty()}, {"--width", s.width.has_value()}, {"--ffn", s.ffn.has_value()},
+                                                  {"--heads", s.heads.has_value()}, {"--kv-heads", s.kv_heads.has_value()}, {"--vocab", s.vocab.has_value()}, {"--norm", !s.norm.empty()}};
+    for (const auto& [flag, given] : shape) dg::require(!given, flag, ": expected none beside --init, whose model has its own shape, found one");
+    const std::size_t depth = init.config().layers;
+    const std::string of_init = dg::text("the ", depth, " layers of --init ", s.init), asked = s.layers ? std::to_string(*s.layers) : "none";
+    if (s.growth == "none") {
+        dg::require(!s.layers || *s.layers == depth, "--layers: expected ", of_init, " (more need --growth), found ", asked);
+    } else {
+        dg::require(s.layers && *s.layers > depth, "--layers: expected a final depth above ", of_init, ", found ", asked);
+        dg::require(s.initial_layers == 0 || s.initial_layers == depth, "--initial-layers: expected ", of_init, ", found ", s.initial_layers);
+        s.initial_layers = depth;
+    }
+    dg::require(!s.init_optimizer || std::filesystem::exists(init.directory() / "optimizer.safetensors"), "--init-optimizer: expected optimizer.safetensors in ", s.init, ", found none");
+    run.model = init.config();
+    run.model.name = std::filesystem::absolute(init.directory() / "").lexically_normal().parent_path().filename().string();
+    run.config_base = init.config_fields();
+    run.history = dg::read_growth(init);
+    dg::read_lineage(init);  // refuses a record that does not end at its depth
+    const auto tokenizer = init.directory() / "tokenizer.json";
+    if (s.tokenizer != "auto" || !std::filesystem::exists(tokenizer)) return;
+    s.tokenizer = tokenizer.string();
+    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "generation_config.json"})
+        if (std::filesystem::exists(init.directory() / name)) run.tokenizer_files[name] = dg::read_text_file(init.directory() / name);
+}
+
+}  // namespace
+
+resolved_run resolve(const training_settings& given) {
+    resolved_run run;
+    run.settings = given;
+    auto& s = run.settings;
+    auto& m = run.model;
+    std::optional<dg::checkpoint_reader> init;
+    if (s.init.empty()) {
+        dg::require(!s.init_optimizer, "--init-optimizer: expected --init, found none");
+        m = base_config(s);
+    } else {
+        dg::require(s.resume.empty() || s.resume == "auto", "--init, --resume: expected one of the two (or --resume auto, to go on with the run that --init began), found both");
+        take_from(init.emplace(s.init), run);
+    }
+    if (s.tokenizer == "auto") s.tokenizer = "bytes";
+    const auto* preset = std::find_if(std::begin(defaults), std::end(defaults), [&](const auto& d) { return m.name == d.name; });
+    const preset_defaults& d = preset == std::end(defaults) || init ? defaults[1] : *preset;
+    m.layers = s.layers.value_or(m.layers);
+    const auto looped = parse_loop(s.loop);
+    if (looped) {
+        dg::require(s.growth == "none", "--loop: expected --growth none, found ", s.growth);
+        dg::require(!s.layers || *s.layers == looped->layers(), "--layers: expected ", looped->layers(), " for --loop ", s.loop, ", found ", s.layers.value_or(0));
+        dg::require(!init || init->config().layers == looped->layers(), "--loop: expected one of the ", m.layers, " layers of --init ", s.init, ", found one of ", looped->layers());
+        m.layers = looped->layers();
+    }
+    m.width = s.width.value_or(m.width);
+    m.ffn = s.ffn.value_or(m.ffn);
+    m.heads = s.heads.value_or(m.heads);
+    m.kv_heads = s.kv_heads.value_or(s.heads ? std::min(m.kv_heads, m.heads) : m.kv_heads);
+    run.length = s.context.value_or(m.context);
+    dg::require(!init || (run.length >= 2 && run.length <= m.context), "--context: expected 2 to ", m.context, " (the context of --init ", s.init, "), found ", run.length);
+    if (!init) m.context = run.length;
+    run.tokenizer = make_tokenizer(s);
+    const bool byte_files = s.tokenizer == "bytes" && std::none_of(s.data.begin(), s.data.end(), [](const auto& f) { return f.ends_with(".bin"); });
+    if (!init) m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
+    if (!s.norm.empty()) m.norms = s.norm == "pre" ? dg::norm_placement::pre : s.norm == "mix" ? dg::norm_placement::mix : dg::norm_placement::ln_scaling;
+    m = m.with_depth(m.layers);
+    m.validate();
+    dg::require(s.precision == "fp32" || s.backend == "cuda", "--precision ", s.precision, ": expected --backend cuda, found --backend ", s.backend);
+    dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(), init ? "--init: expected a vocabulary of at least " : "--vocab: expected at least ", run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
+    dg::require(m.vocab >= 256 || !byte_files, "--vocab: expected at least 256 for bytes, found ", m.vocab);
+
+    run.steps = s.steps.value_or(d.steps);
+    run.batch = s.batch.value_or(d.batch);
+    run.micro_batch = s.micro_batch.value_or(std::min(d.micro_batch, run.batch));
+    dg::require(run.steps > 0 && run.batch > 0, "--steps, --batch: expected at least 1, found ", run.steps, " and ", run.batch);
+    dg::require(run.steps <= 1'000'000'000, "--steps: expected at most 1000000000, found ", run.steps);
+    dg::require(run.micro_batch > 0 && run.batch % run.micro_batch == 0, "--micro-batch: expected a divisor of the batch of ", run.batch, ", found ", run.micro_batch);
+    dg::require(s.plateau > 0 && s.plateau <= 1, "--plateau: expected a share above 0 and at most 1, found ", s.plateau);
+    const auto whole = [](std::size_t n) { return static_cast<std::int64_t>(n); };
+    const std::size_t plateau = std::max<std::size_t>(1, static_cast<std::size_t>(static_cast<double>(run.steps) * s.plateau + 0.5));
+    run.rate = {s.lr.value_or(d.lr), whole(s.warmup.value_or(std::min(d.warmup, run.steps / 10))), whole(plateau), whole(run.steps)};
+    dg::require(run.rate.peak > 0, "--lr: expected a rate above 0, found ", run.rate.peak);
+
+    if (s.block == 0) s.block = d.block;
+    if (s.growth == "none") {
+        run.plan = dg::plan_plain(m.layers, run.steps);
+    } else {
+        const auto rounding = s.rounding == "floor" ? dg::step_rounding::floor : dg::step_rounding::largest_remainder;
+        const std::size_t initial = s.initial_layers ? s.initial_layers : std::min(s.block, m.layers);
+        if (s.growth == "midas")
+            dg::require(m.layers % s.block == 0, "--layers: expected a multiple of the block ", s.block, " for midas, found ", m.layers);
+        run.plan = dg::plan_growth(dg::make_operator(s.growth, s.block), {initial, m.layers, plateau, run.steps, s.alpha, rounding});
+    }
+    if (looped) run.loop_order = dg::loop(m.layers, looped->own_first, looped->shared, looped->times - 1).sources();
+    if (init) {
+        const auto trained = dg::recorded_order(*init);
+        dg::require(trained.empty() || trained == run.loop_order, "--loop: expected one that runs the layers ", dg::layer_order(trained, m.layers).to_string(), ", as --init ", s.init, " was trained, found ", s.loop.empty() ? "none" : s.loop);
+    }
+    if (!s.cooldown_loop.empty()) run.cooldown_order = parse_cooldown_loop(s.cooldown_loop, m.layers);
+    dg::require(run.loop_order.empty() || run.cooldown_order.empty(), "--loop, --cooldown-loop: expected one of the two, found both");
+    run.threads = resolve_threads(s.threads);
+    run.built_in = s.data.empty() && s.mix.empty();
+    for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix)) run.built_in = run.built_in || entry.source == "built-in";
+    run.tasks = split(s.tasks);
+    if (run.tasks.empty() && run.length < 1024) run.tasks = {"arithmetic", "psm", "copy_words", "assign_basic_0"};
+    if (run.tasks.empty()) run.tasks = dg::primitive_names();
+    for (const auto& task : run.tasks) dg::require_primitive(task);
+    if (s.eval_every == 0) s.eval_every = std::max<std::size_t>(1, run.steps / 10);
+    if (s.log_every == 0) s.log_every = std::max<std::size_t>(1, run.steps / 40);
+    return run;
+}
+
+}  // namespace tools

@@ -1,0 +1,100 @@
+// What a run is between two steps: the model with its moments, the step, and the counts so far. Begun from nothing or from
+// --init, read from a checkpoint of the run, written as one.
+// Every random choice is a function of (seed, step), so a checkpoint needs no generator state.
+#pragma once
+
+#include <optional>
+
+#include "depthgrow/io/byte_tokenizer.hpp"
+#include "depthgrow/io/growth_record.hpp"
+#include "depthgrow/io/model_checkpoint.hpp"
+#include "depthgrow/train/trainer.hpp"
+#include "support/finite.hpp"
+#include "support/training.hpp"
+
+namespace tools {
+
+template <class T, class Backend>
+class training_state {
+public:
+    training_state(Backend& backend, const resolved_run& run) : backend_(backend), run_(run) {}
+
+    /// Fresh weights, or those of --init (and its moments if asked for): a run of its own from step 0 on.
+    void begin() {
+        const auto& s = run_.settings;
+        if (s.init.empty()) {
+            trainer_.emplace(backend_, run_.model.with_depth(run_.plan.stages.front().layers), s.seed, run_.loop_order.empty() ? run_.model.layers : run_.loop_order.size(), constants());
+            return;
+        }
+        const std::filesystem::path from = s.init;
+        load(dg::checkpoint_reader(from));
+        if (s.init_optimizer) dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+        trainer_->run_order(run_.order_at(0));
+        so_far.growth = run_.history;
+    }
+
+    /// Goes on from a checkpoint; refuses one of other settings.
+    void resume(const std::filesystem::path& from) {
+        const auto file = from / "trainer_state.json";
+        const auto state = dg::read_json_file(file);
+        const dg::json_fields fields(state, file.string());
+        const auto& was = fields.object("settings");
+        const auto now = run_.identity();
+        for (const auto& [key, value] : now.items())
+            dg::require(was.contains(key) && was[key] == value, file.string(), ": expected the settings of this run, found ", key, " ",
+                        was.contains(key) ? was[key].dump() : "missing", " where it asks for ", value.dump());
+        load(dg::checkpoint_reader(from));
+        dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+        step = static_cast<std::size_t>(fields.count("step"));
+        trainer_->run_order(run_.order_at(step > 0 ? step - 1 : 0));
+        so_far.tokens = fields.number("tokens");
+        so_far.flops = fields.number("flops");
+        so_far.seconds = fields.number("seconds");
+        so_far.growth = state.value("growth", dg::json::array());
+    }
+
+    /// A checkpoint: a whole directory or none.
+    void write(const std::filesystem::path& target) {
+        dg::atomic_directory folder(target);
+        std::map<std::string, std::string> provenance;
+        if (!so_far.growth.empty()) provenance[dg::growth_metadata_key] = so_far.growth.dump();
+        if (const auto& order = trainer_->run_order(); !order.empty()) provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
+        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance, run_.config_base);
+        dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+        if (run_.tokenizer) dg::write_tokenizer(folder.path(), *run_.tokenizer);
+        else dg::write_byte_tokenizer(folder.path());
+        for (const auto& [name, content] : run_.tokenizer_files) dg::write_file(folder.path() / name, content);
+        dg::write_file(folder.path() / "trainer_state.json",
+                       dg::json_text({{"format_version", 1}, {"step", step}, {"layers", trainer_->model.layers()}, {"stage", step < run_.steps ? run_.plan.stage_at(step) : run_.plan.stages.size() - 1},
+                                      {"tokens", so_far.tokens}, {"flops", so_far.flops}, {"seconds", so_far.seconds}, {"data_position", step * run_.batch},
+                                      {"random_state", {{"seed", run_.settings.seed}, {"step", step}}}, {"growth", so_far.growth}, {"settings", run_.identity()}}, 2));
+        folder.commit();
+    }
+
+    /// There once the run has begun or been resumed.
+    dg::trainer<T, Backend>& trainer() { return *trainer_; }
+
+    std::size_t step = 0;      // steps done
+    training_summary so_far;
+
+private:
+    dg::adamw_constants constants() const { return {.decay = run_.settings.weight_decay, .clip = run_.settings.clip}; }
+    /// A trainer with the weights of a checkpoint, which is this run's model at some depth.
+    void load(const dg::checkpoint_reader& checkpoint) {
+        const auto expected = run_.model.with_depth(checkpoint.config().layers);
+        const auto wanted = dg::hf_config_fields(expected), found = dg::hf_config_fields(checkpoint.config());
+        for (const auto& [key, value] : wanted.items())
+            dg::require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(), ": expected ", key, " ", value.dump(), ", as this run's model has it, found ",
+                        found.contains(key) ? found[key].dump() : "none");
+        trainer_.emplace(backend_, expected, constants());
+        dg::read_model(checkpoint, trainer_->model);
+        require_finite(trainer_->model, checkpoint);
+        if constexpr (dg::trainer<T, Backend>::mixed) dg::read_model(checkpoint, expected, trainer_->optimizer.master);
+    }
+
+    Backend& backend_;
+    const resolved_run& run_;
+    std::optional<dg::trainer<T, Backend>> trainer_;
+};
+
+}  // namespace tools
