@@ -157,17 +157,35 @@ TEST_CASE("an exit under an order is that of the model whose layers and lens wer
 
 TEST_CASE("a greedy completion repeats the likeliest token until it is told to stop") {
     dg::blas backend;
-    const analysis_fixture<double, dg::blas> f(backend, "plain");
+    const analysis_fixture<double, dg::blas> f(backend, "grouped");
     dg::scorer<double, dg::blas> score(f.model);
     dg::cached_decoder<double, dg::blas> writer(f.model);
-    const auto made = writer.complete(f.prompts[0].tokens, 6, [](const auto&) { return false; });
-    CHECK(made.size() == 6);
-    CHECK(score(std::vector<dg::continuation>{{f.prompts[0].tokens, made}})[0].greedy);
-    auto other = made;
-    other[3] = (other[3] + 1) % 97;
-    CHECK_FALSE(score(std::vector<dg::continuation>{{f.prompts[0].tokens, other}})[0].greedy);
-    CHECK(writer.complete(f.prompts[0].tokens, 6, [](const auto& tokens) { return tokens.size() == 2; }).size() == 2);
-    CHECK(writer.complete(f.prompts[0].tokens, 1000, [](const auto&) { return false; }).size() == 64 - 17 + 1);
+    const auto never = [](const auto&) { return false; };
+    const auto& prompt = f.prompts[1].tokens;
+    const auto made = writer.complete(prompt, 10, never);
+    const auto likeliest = [&](const std::vector<dg::token>& ids) {  // by the model run whole
+        dg::tape<double, dg::blas> tape(backend);
+        const auto z = dg::logits<double, dg::blas>(f.model, tape, ids, 1);
+        return static_cast<dg::token>(std::max_element(z.row(z.rows - 1), z.row(z.rows - 1) + z.cols) - z.row(z.rows - 1));
+    };
+    const auto greedy = [&](const std::vector<dg::token>& tokens) { return score(std::vector<dg::continuation>{{prompt, tokens}})[0].greedy; };
+    REQUIRE(made.size() == 10);
+    CHECK(greedy(made));
+    auto before = prompt;
+    for (std::size_t i = 0; i < made.size(); ++i) {
+        INFO("token " << i);
+        CHECK(made[i] == likeliest(before));
+        if (i > 0) CHECK(made[i] != made[i - 1]);  // else a place too far looks the same
+        // the likeliest tokens but for this one
+        auto wrong = before;
+        wrong.push_back((made[i] + 1) % 61);
+        const auto rest = writer.complete(wrong, made.size() - i - 1, never);
+        wrong.insert(wrong.end(), rest.begin(), rest.end());
+        CHECK_FALSE(greedy({wrong.begin() + static_cast<std::ptrdiff_t>(prompt.size()), wrong.end()}));
+        before.push_back(made[i]);
+    }
+    CHECK(writer.complete(prompt, 6, [](const auto& tokens) { return tokens.size() == 2; }).size() == 2);
+    CHECK(writer.complete(prompt, 1000, never).size() == f.model.config().context - prompt.size() + 1);
 }
 
 TEST_CASE("a model that knows nothing scores chance within three standard errors") {

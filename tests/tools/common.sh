@@ -19,5 +19,10 @@ refused() {
   grep -qF -- "$sentence" <<< "$said" || fail "expected '$sentence' in: $said"
 }
 
+# lineage REPORT: where the layers come from as a depth_report's JSON has it, without blanks.
+lineage() { tr -d ' \n' < "$1" | grep -o '"lineage":{.*"stages":[0-9]*}'; }
+# What it is for the tiny run.
+grown_once='"lineage":{"descends_from":[0,1,0,1],"growth":[{"order":[0,1,0,1],"step":3}],"initial_layers":2,"shared_until":[[2,0,1,0],[0,2,0,1],[1,0,2,0],[0,1,0,2]],"stages":2}'
+
 # losses LOG: step and loss of every training line, without timings.
 losses() { grep '"gradient_norm"' "$1" | sed -E 's/"seconds":[^,}]*//; s/"tokens_per_second":[^,}]*//'; }

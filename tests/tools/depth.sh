@@ -31,7 +31,8 @@ for key in kl_first kl_last held_out kl_saved; do has $key fit.json; done
 [[ -f lens/config.json && -f lens/params.safetensors && -f lens/params.pt ]] || fail "expected config.json, params.safetensors and params.pt in the lens, found $(ls lens)"
 [[ $(grep -cE '^ +[0-3] ' fit.txt) -eq 4 ]] || fail "expected four rows in the lens table, found: $(cat fit.txt)"
 "${report[@]}" --model grown --prompts prompts.jsonl --lens lens --block 2 --integrated-gradients 0,2 --gradient-steps 4 --json one.json --html one.html
-for key in contribution skip local depth_score logit_lens tuned_lens block_similarity angular_distance sweeps lineage integrated_gradients interval; do has $key one.json; done
+for key in contribution skip local depth_score logit_lens tuned_lens block_similarity angular_distance sweeps integrated_gradients interval; do has $key one.json; done
+[[ "$(lineage one.json)" == "$grown_once" ]] || fail "expected $grown_once, found $(lineage one.json)"
 "${report[@]}" --model grown --model plain --prompts prompts.jsonl --json two.json --html two.html
 for key in compared relative_depth_score late_overlap; do has $key two.json; done
 grep -q 'Compared, prompt by prompt' two.html || fail "expected a comparison in two.html"

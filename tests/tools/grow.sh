@@ -29,7 +29,9 @@ refused 'expected an order that keeps every layer in place' "${grow[@]}" whole w
 
 # The report shows the growths and where the layers come from.
 "$TOOLS/depth_report" --model zero --prompts <(echo '{"text": "a tower that grows"}') --sweeps none --no-local --quiet --json report.json
-grep -q '"lineage"' report.json && grep -q '"zero_new"' report.json || fail "expected the lineage in the report"
+twice='"lineage":{"descends_from":[0,1,0,1,0,1],"growth":[{"order":[0,1,0,1],"step":3},{"order":[0,1,2,1,2,3],"step":12,"zero_new":true}],"initial_layers":2,'
+twice+='"shared_until":[[3,0,1,0,1,0],[0,3,0,2,0,1],[1,0,3,0,2,0],[0,2,0,3,0,1],[1,0,2,0,3,0],[0,1,0,1,0,3]],"stages":3}'
+[[ "$(lineage report.json)" == "$twice" ]] || fail "expected $twice, found $(lineage report.json)"
 
 # Nothing is overwritten; links are not written through.
 refused 'grown: expected a new directory, found a directory of that name' "${grow[@]}" whole grown --operator lidas --block 2

@@ -26,7 +26,9 @@ echo '{"text": "a tower that grows"}' > prompts.jsonl
 "$TOOLS/depth_report" --model deeper --prompts prompts.jsonl --sweeps none --no-local --threads 2 > report.txt
 [[ $(grep -c '  grown' report.txt) -eq 3 ]] || fail "expected three growths in the report: $(cat report.txt)"
 "$TOOLS/depth_report" --model deeper --prompts prompts.jsonl --sweeps none --no-local --threads 2 --quiet --json report.json
-grep -q '"lineage"' report.json || fail "expected a lineage in the report"
+thrice='"lineage":{"descends_from":[0,1,0,1,0,1,0,1],"growth":[{"order":[0,1,0,1],"step":3},{"order":[0,1,2,1,2,3],"step":12,"zero_new":true},{"order":[0,1,2,3,2,3,4,5],"step":17}],'
+thrice+='"initial_layers":2,"shared_until":[[4,0,1,0,1,0,1,0],[0,4,0,2,0,2,0,1],[1,0,4,0,3,0,2,0],[0,2,0,4,0,3,0,1],[1,0,3,0,4,0,2,0],[0,2,0,3,0,4,0,1],[1,0,2,0,2,0,4,0],[0,1,0,1,0,1,0,4]],"stages":4}'
+[[ "$(lineage report.json)" == "$thrice" ]] || fail "expected $thrice, found $(lineage report.json)"
 
 # Moments that are there start the run when asked for; what the configuration and the tokenizer hold beyond the shape stays.
 cp -r zero real && rm real/optimizer.safetensors real/trainer_state.json

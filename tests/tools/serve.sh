@@ -79,7 +79,9 @@ ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5}'; expect 503 'expec
 kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"
 wait $long $waits
 [[ "$(cat long.txt) $(cat waits.txt)" == "200 200" ]] || fail "expected the requests taken in to be answered, found $(cat long.txt) $(cat waits.txt)"
-refused '--precision bf16: expected --backend cuda, found --backend blas' "$TOOLS/serve" --model model --precision bf16
-refused 'expected layers below 4, found 7' "$TOOLS/serve" --model model --order 0,7
-refused 'expected at most 4 (the layers run), found 9' "$TOOLS/serve" --model model --exit-layer 9
+
+# Refused at the start; one that is not would serve for ever.
+refused '--precision bf16: expected --backend cuda, found --backend blas' timeout 30 "$TOOLS/serve" --model model --precision bf16
+refused 'expected layers below 4, found 7' timeout 30 "$TOOLS/serve" --model model --order 0,7
+refused 'expected at most 4 (the layers run), found 9' timeout 30 "$TOOLS/serve" --model model --exit-layer 9
 echo "serve: scores, completions, refusals, bounds, drains"
