@@ -45,6 +45,23 @@ public:
         std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu nt, added", out.rows, out.cols, x.cols);
         timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols), [&] { cuda::linear_add<T>(x, w, addend, out); });
     }
+    /// Joined operations, as the product and what is joined to it.
+    template <class Body> bool joined(const char* what, std::size_t m, std::size_t n, std::size_t k, const Body& body) {
+        char name[96];
+        std::snprintf(name, sizeof name, "%s %zu x %zu x %zu", what, m, n, k);
+        bool done = false;
+        timed(name, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), [&] { done = body(); });
+        return done;
+    }
+    template <class T> bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> gate_up, dg::matrix<T> out) {
+        return joined("linear_swiglu", x.rows, w.rows, x.cols, [&] { return cuda::linear_swiglu<T>(x, w, gate_up, out); });
+    }
+    template <class T> bool linear_swiglu_backward(dg::matrix<const T> dy, dg::matrix<const T> w, dg::matrix<const T> gate_up, dg::matrix<T> d) {
+        return joined("linear_swiglu_backward", dy.rows, w.cols, dy.cols, [&] { return cuda::linear_swiglu_backward<T>(dy, w, gate_up, d); });
+    }
+    template <class T> bool linear_rope(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> out, std::size_t length, std::size_t heads, dg::matrix<const float> cosine, dg::matrix<const float> sine) {
+        return joined("linear_rope", x.rows, w.rows, x.cols, [&] { return cuda::linear_rope<T>(x, w, out, length, heads, cosine, sine); });
+    }
     void linear_fp8(dg::matrix<const bf16> x, dg::matrix<const bf16> w, dg::matrix<const bf16> addend, dg::matrix<bf16> out) {
         char name[96];
         std::snprintf(name, sizeof name, "fp8 %zu x %zu x %zu nt%s, with its copies", out.rows, out.cols, x.cols, addend.data ? ", added" : "");

@@ -46,9 +46,14 @@ function(depthgrow_add_cuda_kernels target)
   get_target_property(nvcc depthgrow::cuda DEPTHGROW_NVCC)
   get_target_property(include depthgrow::cuda DEPTHGROW_INCLUDE)
   get_target_property(architecture depthgrow::cuda DEPTHGROW_ARCHITECTURE)
+  set(features "")
+  if(architecture MATCHES "^90a?$")  # Hopper's own instructions, which only code for 90a may use
+    set(architecture 90a)
+    set(features -DDEPTHGROW_SM90A)
+  endif()
   file(GLOB_RECURSE headers ${include}/depthgrow/backend/*.cuh ${include}/depthgrow/backend/cuda/*.hpp)
   add_custom_command(OUTPUT ${object}
-    COMMAND ${nvcc} -std=c++17 -O3 -gencode=arch=compute_${architecture},code=sm_${architecture} -ccbin ${CMAKE_CXX_COMPILER}
+    COMMAND ${nvcc} -std=c++17 -O3 -gencode=arch=compute_${architecture},code=sm_${architecture} ${features} -ccbin ${CMAKE_CXX_COMPILER}
             -Xcompiler=-fPIC -I${include} -c ${unit} -o ${object}
     DEPENDS ${unit} ${headers} COMMENT "CUDA kernels of ${target}" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)

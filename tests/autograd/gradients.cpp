@@ -109,8 +109,8 @@ TEST_CASE("the fused residual norm gives what add and norm give") {
         CHECK(both.normed.value.data[i] == normed.value.data[i]);
     }
 }
-TEST_CASE("SwiGLU differentiates") {
-    gradient_check{3, 8, {}, [](tape& t, variable x, const auto&) { return dg::ops::swiglu(t, x); }}.run();
+TEST_CASE("the gated MLP differentiates") {
+    gradient_check{3, 4, {{10, 4}, {4, 5}}, [](tape& t, variable x, const auto& w) { return dg::ops::swiglu_mlp(t, x, w[0], w[1]); }}.run();
 }
 TEST_CASE("sum and difference differentiate, also of one variable with itself") {
     gradient_check{3, 4, {{4, 4}}, [](tape& t, variable x, const auto& w) {
@@ -131,9 +131,7 @@ TEST_CASE("causal grouped-query attention with RoPE differentiates") {
     }();
     const dg::attention_shape shape{2, 5, 4, 2, 4};
     gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}}, [shape](tape& t, variable x, const auto& w) {
-                       const auto qkv = dg::ops::linear(t, x, w[0]);
-                       dg::ops::rope_inplace(t, qkv, shape, dg::ops::rope_table<double>{{cosine.data(), 7, 2}, {sine.data(), 7, 2}});
-                       return dg::ops::attention(t, qkv, shape);
+                       return dg::ops::attention(t, dg::ops::projections(t, x, w[0], shape, dg::ops::rope_table<double>{{cosine.data(), 7, 2}, {sine.data(), 7, 2}}), shape);
                    }}.run();
 }
 TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk") {

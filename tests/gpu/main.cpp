@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
             depthgrow::cuda gpu;
             gpu_test::check_operations<float>(gpu, small);
             gpu_test::check_operations<depthgrow::bfloat16>(gpu, small);
+            gpu_test::check_joined_maps(gpu, small);
         }
         {
             depthgrow::cuda gpu({.deterministic = true});

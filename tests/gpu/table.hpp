@@ -108,6 +108,8 @@ dg::tensor<T, dg::cuda> on_device(dg::cuda& gpu, const std::vector<T>& values) {
 
 /// Every operation on random numbers against `reference` in double.
 template <class T> void check_operations(dg::cuda& gpu, bool small);
+/// Linear maps joined with SwiGLU and RoPE.
+void check_joined_maps(dg::cuda& gpu, bool small);
 /// Whole models against the fixtures, training, growth, recorded steps.
 void check_models(const std::string& fixtures);
 

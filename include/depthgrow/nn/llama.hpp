@@ -15,7 +15,7 @@
 #include "depthgrow/autograd/ops/linear.hpp"
 #include "depthgrow/autograd/ops/recompute.hpp"
 #include "depthgrow/autograd/ops/rms_norm.hpp"
-#include "depthgrow/autograd/ops/swiglu.hpp"
+#include "depthgrow/autograd/ops/swiglu_mlp.hpp"
 #include "depthgrow/nn/parameters.hpp"
 #include "depthgrow/nn/sites.hpp"
 
@@ -167,9 +167,8 @@ residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape,
     auto [h, x] = enter(tape, in, gain, post, eps, scale);
     if (slot > 0) observe(site::resid_post, slot - 1, h.value);
     observe(site::resid_pre, slot, h.value);
-    auto qkv = ops::linear(tape, x, layer(source, 1, 3, gradients));  // (B*T, (H + 2 H_kv) D)
+    auto qkv = ops::projections(tape, x, layer(source, 1, 3, gradients), s, {cosine_.rows(), sine_.rows()});  // (B*T, (H + 2 H_kv) D)
     if (!post) tape.drop(x);
-    ops::rope_inplace(tape, qkv, s, {cosine_.rows(), sine_.rows()});
     auto mixed = ops::attention(tape, qkv, s);  // (B*T, H*D)
     tape.drop(qkv);
     if constexpr (joins<Observer>)
@@ -190,14 +189,15 @@ residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, resid
     const auto gain = layer(source, 5, 1, gradients);
     auto [h, x] = enter(tape, in, gain, post, eps, scale);
     observe(site::resid_mid, slot, h.value);
-    auto gate_up = ops::linear(tape, x, layer(source, 6, 2, gradients));  // (B*T, 2F)
-    if (!post) tape.drop(x);
-    auto gated = ops::swiglu(tape, gate_up);  // (B*T, F)
-    tape.drop(gate_up);
+    if (post) x.kept = true;  // it is h as well
+    const auto gate_up = layer(source, 6, 2, gradients), down = layer(source, 8, 1, gradients);
     if constexpr (joins<Observer>)
-        if (!post) return joined(tape, gated, layer(source, 8, 1, gradients), h);
-    auto m = ops::linear(tape, gated, layer(source, 8, 1, gradients));  // (B*T, C)
-    tape.drop(gated);
+        if (!post) {
+            const auto sum = ops::swiglu_mlp(tape, x, gate_up, down, h);
+            tape.drop(h);
+            return {sum, {}};
+        }
+    auto m = ops::swiglu_mlp(tape, x, gate_up, down);  // (B*T, C)
     if (post) m = change(tape, h, m, gain, eps);
     observe(site::mlp_out, slot, m.value);
     return {h, m};

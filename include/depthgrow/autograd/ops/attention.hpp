@@ -3,7 +3,7 @@
 // gradient back. Softmax weights are recomputed from saved log denominators (Dao et al. 2022), never stored.
 #pragma once
 
-#include "depthgrow/autograd/tape.hpp"
+#include "depthgrow/autograd/ops/linear.hpp"
 
 namespace depthgrow::ops {
 
@@ -13,17 +13,27 @@ struct rope_table {
     matrix<const wide_t<T>> cosine, sine;
 };
 
-/// Turns the queries and keys of qkv (B*T, (H + 2 H_kv) D) in place.
+/// x (B*T, C), weight ((H + 2 H_kv) D, C) -> queries, keys and values (B*T, (H + 2 H_kv) D), the first two turned.
 template <class T, class Backend>
-void rope_inplace(tape<T, Backend>& tape, variable<T> qkv, attention_shape s, rope_table<T> table) {
+variable<T> projections(tape<T, Backend>& tape, variable<T> x, parameter<T> weight, attention_shape s, rope_table<T> table) {
+    auto& backend = tape.backend();
     const std::size_t turned = s.heads + s.kv_heads;
     require(s.length <= table.cosine.rows, "[rope] expected a sequence of at most ", table.cosine.rows, " tokens, got ", s.length);
-    tape.backend().template rope_inplace<T>(qkv.value, s.length, turned, s.head_width, table.cosine, table.sine, wide_t<T>(1));
-    tape.record([&tape, qkv, s, table, turned] {
+    const auto qkv = tape.make(x.value.rows, weight.value.rows);
+    bool joined = false;
+    if constexpr (joins_linear_maps<Backend, T>) joined = backend.template linear_rope<T>(x.value, weight.value, qkv.value, s.length, turned, table.cosine, table.sine);
+    if (!joined) {
+        detail::map<T>(backend, x.value, weight, {}, qkv.value);
+        backend.template rope_inplace<T>(qkv.value, s.length, turned, s.head_width, table.cosine, table.sine, wide_t<T>(1));
+    }
+    tape.record([&tape, x, weight, qkv, s, table, turned] {
         if (!tape.gradient(qkv).data) return;
         const auto d = tape.claim(qkv).out;
         tape.backend().template rope_inplace<T>(d, s.length, turned, s.head_width, table.cosine, table.sine, wide_t<T>(-1));
+        detail::linear_backward(tape, x, weight, matrix<const T>(d));
+        tape.release(qkv);
     });
+    return qkv;
 }
 
 /// qkv (B*T, (H + 2 H_kv) D) -> (B*T, H D).

@@ -15,6 +15,12 @@ concept adds_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out
 template <class Backend, class T>
 concept maps_in_fp8 = requires(Backend b, matrix<const T> in, matrix<T> out) { b.linear_fp8(in, in, in, out); };
 
+/// Whether a backend may join linear maps with SwiGLU and RoPE; each call says whether it has.
+template <class Backend, class T>
+concept joins_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out) {
+    { b.template linear_swiglu<T>(in, in, out, out) } -> std::same_as<bool>;
+};
+
 namespace detail {
 
 template <class T, class Backend>
@@ -33,7 +39,12 @@ void map(Backend& backend, matrix<const T> x, const parameter<T>& weight, matrix
     backend.template gemm<T>(transpose::no, transpose::yes, 1, x, weight.value, 0, y);
 }
 
-/// dW += dyᵀ x, dx += dy W.
+/// dW += dyᵀ x.
+template <class T, class Backend>
+void weight_backward(tape<T, Backend>& tape, const variable<T>& x, const parameter<T>& weight, matrix<const T> dy) {
+    if (weight.gradient.data) tape.backend().template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
+}
+/// dx += dy W, then dW += dyᵀ x.
 template <class T, class Backend>
 void linear_backward(tape<T, Backend>& tape, const variable<T>& x, const parameter<T>& weight, matrix<const T> dy) {
     auto& backend = tape.backend();
@@ -43,7 +54,17 @@ void linear_backward(tape<T, Backend>& tape, const variable<T>& x, const paramet
     if constexpr (maps_in_fp8<Backend, T>)
         if ((done = in_fp8<T>(backend, dy, weight, dx.out.cols))) backend.linear_fp8_backward(dy, weight.value, beta, dx.out);
     if (!done) backend.template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, beta, dx.out);
-    if (weight.gradient.data) backend.template gemm<T>(transpose::yes, transpose::no, 1, dy, x.value, weight.fresh ? 0 : 1, weight.gradient);
+    weight_backward(tape, x, weight, dy);
+}
+/// The way back of y = x Wᵀ.
+template <class T, class Backend>
+void record_linear(tape<T, Backend>& tape, const variable<T>& x, const parameter<T>& weight, const variable<T>& y) {
+    tape.record([&tape, x, weight, y] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        linear_backward(tape, x, weight, dy);
+        tape.release(y);
+    });
 }
 
 }  // namespace detail
@@ -53,12 +74,7 @@ template <class T, class Backend>
 variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
     auto y = tape.make(x.value.rows, weight.value.rows);  // (M, out)
     detail::map<T>(tape.backend(), x.value, weight, {}, y.value);
-    tape.record([&tape, x, weight, y] {
-        const auto dy = tape.gradient(y);
-        if (!dy.data) return;
-        detail::linear_backward(tape, x, weight, dy);
-        tape.release(y);
-    });
+    detail::record_linear(tape, x, weight, y);
     return y;
 }
 

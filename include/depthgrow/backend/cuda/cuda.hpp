@@ -23,6 +23,7 @@ struct cuda_options {
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
     bool fp8 = false;            // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
+    bool join = true;            // linear maps joined with SwiGLU and RoPE where there is a kernel for it (not with fp8)
     bool record = true;          // replay steps as CUDA graphs
     std::size_t product_workspace = std::size_t{64} << 20;
 };
@@ -95,6 +96,26 @@ public:
     void linear_fp8_backward(matrix<const bfloat16> dy, matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
         contract::gemm(transpose::no, transpose::no, dy, w, dx);
         fp8_.backward(products_, context_, dy, w, beta, dx);
+    }
+    /// Linear maps joined with what follows or precedes them. Definitions: gemm, rounded to T, then swiglu_forward or
+    /// rope_inplace; gemm, rounded, then swiglu_backward. False: not taken, nothing done.
+    template <class T> bool linear_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> gate_up, matrix<T> out) {
+        contract::gemm(transpose::no, transpose::yes, x, w, gate_up);
+        contract::extents("linear_swiglu", "gate_up", gate_up, out.rows, 2 * out.cols);
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_swiglu(context_, x, w, gate_up, out);
+        else return false;
+    }
+    template <class T> bool linear_swiglu_backward(matrix<const T> dy, matrix<const T> w, matrix<const T> gate_up, matrix<T> dgate_up) {
+        contract::extents("linear_swiglu_backward", "w", w, dy.cols, gate_up.cols / 2);
+        contract::extents("linear_swiglu_backward", "gate_up", gate_up, dy.rows, 2 * w.cols);
+        contract::extents("linear_swiglu_backward", "dgate_up", dgate_up, gate_up.rows, gate_up.cols);
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_swiglu_backward(context_, dy, w, gate_up, dgate_up);
+        else return false;
+    }
+    template <class T> bool linear_rope(matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length, std::size_t heads, matrix<const float> cosine, matrix<const float> sine) {
+        contract::gemm(transpose::no, transpose::yes, x, w, out);
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);
+        else return false;
     }
     template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);

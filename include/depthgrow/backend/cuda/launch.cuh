@@ -6,6 +6,7 @@
 #include "depthgrow/backend/cuda/kernels/attention.cuh"
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
+#include "depthgrow/backend/cuda/kernels/fused_products.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"
 #include "depthgrow/backend/cuda/kernels/optimizer.cuh"
 #include "depthgrow/backend/cuda/kernels/rows.cuh"

@@ -51,7 +51,20 @@ void add(const launch_context& k, matrix<const T> a, float factor, matrix<const 
 
 // ---- SwiGLU
 template <class D>
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + exp_of<D>(-x)); }
+__device__ inline float sigmoid(float x) {
+    if (sizeof(D) == 4) return 1.0f / (1.0f + expf(-x));
+    float power, inverse;  // the plain instructions: results are rounded to eight bits
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.4426950408889634f));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + power));
+    return inverse;
+}
+/// From dy, the gradient of silu(gate) * up: the gradients by gate and up, in their places.
+template <class D>
+__device__ inline void swiglu_gradient(float dy, float& gate, float& up) {
+    const float s = sigmoid<D>(gate), silu = gate * s;
+    gate = dy * up * (s + silu * (1.0f - s));
+    up = dy * silu;
+}
 
 template <class D, int N>
 static __global__ void swiglu_forward_kernel(const D* gate_up, std::size_t stride, D* out, std::size_t out_stride, std::size_t cols, std::size_t count, fp8_copy copy) {
@@ -79,11 +92,7 @@ static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stri
         load<N>(gate_up + row * stride + cols + col, up);
         load<N>(dout + row * dout_stride + col, dy);
 #pragma unroll
-        for (int j = 0; j < N; ++j) {
-            const float s = sigmoid<D>(gate[j]), silu = gate[j] * s;
-            gate[j] = dy[j] * up[j] * (s + silu * (1.0f - s));
-            up[j] = dy[j] * silu;
-        }
+        for (int j = 0; j < N; ++j) swiglu_gradient<D>(dy[j], gate[j], up[j]);
         store_with_copy<N>(d + row * d_stride + col, gate, copy, 2 * row * cols + col, scale, largest);
         store_with_copy<N>(d + row * d_stride + cols + col, up, copy, (2 * row + 1) * cols + col, scale, largest);
     }
@@ -122,6 +131,11 @@ bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<co
 }
 
 // ---- RoPE: channel i of a head turns with channel i + half
+__device__ inline void turn(float& low, float& high, float cosine, float sine) {
+    const float kept = low;
+    low = kept * cosine - high * sine;
+    high = high * cosine + kept * sine;
+}
 template <class D, int N>
 static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length, std::size_t heads, std::size_t half, const float* cosine, const float* sine, float sign, std::size_t count) {
     const std::size_t pieces = half / N;
@@ -132,11 +146,7 @@ static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length,
         load<N>(low, a);
         load<N>(low + half, b);
 #pragma unroll
-        for (int j = 0; j < N; ++j) {
-            const float c = cosine[at + j], s = sign * sine[at + j], kept = a[j];
-            a[j] = kept * c - b[j] * s;
-            b[j] = b[j] * c + kept * s;
-        }
+        for (int j = 0; j < N; ++j) turn(a[j], b[j], cosine[at + j], sign * sine[at + j]);
         store<N>(low, a);
         store<N>(low + half, b);
     }

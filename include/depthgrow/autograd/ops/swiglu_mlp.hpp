@@ -1,0 +1,47 @@
+// The gated MLP: two linear maps with SwiGLU between them.
+// Assumes that the first map gives gate then up, F columns each. gated = silu(gate) * up (Shazeer 2020); y = gated Wᵀ.
+// A backend may join the first map with the activation, and the way back through the second with the activation's.
+#pragma once
+
+#include "depthgrow/autograd/ops/linear.hpp"
+
+namespace depthgrow::ops {
+
+/// x (M, C), in (2F, C), out (C, F) -> (M, C), added to h (M, C) unless that is empty. x is dropped.
+template <class T, class Backend>
+variable<T> swiglu_mlp(tape<T, Backend>& tape, variable<T> x, parameter<T> in, parameter<T> out, variable<T> h = {}) {
+    auto& backend = tape.backend();
+    const auto gate_up = tape.make(x.value.rows, in.value.rows), gated = tape.make(x.value.rows, in.value.rows / 2);
+    bool joined = false;
+    if constexpr (joins_linear_maps<Backend, T>) joined = backend.template linear_swiglu<T>(x.value, in.value, gate_up.value, gated.value);
+    if (!joined) {
+        detail::map<T>(backend, x.value, in, {}, gate_up.value);
+        backend.template swiglu_forward<T>(gate_up.value, gated.value);
+    }
+    tape.drop(x), tape.drop(gate_up);
+    const auto y = tape.make(x.value.rows, out.value.rows);
+    detail::map<T>(backend, gated.value, out, h.value, y.value);
+    tape.drop(gated);
+    tape.record([&tape, x, in, out, h, gate_up, gated, y] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        bool back = false;
+        if constexpr (joins_linear_maps<Backend, T>) {
+            back = tape.backend().template linear_swiglu_backward<T>(dy, out.value, gate_up.value, tape.claim(gate_up).out);
+            if (!back) tape.release(gate_up);
+        }
+        if (back) detail::weight_backward(tape, gated, out, dy);
+        else detail::linear_backward(tape, gated, out, dy);
+        if (h.value.data) tape.share(h, y);
+        tape.release(y);
+        if (!back) {
+            tape.backend().template swiglu_backward<T>(gate_up.value, tape.gradient(gated), tape.claim(gate_up).out);
+            tape.release(gated);
+        }
+        detail::linear_backward(tape, x, in, tape.gradient(gate_up));
+        tape.release(gate_up);
+    });
+    return y;
+}
+
+}  // namespace depthgrow::ops

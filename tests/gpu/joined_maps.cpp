@@ -1,0 +1,104 @@
+// Linear maps joined with SwiGLU and RoPE against `reference` in double, and training with them against training without.
+// What a joined map rounds in between is rounded here too; where the two fall on different sides, that is one unit more.
+#include "table.hpp"
+
+#include "depthgrow/train/trainer.hpp"
+
+namespace gpu_test {
+
+namespace {
+
+using T = dg::bfloat16;
+
+/// The device's numbers on both sides, so that what follows starts from the same.
+void take_over(operand<T>& x) {
+    const auto made = x.download();
+    const std::size_t stride = x.got().stride;
+    x.assign([&](std::size_t r, std::size_t c) { return to_double(made[r * stride + c]); });
+}
+double largest(const dg::matrix<double>& x) {
+    double found = 0;
+    for (std::size_t r = 0; r < x.rows; ++r)
+        for (std::size_t c = 0; c < x.cols; ++c) found = std::max(found, std::fabs(x(r, c)));
+    return found;
+}
+
+void swiglu(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn, std::size_t extra) {
+    dg::reference reference;
+    const double scale = 1 / std::sqrt(static_cast<double>(width)), one = 2 * rounding<T>;
+    const std::string size = std::to_string(rows) + " x " + std::to_string(width) + " x " + std::to_string(ffn);
+    operand<T> x(gpu, rows, width, 1, extra), in(gpu, 2 * ffn, width, 2, extra, scale), gate_up(gpu, rows, 2 * ffn, 0, extra), out(gpu, rows, ffn, 0, extra);
+    bool taken = gpu.linear_swiglu<T>(x.got(), in.got(), gate_up.got(), out.got());
+    reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), in.want(), 0, gate_up.want());
+    results.row("linear_swiglu, the map", "bf16", size, taken ? gate_up.error() : INFINITY, one);
+    take_over(gate_up);
+    reference.swiglu_forward<double>(gate_up.want(), out.want());
+    results.row("linear_swiglu, the activation", "bf16", size, out.error(), one);
+
+    operand<T> dy(gpu, rows, width, 3, extra), down(gpu, width, ffn, 4, extra, scale), dout(gpu, rows, ffn, 0, extra), d(gpu, rows, 2 * ffn, 0, extra);
+    taken = gpu.linear_swiglu_backward<T>(dy.got(), down.got(), gate_up.got(), d.got());
+    reference.gemm<double>(dg::transpose::no, dg::transpose::no, 1, dy.want(), down.want(), 0, dout.want());
+    dout.assign([&](std::size_t r, std::size_t c) { return dout.want()(r, c); });
+    reference.swiglu_backward<double>(gate_up.want(), dout.want(), d.want());
+    results.row("linear_swiglu_backward", "bf16", size, taken ? d.error() : INFINITY, one * (1 + 1.1 * largest(gate_up.want())));
+}
+
+void rope(dg::cuda& gpu, dg::attention_shape s, std::size_t width, std::size_t extra) {
+    dg::reference reference;
+    const double scale = 1 / std::sqrt(static_cast<double>(width)), one = 2 * rounding<T>;
+    const std::size_t half = s.head_width / 2;
+    operand<T> x(gpu, s.rows(), width, 1, extra), w(gpu, s.packed_width(), width, 2, extra, scale), qkv(gpu, s.rows(), s.packed_width(), 0, extra);
+    operand<float> cosine(gpu, s.length, half, 3), sine(gpu, s.length, half, 4);
+    const auto turn = [&](std::size_t t, std::size_t i) { return static_cast<double>(t) * std::pow(1e4, -static_cast<double>(i) / static_cast<double>(half)); };
+    cosine.assign([&](std::size_t t, std::size_t i) { return std::cos(turn(t, i)); });
+    sine.assign([&](std::size_t t, std::size_t i) { return std::sin(turn(t, i)); });
+    const bool taken = gpu.linear_rope<T>(x.got(), w.got(), qkv.got(), s.length, s.heads + s.kv_heads, cosine.got(), sine.got());
+    operand<T> plain(gpu, s.rows(), s.packed_width(), 0, extra);
+    reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), w.want(), 0, plain.want());
+    plain.assign([&](std::size_t r, std::size_t c) { return plain.want()(r, c); });
+    for (std::size_t r = 0; r < s.rows(); ++r)
+        for (std::size_t c = 0; c < s.packed_width(); ++c) qkv.want()(r, c) = plain.want()(r, c);
+    reference.rope_inplace<double>(qkv.want(), s.length, s.heads + s.kv_heads, s.head_width, cosine.want(), sine.want(), 1);
+    results.row("linear_rope", "bf16", std::to_string(s.rows()) + " x " + std::to_string(width) + ", heads of " + std::to_string(s.head_width), taken ? qkv.error() : INFINITY, 3 * one);
+}
+
+/// Three steps of a model large enough for the joined kernels, with and without them.
+void training() {
+    dg::llama_config model = dg::mini().with_depth(3);
+    const std::size_t sequences = 32, length = 512;
+    std::vector<dg::token> ids(sequences * length), targets(ids.size());
+    dg::rng random(5);
+    for (auto& id : ids) id = static_cast<dg::token>(random.below(model.vocab));
+    for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
+    const std::vector<float> weights(ids.size(), 1.0f);
+    const auto losses = [&](bool join) {
+        dg::cuda gpu({.deterministic = true, .join = join});
+        dg::trainer<T, dg::cuda> trainer(gpu, model, 1, model.layers);
+        std::vector<double> out;
+        for (int i = 0; i < 3; ++i) {
+            const auto done = trainer.step({ids, targets, weights, sequences}, sequences, 1e-3);
+            out.push_back(done.loss), out.push_back(done.gradient_norm);
+        }
+        return out;
+    };
+    const auto joined = losses(true), separate = losses(false), again = losses(true);
+    double difference = 0, repeated = 0;
+    for (std::size_t i = 0; i < joined.size(); ++i) {
+        difference = std::max(difference, std::fabs(joined[i] - separate[i]) / (1 + separate[i]));
+        repeated = std::max(repeated, std::fabs(joined[i] - again[i]));
+    }
+    results.row("training, joined against separate", "bf16", "3 layers, 3 steps", difference, 2 * rounding<T>);
+    results.row("training, joined, twice", "bf16", "3 layers, 3 steps", repeated, 0);
+}
+
+}  // namespace
+
+void check_joined_maps(dg::cuda& gpu, bool small) {
+    swiglu(gpu, 8200, 72, 1032, 0);  // no extent is a whole tile
+    if (!small) swiglu(gpu, 16390, 128, 640, 8);
+    rope(gpu, {8, 1030, 16, 4, 64}, 136, 0);
+    rope(gpu, {20, 411, 30, 20, 16}, 64, 8);
+    if (!small) training();
+}
+
+}  // namespace gpu_test
