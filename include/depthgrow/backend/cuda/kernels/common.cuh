@@ -42,6 +42,32 @@ __device__ inline float exp_of(float x) {
 template <class D, int N>
 struct alignas(N * sizeof(D)) pack {
     D value[N];
+    __device__ float get(int i) const { return to_float(value[i]); }
+    __device__ void put(const float (&from)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) value[i] = from_float<D>(from[i]);
+    }
+};
+__device__ inline unsigned narrow(float low, float high) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const unsigned*>(&both);
+}
+/// In words: members of 16 bits would be taken apart where they arrive, and every load waited for there.
+template <int N>
+struct alignas(N * sizeof(__nv_bfloat16)) pack<__nv_bfloat16, N> {
+    static_assert(N % 2 == 0);
+    unsigned words[N / 2];
+    __device__ float get(int i) const { return __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16); }
+    __device__ void put(const float (&from)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; i += 2) words[i / 2] = narrow(from[i], from[i + 1]);
+    }
+};
+template <>
+struct pack<__nv_bfloat16, 1> {
+    __nv_bfloat16 value;
+    __device__ float get(int) const { return to_float(value); }
+    __device__ void put(const float (&from)[1]) { value = from_float<__nv_bfloat16>(from[0]); }
 };
 /// The widest N whose accesses are 16 bytes.
 template <class D> constexpr int widest = 16 / static_cast<int>(sizeof(D));
@@ -50,13 +76,12 @@ template <int N, class D>
 __device__ inline void load(const D* from, float (&to)[N]) {
     const auto p = *reinterpret_cast<const pack<D, N>*>(from);
 #pragma unroll
-    for (int i = 0; i < N; ++i) to[i] = to_float(p.value[i]);
+    for (int i = 0; i < N; ++i) to[i] = p.get(i);
 }
 template <int N, class D>
 __device__ inline void store(D* to, const float (&from)[N]) {
     pack<D, N> p;
-#pragma unroll
-    for (int i = 0; i < N; ++i) p.value[i] = from_float<D>(from[i]);
+    p.put(from);
     *reinterpret_cast<pack<D, N>*>(to) = p;
 }
 

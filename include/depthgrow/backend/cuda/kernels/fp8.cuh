@@ -45,7 +45,7 @@ __device__ inline uint2 fp8_of(const pack<__nv_bfloat16, 8>& x, float scale, flo
     } out;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-        const float a = to_float(x.value[2 * j]), b = to_float(x.value[2 * j + 1]);
+        const float a = x.get(2 * j), b = x.get(2 * j + 1);
         largest = fmaxf(largest, fmaxf(fabsf(a), fabsf(b)));
         out.pairs[j] = __nv_cvt_float2_to_fp8x2(make_float2(a * scale, b * scale), __NV_SATFINITE, __NV_E4M3);
     }
@@ -59,8 +59,7 @@ inline unsigned copying_blocks(const launch_context& k, unsigned blocks, fp8_cop
 template <int N, class D>
 __device__ inline void store_with_copy(D* to, const float (&from)[N], fp8_copy copy, std::size_t at, float scale, float& largest) {
     pack<D, N> p;
-#pragma unroll
-    for (int i = 0; i < N; ++i) p.value[i] = from_float<D>(from[i]);
+    p.put(from);
     *reinterpret_cast<pack<D, N>*>(to) = p;
     if constexpr (leaves_fp8<D, N>)
         if (copy.out) *reinterpret_cast<uint2*>(copy.out + at) = fp8_of(p, scale, largest);

@@ -10,15 +10,12 @@ namespace depthgrow::kernels {
 
 namespace fused {
 
-// Eight numbers travel as four words: the compiler takes packs of bfloat16 apart where they arrive, and so waits there.
-__device__ inline uint4& piece_of(number* p) { return *reinterpret_cast<uint4*>(p); }
-__device__ inline const uint4& piece_of(const number* p) { return *reinterpret_cast<const uint4*>(p); }
-__device__ inline void spread(uint4 from, float (&to)[8]) {
-    const unsigned words[] = {from.x, from.y, from.z, from.w};
+using piece = pack<number, 8>;
+__device__ inline piece& piece_at(number* p) { return *reinterpret_cast<piece*>(p); }
+__device__ inline void spread(const piece& from, float (&to)[8]) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) to[2 * j] = __uint_as_float(words[j] << 16), to[2 * j + 1] = __uint_as_float(words[j] & 0xffff0000u);
+    for (int j = 0; j < 8; ++j) to[j] = from.get(j);
 }
-__device__ inline uint4 gather(const float (&x)[8]) { return {narrow(x[0], x[1]), narrow(x[2], x[3]), narrow(x[4], x[5]), narrow(x[6], x[7])}; }
 
 /// Columns [0, 128) of a tile are gates, the others the ups: writes both, and out = silu(gate) * up.
 struct gated {
@@ -31,20 +28,20 @@ struct gated {
     __device__ int right_from(int tile, int column) const { return column / columns * cols + tile * columns + column % columns; }
     __device__ void begin(finished&, tile_place) const {}
     __device__ void operator()(finished& result, tile_place place, tile_place) const {
-        const int piece = result.lane % 16, col = place.column * columns + piece * 8;
+        const int place_of_lane = result.lane % 16, col = place.column * columns + place_of_lane * 8;
         for (int half = 0; half < halves; ++half) {
             const int last = col < cols ? min(64 * (half + 1), result.rows - place.row) : 0;
             result.wait(half);
 #pragma unroll 2
             for (int r = 64 * half + result.warp * 2 + result.lane / 16; r < last; r += 2 * finishing_warps) {
-                const uint4 g = result.at(r, piece), u = result.at(r, 16 + piece);
+                const piece g = result.at(r, place_of_lane), u = result.at(r, 16 + place_of_lane);
                 float gate[8], up[8];
                 spread(g, gate), spread(u, up);
 #pragma unroll
                 for (int j = 0; j < 8; ++j) up[j] *= gate[j] * sigmoid<number>(gate[j]);
                 number* to = gate_up + static_cast<std::size_t>(place.row + r) * stride + col;
-                piece_of(to) = g, piece_of(to + cols) = u;
-                piece_of(out + static_cast<std::size_t>(place.row + r) * out_stride + col) = gather(up);
+                piece_at(to) = g, piece_at(to + cols) = u;
+                piece_at(out + static_cast<std::size_t>(place.row + r) * out_stride + col).put(up);
             }
             result.release(half);
         }
@@ -85,7 +82,7 @@ struct gated_gradient {
             if (half == 0 && r + (together - 1) * finishing_warps >= 64) result.wait(half = 1);
             if (half == 1 && r >= 64) result.release(0), half = 2;
             hopper::copies_wait<deep - 1>();
-            uint4 g[together], u[together], y[together];
+            piece g[together], u[together], y[together];
 #pragma unroll
             for (int j = 0; j < together; ++j) {
                 g[j] = hopper::shared_piece(kept(result, j)), u[j] = hopper::shared_piece(kept(result, j) + finishing * 16);
@@ -104,7 +101,7 @@ struct gated_gradient {
             number* to = d + static_cast<std::size_t>(place.row + r) * d_stride + col;
 #pragma unroll
             for (int j = 0; j < together; ++j, to += finishing_warps * d_stride)
-                if (r + j * finishing_warps < last) piece_of(to) = gather(gate[j]), piece_of(to + cols) = gather(up[j]);
+                if (r + j * finishing_warps < last) piece_at(to).put(gate[j]), piece_at(to + cols).put(up[j]);
         }
         result.release(1);
     }
@@ -142,9 +139,9 @@ struct turned_heads {
                 for (int h = 0; h < heads; ++h) {
                     const int low = h * 2 * pieces + within, col = place.column * columns + low * 8;
                     if (col >= cols) break;
-                    const uint4 x = result.at(r, low), y = result.at(r, low + pieces);
+                    const piece x = result.at(r, low), y = result.at(r, low + pieces);
                     if (col >= turned) {
-                        piece_of(row + col) = x, piece_of(row + col + half) = y;
+                        piece_at(row + col) = x, piece_at(row + col + half) = y;
                         continue;
                     }
                     float a[8], b[8];
@@ -152,7 +149,7 @@ struct turned_heads {
                     const float cs[8] = {c[0].x, c[0].y, c[0].z, c[0].w, c[1].x, c[1].y, c[1].z, c[1].w}, sn[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
 #pragma unroll
                     for (int j = 0; j < 8; ++j) turn(a[j], b[j], cs[j], sn[j]);
-                    piece_of(row + col) = gather(a), piece_of(row + col + half) = gather(b);
+                    piece_at(row + col).put(a), piece_at(row + col + half).put(b);
                 }
             }
             result.release(part);

@@ -26,22 +26,17 @@ __device__ inline tile_place place_of(int t, int row_tiles, int column_tiles, un
 }
 /// Where a row keeps its piece of 16 bytes: such that eight rows' same pieces lie in different banks.
 __device__ inline unsigned place_in(unsigned row, unsigned piece) { return (piece ^ (row & 7)) * 16; }
-__device__ inline unsigned narrow(float low, float high) {
-    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const unsigned*>(&both);
-}
 
 /// The results of a tile, (128, 256), as one of the threads that finish it sees them: half by half of 64 rows.
 struct finished {
-    const unsigned char* data;
-    unsigned made, taken, phase;
+    unsigned results, made, taken, phase;
     int rows, warp, lane;  // rows: of the whole result
     unsigned own;          // shared memory for what the finishing threads fetch
     int slot;              // where in it
     __device__ void wait(int half) const { hopper::barrier_wait(made + 8 * half, phase); }
     __device__ void release(int half) const { hopper::barrier_arrive(taken + 8 * half); }
     /// Eight numbers of a row.
-    __device__ uint4 at(int row, int piece) const { return *reinterpret_cast<const uint4*>(data + row * result_pitch + place_in(row, piece)); }
+    __device__ pack<number, 8> at(int row, int piece) const { return hopper::shared_piece(results + row * result_pitch + place_in(row, piece)); }
 };
 
 template <class Finish>
@@ -86,7 +81,7 @@ product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__
             }
         } else if (threadIdx.x >= 32) {  // finishes
             const int mine = static_cast<int>(threadIdx.x) - 32;
-            finished result{shared + (results - start), made, taken, 0, rows, mine / 32, mine % 32, own, 0};
+            finished result{results, made, taken, 0, rows, mine / 32, mine % 32, own, 0};
             tile_place place = place_of(first, row_tiles, column_tiles, rank);
             finish.begin(result, place);
             for (int t = first; t < tiles; t += step, result.phase ^= 1) {

@@ -95,6 +95,10 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const auto column = [&](int v) { return (static_cast<std::size_t>(v) * 32 + lane) * N; };
     float* mine = sums + warp * (V * N * 32) + lane;
+    pack<D, N> gains[V];
+#pragma unroll
+    for (int v = 0; v < V; ++v)
+        if (column(v) < cols) gains[v] = *reinterpret_cast<const pack<D, N>*>(gain + column(v));
     const float copy_scale = copy.out ? copy.scaling->scale : 0.0f;
     float largest = 0;
 #pragma unroll
@@ -113,12 +117,10 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
 #pragma unroll
         for (int v = 0; v < V; ++v)
             if (column(v) < cols) {
-                float g[N];
-                load<N>(gain + column(v), g);
 #pragma unroll
                 for (int j = 0; j < N; ++j) {
-                    const float share = to_float(up[v].value[j]) * to_float(in[v].value[j]) * push;
-                    dot += share * g[j];
+                    const float share = up[v].get(j) * in[v].get(j) * push;
+                    dot += share * gains[v].get(j);
                     mine[(v * N + j) * 32] += share;
                 }
             }
@@ -127,9 +129,8 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
         for (int v = 0; v < V; ++v)
             if (column(v) < cols) {
                 float g[N];
-                load<N>(gain + column(v), g);
 #pragma unroll
-                for (int j = 0; j < N; ++j) g[j] = (skip ? to_float(past[v].value[j]) : 0.0f) + push * to_float(up[v].value[j]) * g[j] - pull * to_float(in[v].value[j]);
+                for (int j = 0; j < N; ++j) g[j] = (skip ? past[v].get(j) : 0.0f) + push * up[v].get(j) * gains[v].get(j) - pull * in[v].get(j);
                 store_with_copy<N>(dx + row * dx_stride + column(v), g, copy, row * cols + column(v), copy_scale, largest);
             }
     }

@@ -1,6 +1,6 @@
 // The optimiser's kernels: sums of squares, AdamW with the clip and the narrow copy inside, Nesterov's momentum.
 // Assumes float weights, gradients and moments; step constants lie in device memory, so that a recorded step can be
-// replayed. Sums are deterministic: partial sums of fixed shares, added in order by the last block.
+// replayed. Sums are deterministic: partial sums of fixed shares, added in order.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/common.cuh"
@@ -11,10 +11,14 @@ namespace depthgrow::kernels {
 static __global__ void square_sums_kernel(const float* x, std::size_t count, double* scratch) {
     double total = 0;
     const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x, quads = count / 4;
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < quads; i += step) {
-        const float4 v = reinterpret_cast<const float4*>(x)[i];
-        total += static_cast<double>(v.x * v.x + v.y * v.y) + static_cast<double>(v.z * v.z + v.w * v.w);
+    const auto* four = reinterpret_cast<const float4*>(x);
+    const auto squares = [](float4 v) { return static_cast<double>(v.x * v.x + v.y * v.y) + static_cast<double>(v.z * v.z + v.w * v.w); };
+    std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x;
+    for (; i + 3 * step < quads; i += 4 * step) {  // four loads on their way at a time
+        const float4 a = four[i], b = four[i + step], c = four[i + 2 * step], d = four[i + 3 * step];
+        total += (squares(a) + squares(b)) + (squares(c) + squares(d));
     }
+    for (; i < quads; i += step) total += squares(four[i]);
     if (blockIdx.x == 0 && threadIdx.x < count % 4) total += static_cast<double>(x[quads * 4 + threadIdx.x]) * static_cast<double>(x[quads * 4 + threadIdx.x]);
     __shared__ double shared[32];
     for (int lane = 16; lane > 0; lane /= 2) total += __shfl_xor_sync(0xffffffffu, total, lane);

@@ -50,7 +50,7 @@ __device__ inline const D* row_softmax_sums_of(const D* row, std::size_t cols, f
             const auto piece = *reinterpret_cast<const pack<D, N>*>(row + c);
             *reinterpret_cast<pack<D, N>*>(kept + c) = piece;
 #pragma unroll
-            for (int j = 0; j < N; ++j) top = fmaxf(top, to_float(piece.value[j]));
+            for (int j = 0; j < N; ++j) top = fmaxf(top, piece.get(j));
         }
         largest = block_reduce<true>(top, shared);
         each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
