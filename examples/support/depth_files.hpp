@@ -87,7 +87,8 @@ dg::tuned_lens<T, Backend> read_lens_unchecked(const std::filesystem::path& dire
             const auto& info = file.find(name);
             dg::require(info.shape == shape, file_name.string(), ": expected tensor ", name, " of shape ", dg::shape_text(shape), ", found ", dg::shape_text(info.shape));
             file.read(name, out.data(), out.size());
-            for (T value : out) dg::require(std::isfinite(static_cast<double>(value)), file_name.string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity");
+            const bool good = std::all_of(out.begin(), out.end(), [](T value) { return std::isfinite(static_cast<float>(value)); });
+            dg::require(good, file_name.string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity");
         };
         read(std::to_string(l) + ".weight", square, A);
         read(std::to_string(l) + ".bias", line, b);

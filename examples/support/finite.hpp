@@ -2,6 +2,7 @@
 // Assumes the model holds what `checkpoint` stores, in its own number type.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -19,8 +20,8 @@ void require_finite(const dg::llama<T, Backend>& model, const dg::checkpoint_rea
         values.resize(place.size());
         const auto& numbers = dg::block_of(model.weights, block);
         numbers.backend().template to_host<T>(numbers.at(place).data, values.data(), values.size());
-        for (std::size_t i = 0; i < values.size(); ++i)
-            dg::require(std::isfinite(static_cast<double>(values[i])), checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", i);
+        const auto bad = std::find_if(values.begin(), values.end(), [](T value) { return !std::isfinite(static_cast<float>(value)); });
+        if (bad != values.end()) dg::fail(checkpoint.file_of(name).path().string(), ": expected finite numbers in tensor ", name, ", found NaN or infinity at element ", bad - values.begin());
     });
 }
 
