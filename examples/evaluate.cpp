@@ -4,6 +4,7 @@
 #include <map>
 
 #include "depthgrow/analysis/cached_decoder.hpp"
+#include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/html_report.hpp"

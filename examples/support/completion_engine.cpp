@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "depthgrow/analysis/cached_decoder.hpp"
+#include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/any_backend.hpp"

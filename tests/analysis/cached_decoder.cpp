@@ -3,6 +3,7 @@
 #include "support/fixture.hpp"
 
 #include "depthgrow/analysis/cached_decoder.hpp"
+#include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/reference.hpp"
 
@@ -90,12 +91,66 @@ TEST_CASE("scores of every position are those of single continuations, and the l
     }
 }
 
+namespace {
+
+/// Three questions of several options, two of one; contexts of 1 token less than the model's are among them.
+std::vector<dg::continuation> questions() {
+    const std::vector<dg::token> first = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, second = {30, 31}, third(23, 4);
+    return {{first, {12}}, {first, {13, 14, 15}}, {first, {16, 17}}, {second, {1, 2}}, {{9, 9, 9}, {9}}, {first, {3, 3}}, {first, {12}}, {third, {4, 5}}, {third, {6}}};
+}
+
+}  // namespace
+
+TEST_CASE("options behind one shared context score as they do one by one, under any order, exit, lens and norm placement") {
+    const auto norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling, dg::norm_placement::mix);
+    const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3});
+    const std::optional<std::size_t> exit = GENERATE(std::optional<std::size_t>{}, std::optional<std::size_t>{0}, std::optional<std::size_t>{3});
+    dg::reference backend;
+    const dg::llama<double, dg::reference> model(backend, small(norms), 11);
+    auto lens = dg::tuned_lens<double, dg::reference>::zero(model);
+    for (std::size_t l = 0; l < 4; ++l) lens.translators[l].b.data()[l] = 0.5;
+    const auto items = questions();
+    dg::scorer<double, dg::reference> apart(model, {order, exit, &lens, 4096, false}), together(model, {order, exit, &lens, 4096, true});
+    const auto wanted = apart(items), got = together(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        INFO("item " << i);
+        CHECK(got[i].log_likelihood == Approx(wanted[i].log_likelihood).epsilon(1e-12));
+        CHECK(got[i].greedy == wanted[i].greedy);
+    }
+}
+
+TEST_CASE("a shared context is run once, in batches of max_rows or of one sequence") {
+    dg::blas backend;
+    const dg::llama<float, dg::blas> model(backend, small(dg::norm_placement::pre), 12);
+    const auto items = questions();
+    const auto wanted = dg::scorer<float, dg::blas>(model, {{}, {}, nullptr, 1, false})(items);
+    const std::size_t first = 11 + 0 + 2 + 1, again = 11 + 1 + 0, third = 23 + 1 + 0, single = 3 + 3;
+    const auto [rows, tokens] = GENERATE_COPY(table<std::size_t, std::size_t>({
+        {4096, first + single + again + third}, {26, first + single + again + third}, {14, first + single + again + third},
+        {13, 11 + 0 + 2 + (11 + 1) + single + again + third},   // the first question's options in two parts
+        {1, 11 + (11 + 2) + (11 + 1) + single + again + third}  // an option that takes no more than another does is still behind it
+    }));
+    INFO(rows << " rows a batch");
+    dg::scorer<float, dg::blas> score(model, {{}, {}, nullptr, rows});
+    const auto got = score(items);
+    // a log-probability is off by as much as its logits, sums of C products of what 2 sublayers a layer have rounded
+    const double each = 2 * 4 * static_cast<double>(model.config().width) * std::numeric_limits<float>::epsilon();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        INFO("item " << i);
+        CHECK(got[i].log_likelihood == Approx(wanted[i].log_likelihood).margin(each * static_cast<double>(items[i].tokens.size())));
+    }
+    CHECK(score.tokens_run() == tokens);
+    dg::scorer<float, dg::blas> apart(model, {{}, {}, nullptr, 4096, false});
+    apart(items);
+    CHECK(apart.tokens_run() == items.size() * 24);  // one batch, padded
+}
+
 TEST_CASE("a decoder refuses what does not fit") {
     dg::reference backend;
     const dg::llama<double, dg::reference> model(backend, small(dg::norm_placement::pre), 11);
     dg::cached_decoder<double, dg::reference> decoder(model);
     CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>(25, 1)), Catch::Contains("expected 1 to 24 tokens"));
-    CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>{40}), Catch::Contains("expected token ids below 40"));
+    CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>{40}), Catch::Contains("expected token ids below the vocabulary of 40, got 40"));
     CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{9}, {}, nullptr, 1})), Catch::Contains("expected layer indices below 4"));
     CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{}, 5, nullptr, 1})), Catch::Contains("expected an exit layer of at most 4"));
 }

@@ -4,6 +4,7 @@
 
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/analysis/lens_statistics.hpp"
+#include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/metrics/divergence.hpp"
 #include "depthgrow/tasks/multiple_choice.hpp"

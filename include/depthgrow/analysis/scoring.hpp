@@ -1,5 +1,6 @@
 // Scoring of continuations: log-likelihoods by the whole model, under any layer order, or out of a lens at any layer
-// (early exit). Assumes token lists that fit the context; sequences are padded on the right.
+// (early exit). Assumes token lists that fit the context. Continuations of one context that follow each other run it once,
+// behind cached keys and values; other sequences run whole, padded on the right.
 // Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
 #pragma once
 
@@ -9,18 +10,9 @@
 #include <optional>
 #include <vector>
 
-#include "depthgrow/analysis/tuned_lens.hpp"
+#include "depthgrow/analysis/model_run.hpp"
 
 namespace depthgrow {
-
-/// How a model is run when it is scored.
-template <class T, class Backend>
-struct scoring_options {
-    std::vector<std::size_t> order;                  // source layers to run; empty: all, once
-    std::optional<std::size_t> exit_layer;           // answer from what enters this slot; the number of slots: the whole model
-    const tuned_lens<T, Backend>* lens = nullptr;    // at the exit; null: the logit lens
-    std::size_t max_rows = 4096;                     // tokens of one batch
-};
 
 /// A context and what might follow it.
 struct continuation {
@@ -42,39 +34,45 @@ struct position_scores {
 template <class T, class Backend>
 class scorer {
 public:
-    explicit scorer(const llama<T, Backend>& model, scoring_options<T, Backend> options = {})
-        : model_(model), backend_(model.backend()), options_(std::move(options)), tape_(model.backend()) {
-        if (options_.order.empty()) {
-            options_.order.resize(model.layers());
-            std::iota(options_.order.begin(), options_.order.end(), std::size_t{0});
-        }
-        for (std::size_t slot = 0; slot < options_.order.size(); ++slot)
-            require(options_.order[slot] < model.layers(), "[scorer] expected layer indices below ", model.layers(), " in the order, got ", options_.order[slot], " at place ", slot);
-        exit_ = options_.exit_layer.value_or(options_.order.size());
-        require(exit_ <= options_.order.size(), "[scorer] expected an exit layer of at most ", options_.order.size(), " (the layers run), got ", exit_);
-        if (options_.lens) options_.lens->check(model, options_.order.size());
-    }
+    explicit scorer(const llama<T, Backend>& model, scoring_options<T, Backend> options = {}) : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
 
     /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
     std::vector<continuation_score> operator()(span<const continuation> items) {
-        std::vector<std::size_t> by_length(items.size());
-        std::iota(by_length.begin(), by_length.end(), std::size_t{0});
         for (std::size_t i = 0; i < items.size(); ++i) {
             require(!items[i].context.empty() && !items[i].tokens.empty(), "[scorer] expected a context and a continuation of at least 1 token each, got ",
                     items[i].context.size(), " and ", items[i].tokens.size(), " in item ", i);
             require(length_of(items[i]) <= model_.config().context, "[scorer] expected at most ", model_.config().context + 1, " tokens of context and continuation (the model's context), got ",
                     length_of(items[i]) + 1, " in item ", i);
         }
-        std::stable_sort(by_length.begin(), by_length.end(), [&](std::size_t a, std::size_t b) { return length_of(items[a]) > length_of(items[b]); });
         std::vector<continuation_score> out(items.size());
+        std::vector<std::size_t> alone;
+        std::vector<family> batch;
+        std::size_t rows = 0;
+        const auto run_batch = [&] {
+            if constexpr (can_share) if (!batch.empty()) score_families(items, batch, out);
+            batch.clear(), rows = 0;
+        };
         for (std::size_t first = 0; first < items.size();) {
-            const std::size_t length = length_of(items[by_length[first]]);
-            const std::size_t count = std::min(std::max<std::size_t>(1, options_.max_rows / length), items.size() - first);
-            score_batch(items, span<const std::size_t>(by_length).subspan(first, count), length, out);
+            const auto one = family_from(items, first);
+            if (one.count == 1) alone.push_back(first);
+            else {
+                if (rows + one.rows > run_.options().max_rows) run_batch();
+                batch.push_back(one), rows += one.rows;
+            }
+            first += one.count;
+        }
+        run_batch();
+        std::stable_sort(alone.begin(), alone.end(), [&](std::size_t a, std::size_t b) { return length_of(items[a]) > length_of(items[b]); });
+        for (std::size_t first = 0; first < alone.size();) {
+            const std::size_t length = length_of(items[alone[first]]);
+            const std::size_t count = std::min(std::max<std::size_t>(1, run_.options().max_rows / length), alone.size() - first);
+            score_batch(items, span<const std::size_t>(alone).subspan(first, count), length, out);
             first += count;
         }
         return out;
     }
+    /// Tokens that the model has been run on so far, with padding.
+    std::size_t tokens_run() const { return run_.tokens_run(); }
 
     /// Scores every position of every prompt, in order.
     std::vector<position_scores> every_position(span<const std::vector<token>> prompts) {
@@ -87,7 +85,7 @@ public:
         std::vector<position_scores> out(prompts.size());
         for (std::size_t first = 0; first < prompts.size();) {
             const std::size_t length = prompts[by_length[first]].size();
-            const std::size_t count = std::min(std::max<std::size_t>(1, options_.max_rows / length), prompts.size() - first);
+            const std::size_t count = std::min(std::max<std::size_t>(1, run_.options().max_rows / length), prompts.size() - first);
             score_positions(prompts, span<const std::size_t>(by_length).subspan(first, count), length, out);
             first += count;
         }
@@ -98,26 +96,21 @@ private:
     /// Tokens that are run: the last one predicts nothing.
     static std::size_t length_of(const continuation& item) { return item.context.size() + item.tokens.size() - 1; }
 
-    /// Norm_f of the residual at the exit, (B*T, C), in tape memory.
-    matrix<T> run(span<const token> tokens, std::size_t batch) {
-        for (token id : tokens)
-            require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[scorer] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
-        ids_ = tensor<token, Backend>::from_host(backend_, {tokens.size()}, tokens);
-        tape_.start(false);
-        const auto extents = model_.extents(tokens.size(), batch);
-        residual_stream<T> stream{model_.embedding(tape_, ids_.flat(), nullptr), {}};
-        for (std::size_t slot = 0; slot < exit_; ++slot) {
-            stream = model_.attention_sublayer(tape_, stream, options_.order[slot], slot, extents, nullptr);
-            stream = model_.mlp_sublayer(tape_, stream, options_.order[slot], slot, nullptr);
+    static constexpr bool can_share = concepts::has_cached_attention<Backend, T>;
+    /// Items that follow each other and have one context.
+    struct family {
+        std::size_t first = 0, count = 0, rows = 0;  // rows: the context's, and of each continuation all but its last
+    };
+    family family_from(span<const continuation> items, std::size_t first) const {
+        family out{first, 1, length_of(items[first])};
+        if (!can_share || !run_.options().share_contexts) return out;
+        const std::size_t room = std::max(run_.options().max_rows, out.rows);
+        for (; first + out.count < items.size(); ++out.count) {
+            const auto& next = items[first + out.count];
+            if (next.context != items[first].context || out.rows + next.tokens.size() - 1 > room) break;
+            out.rows += next.tokens.size() - 1;
         }
-        auto h = add_pending(tape_, stream);
-        if (options_.lens && exit_ < options_.order.size()) {
-            const auto ones = tape_.make(tokens.size(), 1), moved = tape_.make(tokens.size(), model_.config().width);
-            backend_.template fill<T>(ones.value.data, tokens.size(), T(1));
-            detail::translate<T>(backend_, options_.lens->at(options_.order, exit_, model_.layers()), h.value, ones.value, moved.value);
-            h = moved;
-        }
-        return model_.final_norm(tape_, h, nullptr).value;
+        return out;
     }
 
     void score_batch(span<const continuation> items, span<const std::size_t> which, std::size_t length, std::vector<continuation_score>& out) {
@@ -129,23 +122,60 @@ private:
             std::copy(item.tokens.begin(), item.tokens.end() - 1, to);
             wanted += item.tokens.size();
         }
-        const auto x = run(ids, which.size());
-        const std::size_t width = x.cols, vocab = model_.config().vocab;
-        // the rows that predict, together
-        const auto rows = tape_.make(wanted, width).value;
-        std::vector<token> targets;
-        for (std::size_t b = 0; b < which.size(); ++b) {
+        const auto x = run_.answer(run_.sequences(ids, which.size()));
+        const auto rows = run_.tape().make(wanted, x.cols).value;  // those that predict, together
+        for (std::size_t b = 0, r = 0; b < which.size(); ++b) {
             const auto& item = items[which[b]];
-            backend_.template copy<T>(x.row(b * length + item.context.size() - 1), rows.row(targets.size()), item.tokens.size() * width);
-            targets.insert(targets.end(), item.tokens.begin(), item.tokens.end());
+            backend_.template copy<T>(x.row(b * length + item.context.size() - 1), rows.row(r), item.tokens.size() * x.cols);
+            r += item.tokens.size();
         }
+        score_rows(items, which, rows, out);
+    }
+    /// The same for families: a context's rows, then those of its continuations, all stacked.
+    void score_families(span<const continuation> items, span<const family> families, std::vector<continuation_score>& out)
+        requires can_share
+    {
+        std::vector<token> ids;
+        std::vector<row_stretch> stretches, predicting;  // the second: which rows predict; no place in a sequence
+        std::vector<std::size_t> which;
+        std::size_t wanted = 0;
+        for (const auto& f : families) {
+            const auto& context = items[f.first].context;
+            const std::size_t last = ids.size() + context.size() - 1;
+            stretches.push_back({ids.size(), context.size(), 0});
+            ids.insert(ids.end(), context.begin(), context.end());
+            for (std::size_t i = f.first; i < f.first + f.count; ++i) {
+                const auto& tokens = items[i].tokens;
+                which.push_back(i), wanted += tokens.size();
+                predicting.push_back({last, 1, 0});
+                if (tokens.size() == 1) continue;
+                stretches.push_back({ids.size(), tokens.size() - 1, context.size()});
+                predicting.push_back(stretches.back());
+                ids.insert(ids.end(), tokens.begin(), tokens.end() - 1);
+            }
+        }
+        if (!cache_) cache_.emplace(model_);
+        const auto h = run_.stretches(ids, stretches, [&](std::size_t) -> auto& { return *cache_; });  // one layer after another
+        const auto rows = run_.tape().make(wanted, h.value.cols);
+        std::size_t r = 0;
+        for (const auto& p : predicting) {
+            backend_.template copy<T>(h.value.row(p.first), rows.value.row(r), p.count * h.value.cols);
+            r += p.count;
+        }
+        score_rows(items, which, run_.answer(rows), out);
+    }
+    /// Scores of items from the rows that predict their tokens, one after another.
+    void score_rows(span<const continuation> items, span<const std::size_t> which, matrix<const T> rows, std::vector<continuation_score>& out) {
+        const std::size_t wanted = rows.rows, vocab = model_.config().vocab;
+        std::vector<token> targets;
+        for (std::size_t i : which) targets.insert(targets.end(), items[i].tokens.begin(), items[i].tokens.end());
         for (token id : targets)
             require(id >= 0 && static_cast<std::size_t>(id) < vocab, "[scorer] expected token ids below the vocabulary of ", vocab, ", got ", id);
         const std::size_t chunk = std::min<std::size_t>(wanted, 256);
-        const auto z = tape_.make(chunk, vocab).value;
+        const auto z = run_.tape().make(chunk, vocab).value;
         const auto device_targets = tensor<token, Backend>::from_host(backend_, {wanted}, targets);
-        const auto loss = tape_.make_wide(wanted);
-        const span<token> best(tape_.memory().template take<token>(wanted), wanted);
+        const auto loss = run_.tape().make_wide(wanted);
+        const span<token> best(run_.tape().memory().template take<token>(wanted), wanted);
         for (std::size_t first = 0; first < wanted; first += chunk) {
             const std::size_t count = std::min(chunk, wanted - first);
             const auto part = z.row_range(0, count);
@@ -175,12 +205,12 @@ private:
             std::copy(prompt.begin(), prompt.end(), ids.begin() + static_cast<std::ptrdiff_t>(b * length));
             std::copy(prompt.begin() + 1, prompt.end(), targets.begin() + static_cast<std::ptrdiff_t>(b * length));
         }
-        const auto x = run(ids, which.size());
+        const auto x = run_.answer(run_.sequences(ids, which.size()));
         const std::size_t vocab = model_.config().vocab, chunk = std::min<std::size_t>(x.rows, 256);
-        const auto z = tape_.make(chunk, vocab).value, again = tape_.make(chunk, vocab).value;
+        const auto z = run_.tape().make(chunk, vocab).value, again = run_.tape().make(chunk, vocab).value;
         const auto device_targets = tensor<token, Backend>::from_host(backend_, {targets.size()}, targets);
-        const auto loss = tape_.make_wide(x.rows), best_loss = tape_.make_wide(x.rows);
-        const span<token> best(tape_.memory().template take<token>(x.rows), x.rows);
+        const auto loss = run_.tape().make_wide(x.rows), best_loss = run_.tape().make_wide(x.rows);
+        const span<token> best(run_.tape().memory().template take<token>(x.rows), x.rows);
         for (std::size_t first = 0; first < x.rows; first += chunk) {
             const std::size_t count = std::min(chunk, x.rows - first);
             const auto part = z.row_range(0, count), copy = again.row_range(0, count);
@@ -210,10 +240,8 @@ private:
 
     const llama<T, Backend>& model_;
     Backend& backend_;
-    scoring_options<T, Backend> options_;
-    tape<T, Backend> tape_;
-    tensor<token, Backend> ids_;
-    std::size_t exit_ = 0;
+    model_run<T, Backend> run_;
+    std::optional<layer_cache<T, Backend>> cache_;  // of the layer that runs, once a context is shared
 };
 
 }  // namespace depthgrow

@@ -1,0 +1,108 @@
+// A model run as scoring and generation ask: under an order of layers, up to an exit, answering there through a lens.
+// Assumes a model that outlives it; nothing is recorded for a way back.
+// Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
+#pragma once
+
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "depthgrow/analysis/cached_attention.hpp"
+#include "depthgrow/analysis/tuned_lens.hpp"
+
+namespace depthgrow {
+
+/// How a model is run when it is scored.
+template <class T, class Backend>
+struct scoring_options {
+    std::vector<std::size_t> order;                  // source layers to run; empty: all, once
+    std::optional<std::size_t> exit_layer;           // answer from what enters this slot; the number of slots: the whole model
+    const tuned_lens<T, Backend>* lens = nullptr;    // at the exit; null: the logit lens
+    std::size_t max_rows = 4096;                     // tokens of one batch
+    bool share_contexts = true;                      // run a context once for all continuations of it, where the backend can
+};
+
+/// The runs of one owner, whom errors name. What a run gives lives in tape memory until the next one.
+template <class T, class Backend>
+class model_run {
+public:
+    model_run(const char* owner, const llama<T, Backend>& model, scoring_options<T, Backend> options)
+        : owner_(owner), model_(model), options_(std::move(options)), tape_(model.backend()) {
+        auto& order = options_.order;
+        if (order.empty()) {
+            order.resize(model.layers());
+            std::iota(order.begin(), order.end(), std::size_t{0});
+        }
+        for (std::size_t slot = 0; slot < order.size(); ++slot)
+            require(order[slot] < model.layers(), "[", owner, "] expected layer indices below ", model.layers(), " in the order, got ", order[slot], " at place ", slot);
+        exit_ = options_.exit_layer.value_or(order.size());
+        require(exit_ <= order.size(), "[", owner, "] expected an exit layer of at most ", order.size(), " (the layers run), got ", exit_);
+        if (options_.lens) options_.lens->check(model, order.size());
+    }
+
+    const llama<T, Backend>& model() const { return model_; }
+    const scoring_options<T, Backend>& options() const { return options_; }
+    depthgrow::tape<T, Backend>& tape() { return tape_; }
+    /// Layers that run before the exit.
+    std::size_t exit() const { return exit_; }
+    /// Tokens that the model has been run on so far, with padding.
+    std::size_t tokens_run() const { return tokens_run_; }
+
+    /// The residual at the exit of `batch` whole sequences of equal length, (B*T, C).
+    variable<T> sequences(span<const token> tokens, std::size_t batch) {
+        const auto extents = model_.extents(tokens.size(), batch);
+        return layers(begin(tokens), [&](residual_stream<T> in, std::size_t slot) { return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr); });
+    }
+    /// The same of stretches of sequences, stacked, (rows, C): `cache(slot)` holds what comes before them.
+    template <class CacheOf>
+        requires concepts::has_cached_attention<Backend, T>
+    variable<T> stretches(span<const token> tokens, span<const row_stretch> parts, CacheOf cache) {
+        const auto h = begin(tokens);
+        const auto at_positions = [&](matrix<const wide_t<T>> table) -> matrix<const wide_t<T>> {
+            if (parts.size() == 1) return table.row_range(parts[0].start, parts[0].count);
+            const matrix<wide_t<T>> out(tape_.make_wide(tokens.size() * table.cols).data(), tokens.size(), table.cols);
+            for (const auto& part : parts) model_.backend().template copy<wide_t<T>>(table.row(part.start), out.row(part.first), part.count * table.cols);
+            return out;
+        };
+        const auto tables = model_.rope_table();
+        const auto cosine = at_positions(tables.first), sine = at_positions(tables.second);
+        return layers(h, [&](residual_stream<T> in, std::size_t slot) { return cached_attention_sublayer(model_, tape_, in, options_.order[slot], slot, parts, cosine, sine, cache(slot)); });
+    }
+    /// Norm_f of rows of the residual at the exit, through the lens if there is one: what the head takes. (rows, C).
+    matrix<T> answer(variable<T> h) {
+        const std::size_t rows = h.value.rows;
+        if (options_.lens && exit_ < options_.order.size()) {
+            const auto ones = tape_.make(rows, 1), moved = tape_.make(rows, model_.config().width);
+            model_.backend().template fill<T>(ones.value.data, rows, T(1));
+            detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit_, model_.layers()), h.value, ones.value, moved.value);
+            h = moved;
+        }
+        return model_.final_norm(tape_, h, nullptr).value;
+    }
+
+private:
+    variable<T> begin(span<const token> tokens) {
+        for (token id : tokens)
+            require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[", owner_, "] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
+        ids_ = tensor<token, Backend>::from_host(model_.backend(), {tokens.size()}, tokens);
+        tokens_run_ += tokens.size();
+        tape_.start(false);
+        return model_.embedding(tape_, ids_.flat(), nullptr);
+    }
+    template <class Attention>
+    variable<T> layers(variable<T> h, Attention attention) {
+        residual_stream<T> stream{h, {}};
+        for (std::size_t slot = 0; slot < exit_; ++slot) stream = model_.mlp_sublayer(tape_, attention(stream, slot), options_.order[slot], slot, nullptr);
+        return add_pending(tape_, stream);
+    }
+
+    const char* owner_;
+    const llama<T, Backend>& model_;
+    scoring_options<T, Backend> options_;
+    depthgrow::tape<T, Backend> tape_;
+    tensor<token, Backend> ids_;
+    std::size_t exit_ = 0, tokens_run_ = 0;
+};
+
+}  // namespace depthgrow
