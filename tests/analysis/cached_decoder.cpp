@@ -99,6 +99,16 @@ std::vector<dg::continuation> questions() {
     return {{first, {12}}, {first, {13, 14, 15}}, {first, {16, 17}}, {second, {1, 2}}, {{9, 9, 9}, {9}}, {first, {3, 3}}, {first, {12}}, {third, {4, 5}}, {third, {6}}};
 }
 
+/// Remembers the most tokens that were run at once.
+struct watched_backend : dg::blas {
+    template <class T>
+    void embedding_forward(dg::span<const dg::token> ids, dg::matrix<const T> table, dg::matrix<T> out) {
+        most = std::max(most, ids.size());
+        dg::blas::embedding_forward<T>(ids, table, out);
+    }
+    std::size_t most = 0;
+};
+
 }  // namespace
 
 TEST_CASE("options behind one shared context score as they do one by one, under any order, exit, lens and norm placement") {
@@ -120,19 +130,21 @@ TEST_CASE("options behind one shared context score as they do one by one, under 
 }
 
 TEST_CASE("a shared context is run once, in batches of max_rows or of one sequence") {
-    dg::blas backend;
-    const dg::llama<float, dg::blas> model(backend, small(dg::norm_placement::pre), 12);
+    watched_backend backend;
+    const dg::llama<float, watched_backend> model(backend, small(dg::norm_placement::pre), 12);
     const auto items = questions();
-    const auto wanted = dg::scorer<float, dg::blas>(model, {{}, {}, nullptr, 1, false})(items);
+    const auto wanted = dg::scorer<float, watched_backend>(model, {{}, {}, nullptr, 1, false})(items);
     const std::size_t first = 11 + 0 + 2 + 1, again = 11 + 1 + 0, third = 23 + 1 + 0, single = 3 + 3;
-    const auto [rows, tokens] = GENERATE_COPY(table<std::size_t, std::size_t>({
-        {4096, first + single + again + third}, {26, first + single + again + third}, {14, first + single + again + third},
-        {13, 11 + 0 + 2 + (11 + 1) + single + again + third},   // the first question's options in two parts
-        {1, 11 + (11 + 2) + (11 + 1) + single + again + third}  // an option that takes no more than another does is still behind it
+    const auto [rows, tokens, most] = GENERATE_COPY(table<std::size_t, std::size_t, std::size_t>({
+        {4096, first + single + again + third, first + again + third}, {26, first + single + again + third, first + again}, {14, first + single + again + third, third},
+        {13, 11 + 0 + 2 + (11 + 1) + single + again + third, third},   // the first question's options in two parts
+        {1, 11 + (11 + 2) + (11 + 1) + single + again + third, third}  // an option that takes no more than another does is still behind it
     }));
     INFO(rows << " rows a batch");
-    dg::scorer<float, dg::blas> score(model, {{}, {}, nullptr, rows});
+    dg::scorer<float, watched_backend> score(model, {{}, {}, nullptr, rows});
+    backend.most = 0;
     const auto got = score(items);
+    CHECK(backend.most == most);
     // a log-probability is off by as much as its logits, sums of C products of what 2 sublayers a layer have rounded
     const double each = 2 * 4 * static_cast<double>(model.config().width) * std::numeric_limits<float>::epsilon();
     for (std::size_t i = 0; i < items.size(); ++i) {
@@ -140,7 +152,7 @@ TEST_CASE("a shared context is run once, in batches of max_rows or of one sequen
         CHECK(got[i].log_likelihood == Approx(wanted[i].log_likelihood).margin(each * static_cast<double>(items[i].tokens.size())));
     }
     CHECK(score.tokens_run() == tokens);
-    dg::scorer<float, dg::blas> apart(model, {{}, {}, nullptr, 4096, false});
+    dg::scorer<float, watched_backend> apart(model, {{}, {}, nullptr, 4096, false});
     apart(items);
     CHECK(apart.tokens_run() == items.size() * 24);  // one batch, padded
 }
