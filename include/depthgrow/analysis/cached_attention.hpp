@@ -41,14 +41,13 @@ residual_stream<T> cached_attention_sublayer(const llama<T, Backend>& model, tap
     const bool post = config.post_norm(slot);
     const auto h = add_pending(tape, in);
     const auto x = post ? h : ops::rms_norm(tape, h, weight(0, 1), eps, static_cast<wide_t<T>>(config.norm_scale(slot)));
-    const auto qkv = ops::linear(tape, x, weight(1, 3));
+    const attention_shape all{1, h.value.rows, config.heads, config.kv_heads, config.head_width()};
+    const auto qkv = ops::projections(tape, x, weight(1, 3), all, ops::rope_table<T>{cosine, sine});
     if (!post) tape.drop(x);
-    auto& backend = model.backend();
-    const std::size_t D = config.head_width();
-    backend.template rope_inplace<T>(qkv.value, qkv.value.rows, config.heads + config.kv_heads, D, cosine, sine, wide_t<T>(1));
     const auto mixed = tape.make(qkv.value.rows, config.width);
     for (const auto& s : stretches)
-        backend.template cached_attention<T>(qkv.value.row_range(s.first, s.count), {1, s.count, config.heads, config.kv_heads, D}, cache.at(s.start), mixed.value.row_range(s.first, s.count));
+        model.backend().template cached_attention<T>(qkv.value.row_range(s.first, s.count), {1, s.count, all.heads, all.kv_heads, all.head_width}, cache.at(s.start),
+                                                     mixed.value.row_range(s.first, s.count));
     tape.drop(qkv);
     const auto out = ops::linear(tape, mixed, weight(4, 1));
     tape.drop(mixed);
