@@ -1,6 +1,6 @@
 // The CUDA backend's speed: whole optimiser steps, growth, the skip analysis and lens fitting at full size, beside floors
 // measured in the same run (matrix products alone; a device copy). --profile: time by operation instead of whole steps.
-// Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]
+// Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]; NAME may be a part of a row's, or its end with $ after it
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -53,11 +53,11 @@ public:
         timed(name, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), [&] { done = body(); });
         return done;
     }
-    template <class T> bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> gate_up, dg::matrix<T> out) {
-        return joined("linear_swiglu", x.rows, w.rows, x.cols, [&] { return cuda::linear_swiglu<T>(x, w, gate_up, out); });
+    template <class T> bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> slopes, dg::matrix<T> out) {
+        return joined("linear_swiglu", x.rows, w.rows, x.cols, [&] { return cuda::linear_swiglu<T>(x, w, slopes, out); });
     }
-    template <class T> bool linear_swiglu_backward(dg::matrix<const T> dy, dg::matrix<const T> w, dg::matrix<const T> gate_up, dg::matrix<T> d) {
-        return joined("linear_swiglu_backward", dy.rows, w.cols, dy.cols, [&] { return cuda::linear_swiglu_backward<T>(dy, w, gate_up, d); });
+    template <class T> void linear_swiglu_backward(dg::matrix<const T> dy, dg::matrix<const T> w, dg::matrix<const T> slopes, dg::matrix<T> d) {
+        joined("linear_swiglu_backward", dy.rows, w.cols, dy.cols, [&] { return cuda::linear_swiglu_backward<T>(dy, w, slopes, d), true; });
     }
     template <class T> bool linear_rope(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> out, std::size_t length, std::size_t heads, dg::matrix<const float> cosine, dg::matrix<const float> sine) {
         return joined("linear_rope", x.rows, w.rows, x.cols, [&] { return cuda::linear_rope<T>(x, w, out, length, heads, cosine, sine); });
@@ -147,7 +147,12 @@ bool json = false, profile = false;
 std::string only;
 std::size_t steps = 20;
 
-bool wanted(const std::string& name) { return only.empty() || name.find(only) != std::string::npos; }
+/// Rows whose name holds `only`, or with a $ at its end, ends in it.
+bool wanted(const std::string& name) {
+    if (only.empty() || only.back() != '$') return name.find(only) != std::string::npos;
+    const std::string end = only.substr(0, only.size() - 1);
+    return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
 void row(const std::string& name, double value, const char* unit, const std::string& note) {
     if (json) std::printf("{\"row\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"note\": \"%s\"}\n", name.c_str(), value, unit, note.c_str());
     else std::printf("%-34s %12.6g %-9s %s\n", name.c_str(), value, unit, note.c_str());

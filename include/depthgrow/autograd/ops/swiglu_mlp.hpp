@@ -11,35 +11,35 @@ namespace depthgrow::ops {
 template <class T, class Backend>
 variable<T> swiglu_mlp(tape<T, Backend>& tape, variable<T> x, parameter<T> in, parameter<T> out, variable<T> h = {}) {
     auto& backend = tape.backend();
-    const auto gate_up = tape.make(x.value.rows, in.value.rows), gated = tape.make(x.value.rows, in.value.rows / 2);
+    const auto inner = tape.make(x.value.rows, in.value.rows);  // (M, 2F): gate and up, or where joined the slopes of `gated` by them
+    const auto gated = tape.make(x.value.rows, in.value.rows / 2);
     bool joined = false;
-    if constexpr (joins_linear_maps<Backend, T>) joined = backend.template linear_swiglu<T>(x.value, in.value, gate_up.value, gated.value);
+    if constexpr (joins_linear_maps<Backend, T>) joined = backend.template linear_swiglu<T>(x.value, in.value, inner.value, gated.value);
     if (!joined) {
-        detail::map<T>(backend, x.value, in, {}, gate_up.value);
-        backend.template swiglu_forward<T>(gate_up.value, gated.value);
+        detail::map<T>(backend, x.value, in, {}, inner.value);
+        backend.template swiglu_forward<T>(inner.value, gated.value);
     }
-    tape.drop(x), tape.drop(gate_up);
+    tape.drop(x), tape.drop(inner);
     const auto y = tape.make(x.value.rows, out.value.rows);
     detail::map<T>(backend, gated.value, out, h.value, y.value);
     tape.drop(gated);
-    tape.record([&tape, x, in, out, h, gate_up, gated, y] {
+    tape.record([&tape, x, in, out, h, inner, gated, y, joined] {
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
-        bool back = false;
-        if constexpr (joins_linear_maps<Backend, T>) {
-            back = tape.backend().template linear_swiglu_backward<T>(dy, out.value, gate_up.value, tape.claim(gate_up).out);
-            if (!back) tape.release(gate_up);
-        }
-        if (back) detail::weight_backward(tape, gated, out, dy);
-        else detail::linear_backward(tape, gated, out, dy);
+        if constexpr (joins_linear_maps<Backend, T>)
+            if (joined) {
+                tape.backend().template linear_swiglu_backward<T>(dy, out.value, inner.value, tape.claim(inner).out);
+                detail::weight_backward(tape, gated, out, dy);
+            }
+        if (!joined) detail::linear_backward(tape, gated, out, dy);
         if (h.value.data) tape.share(h, y);
         tape.release(y);
-        if (!back) {
-            tape.backend().template swiglu_backward<T>(gate_up.value, tape.gradient(gated), tape.claim(gate_up).out);
+        if (!joined) {
+            tape.backend().template swiglu_backward<T>(inner.value, tape.gradient(gated), tape.claim(inner).out);
             tape.release(gated);
         }
-        detail::linear_backward(tape, x, in, tape.gradient(gate_up));
-        tape.release(gate_up);
+        detail::linear_backward(tape, x, in, tape.gradient(inner));
+        tape.release(inner);
     });
     return y;
 }

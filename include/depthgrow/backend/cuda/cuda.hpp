@@ -97,21 +97,24 @@ public:
         contract::gemm(transpose::no, transpose::no, dy, w, dx);
         fp8_.backward(products_, context_, dy, w, beta, dx);
     }
-    /// Linear maps joined with what follows or precedes them. Definitions: gemm, rounded to T, then swiglu_forward or
-    /// rope_inplace; gemm, rounded, then swiglu_backward. False: not taken, nothing done.
-    template <class T> bool linear_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> gate_up, matrix<T> out) {
-        contract::gemm(transpose::no, transpose::yes, x, w, gate_up);
-        contract::extents("linear_swiglu", "gate_up", gate_up, out.rows, 2 * out.cols);
-        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_swiglu(context_, x, w, gate_up, out);
+    /// A linear map joined with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the derivatives of
+    /// out by gate and by up. Its way back from the map after it: dgate_up = slopes * (dy w), where both halves meet dy w.
+    /// False: not taken, nothing done; what was taken one way is taken back.
+    template <class T> bool linear_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> slopes, matrix<T> out) {
+        contract::gemm(transpose::no, transpose::yes, x, w, slopes);
+        contract::extents("linear_swiglu", "slopes", slopes, out.rows, 2 * out.cols);
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_swiglu(context_, x, w, slopes, out);
         else return false;
     }
-    template <class T> bool linear_swiglu_backward(matrix<const T> dy, matrix<const T> w, matrix<const T> gate_up, matrix<T> dgate_up) {
-        contract::extents("linear_swiglu_backward", "w", w, dy.cols, gate_up.cols / 2);
-        contract::extents("linear_swiglu_backward", "gate_up", gate_up, dy.rows, 2 * w.cols);
-        contract::extents("linear_swiglu_backward", "dgate_up", dgate_up, gate_up.rows, gate_up.cols);
-        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_swiglu_backward(context_, dy, w, gate_up, dgate_up);
-        else return false;
+    template <class T> void linear_swiglu_backward(matrix<const T> dy, matrix<const T> w, matrix<const T> slopes, matrix<T> dgate_up) {
+        contract::extents("linear_swiglu_backward", "w", w, dy.cols, slopes.cols / 2);
+        contract::extents("linear_swiglu_backward", "slopes", slopes, dy.rows, 2 * w.cols);
+        contract::extents("linear_swiglu_backward", "dgate_up", dgate_up, slopes.rows, slopes.cols);
+        bool taken = false;
+        if constexpr (std::is_same_v<T, bfloat16>) taken = kernels::linear_swiglu_backward(context_, dy, w, slopes, dgate_up);
+        require(taken, "[linear_swiglu_backward] expected operands that linear_swiglu takes, got ", dy.rows, " rows and ", w.cols, " columns");
     }
+    /// out = x wᵀ with queries and keys turned: gemm, rounded to T, then rope_inplace. False: as above.
     template <class T> bool linear_rope(matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length, std::size_t heads, matrix<const float> cosine, matrix<const float> sine) {
         contract::gemm(transpose::no, transpose::yes, x, w, out);
         if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);

@@ -44,11 +44,11 @@ void quantize_fp8(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp
 /// out (cols, rows) = xᵀ in eight bits.
 void quantize_fp8_turned(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
 
-/// gate_up = x wᵀ and out = silu(gate) * up of it; dgate_up = the gradient of that by gate_up, from dy of a linear map w of
-/// `out`; out = x wᵀ with `turned` of its columns rotated by RoPE, sequences of `length` rows. False: operands that a joined
+/// out = silu(gate) * up of (gate, up) = x wᵀ, and its slopes by gate and up; dgate_up = dy w times the slopes;
+/// out = x wᵀ with `turned` of its columns rotated by RoPE, sequences of `length` rows. False: operands that a joined
 /// kernel does not take, or no code for them; nothing is done.
-bool linear_swiglu(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> gate_up, matrix<bfloat16> out);
-bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, matrix<const bfloat16> w, matrix<const bfloat16> gate_up, matrix<bfloat16> dgate_up);
+bool linear_swiglu(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> slopes, matrix<bfloat16> out);
+bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, matrix<const bfloat16> w, matrix<const bfloat16> slopes, matrix<bfloat16> dgate_up);
 bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out, std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine);
 
 void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);

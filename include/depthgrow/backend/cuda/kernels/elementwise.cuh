@@ -58,12 +58,13 @@ __device__ inline float sigmoid(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + power));
     return inverse;
 }
-/// From dy, the gradient of silu(gate) * up: the gradients by gate and up, in their places.
+/// silu(gate) * up; gate and up become its slopes by them.
 template <class D>
-__device__ inline void swiglu_gradient(float dy, float& gate, float& up) {
-    const float s = sigmoid<D>(gate), silu = gate * s;
-    gate = dy * up * (s + silu * (1.0f - s));
-    up = dy * silu;
+__device__ inline float swiglu_slopes(float& gate, float& up) {
+    const float s = sigmoid<D>(gate), silu = gate * s, out = silu * up;
+    gate = up * (s + silu * (1.0f - s));
+    up = silu;
+    return out;
 }
 
 template <class D, int N>
@@ -92,7 +93,10 @@ static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stri
         load<N>(gate_up + row * stride + cols + col, up);
         load<N>(dout + row * dout_stride + col, dy);
 #pragma unroll
-        for (int j = 0; j < N; ++j) swiglu_gradient<D>(dy[j], gate[j], up[j]);
+        for (int j = 0; j < N; ++j) {
+            (void)swiglu_slopes<D>(gate[j], up[j]);
+            gate[j] *= dy[j], up[j] *= dy[j];
+        }
         store_with_copy<N>(d + row * d_stride + col, gate, copy, 2 * row * cols + col, scale, largest);
         store_with_copy<N>(d + row * d_stride + cols + col, up, copy, (2 * row + 1) * cols + col, scale, largest);
     }

@@ -17,9 +17,9 @@ __device__ inline void spread(const piece& from, float (&to)[8]) {
     for (int j = 0; j < 8; ++j) to[j] = from.get(j);
 }
 
-/// Columns [0, 128) of a tile are gates, the others the ups: writes both, and out = silu(gate) * up.
+/// Columns [0, 128) of a tile are gates, the others the ups: writes out = silu(gate) * up and its slopes by gate and by up.
 struct gated {
-    number *gate_up, *out;
+    number *slopes, *out;
     std::size_t stride, out_stride;
     int cols;
     static constexpr int columns = 128;  // of `out` a tile
@@ -28,80 +28,83 @@ struct gated {
     __device__ int right_from(int tile, int column) const { return column / columns * cols + tile * columns + column % columns; }
     __device__ void begin(finished&, tile_place) const {}
     __device__ void operator()(finished& result, tile_place place, tile_place) const {
-        const int place_of_lane = result.lane % 16, col = place.column * columns + place_of_lane * 8;
+        const int at = result.lane % 16, col = place.column * columns + at * 8, step = 2 * finishing_warps;
         for (int half = 0; half < halves; ++half) {
-            const int last = col < cols ? min(64 * (half + 1), result.rows - place.row) : 0;
+            const int first = 64 * half + result.warp * 2 + result.lane / 16, last = col < cols ? min(64 * (half + 1), result.rows - place.row) : 0;
+            number* to = slopes + static_cast<std::size_t>(place.row + first) * stride + col;
+            number* gated = out + static_cast<std::size_t>(place.row + first) * out_stride + col;
             result.wait(half);
 #pragma unroll 2
-            for (int r = 64 * half + result.warp * 2 + result.lane / 16; r < last; r += 2 * finishing_warps) {
-                const piece g = result.at(r, place_of_lane), u = result.at(r, 16 + place_of_lane);
-                float gate[8], up[8];
+            for (int r = first; r < last; r += step, to += step * stride, gated += step * out_stride) {
+                const piece g = result.at(r, at), u = result.at(r, 16 + at);
+                float gate[8], up[8], y[8];
                 spread(g, gate), spread(u, up);
 #pragma unroll
-                for (int j = 0; j < 8; ++j) up[j] *= gate[j] * sigmoid<number>(gate[j]);
-                number* to = gate_up + static_cast<std::size_t>(place.row + r) * stride + col;
-                piece_at(to) = g, piece_at(to + cols) = u;
-                piece_at(out + static_cast<std::size_t>(place.row + r) * out_stride + col).put(up);
+                for (int j = 0; j < 8; ++j) y[j] = swiglu_slopes<number>(gate[j], up[j]);
+                piece_at(to).put(gate), piece_at(to + cols).put(up), piece_at(gated).put(y);
             }
             result.release(half);
         }
     }
 };
 
-/// A tile is the gradient of silu(gate) * up: writes the gradients of gate and up. What it reads is on its way `deep` rows
-/// ahead, past the end of the tile, in shared memory: loads into registers would be waited for one by one.
+/// A tile is the gradient of silu(gate) * up: writes its products with the slopes. They are on their way in shared memory
+/// `deep` times `together` rows ahead, past the end of the tile: loads into registers would be waited for one by one.
 struct gated_gradient {
-    const number* gate_up;
+    const number* slopes;
     number* d;
     std::size_t stride, d_stride;
     int cols;
-    static constexpr int columns = 256, together = 2, deep = 3, each = (rows_each + together * finishing_warps - 1) / (together * finishing_warps);
+    static constexpr int columns = 256, together = 3, deep = 2, rows_together = together * finishing_warps, each = (rows_each + rows_together - 1) / rows_together;
     static constexpr bool right_turned = true;
-    static constexpr unsigned own_bytes = deep * together * 2 * finishing * 16;
+    static constexpr unsigned row_bytes = finishing * 16, slot_bytes = 2 * together * row_bytes, own_bytes = deep * slot_bytes;
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
-    __device__ static unsigned kept(const finished& result, int row) { return result.own + ((result.slot * together + row) * 2 * finishing + result.warp * 32 + result.lane) * 16; }
-    /// Asks for the gates and ups of a warp's i-th rows.
-    __device__ void fetch(const finished& result, tile_place place, int i) const {
-        const int col = place.column * columns + result.lane * 8, r = result.warp + i * together * finishing_warps, last = col < cols ? min(rows_each, result.rows - place.row) : 0;
-        const number* from = gate_up + static_cast<std::size_t>(place.row + r) * stride + col;
+    __device__ int last_of(const finished& result, tile_place place) const { return place.column * columns + result.lane * 8 < cols ? min(rows_each, result.rows - place.row) : 0; }
+    __device__ std::size_t start_of(const finished& result, tile_place place, std::size_t pitch) const {
+        return static_cast<std::size_t>(place.row + result.warp) * pitch + static_cast<std::size_t>(place.column * columns + result.lane * 8);
+    }
+    /// Asks for the slopes of rows r, r + 3, ... below `last`, the first of which lie at `from`.
+    __device__ void ask(const finished& result, const number* from, int r, int last) const {
 #pragma unroll
         for (int j = 0; j < together; ++j, from += finishing_warps * stride)
-            if (r + j * finishing_warps < last) hopper::copy_piece(kept(result, j), from), hopper::copy_piece(kept(result, j) + finishing * 16, from + cols);
+            if (r + j * finishing_warps < last) hopper::copy_piece(result.own + 2 * j * row_bytes, from), hopper::copy_piece(result.own + (2 * j + 1) * row_bytes, from + cols);
         hopper::copies_commit();
     }
-    __device__ static void advance(finished& result) { result.slot = result.slot + 1 == deep ? 0 : result.slot + 1; }
+    __device__ void advance(finished& result) const {
+        result.own += slot_bytes;
+        if (++result.slot == deep) result.slot = 0, result.own -= own_bytes;
+    }
     __device__ void begin(finished& result, tile_place place) const {
-        for (int i = 0; i < deep; ++i, advance(result)) fetch(result, place, i);
+        result.own += (result.warp * 32 + result.lane) * 16;
+        for (int i = 0; i < deep; ++i, advance(result)) ask(result, slopes + start_of(result, place, stride) + i * rows_together * stride, result.warp + i * rows_together, last_of(result, place));
     }
     __device__ void operator()(finished& result, tile_place place, tile_place next) const {
-        const int col = place.column * columns + result.lane * 8, last = col < cols ? min(rows_each, result.rows - place.row) : 0;
-        int half = 0;
+        const int last = last_of(result, place);
+        number* to = d + start_of(result, place, d_stride);
+        const number* ahead = slopes + start_of(result, place, stride) + deep * rows_together * stride;
+        int half = 0, r_ahead = result.warp + deep * rows_together, last_ahead = last;
         result.wait(0);
-        for (int i = 0; i < each; ++i) {
-            const int r = result.warp + i * together * finishing_warps;
-            if (half == 0 && r + (together - 1) * finishing_warps >= 64) result.wait(half = 1);
+        for (int i = 0, r = result.warp; i < each; ++i, r += rows_together) {
+            if (half == 0 && r + rows_together - finishing_warps >= 64) result.wait(half = 1);
             if (half == 1 && r >= 64) result.release(0), half = 2;
             hopper::copies_wait<deep - 1>();
-            piece g[together], u[together], y[together];
+            piece by_gate[together], by_up[together], dy[together];
 #pragma unroll
             for (int j = 0; j < together; ++j) {
-                g[j] = hopper::shared_piece(kept(result, j)), u[j] = hopper::shared_piece(kept(result, j) + finishing * 16);
-                y[j] = result.at(min(r + j * finishing_warps, rows_each - 1), result.lane);
+                by_gate[j] = hopper::shared_piece(result.own + 2 * j * row_bytes), by_up[j] = hopper::shared_piece(result.own + (2 * j + 1) * row_bytes);
+                dy[j] = result.at(min(r + j * finishing_warps, rows_each - 1), result.lane);
             }
-            if (i + deep < each) fetch(result, place, i + deep);
-            else fetch(result, next, i + deep - each);
+            if (i + deep == each) ahead = slopes + start_of(result, next, stride), r_ahead = result.warp, last_ahead = last_of(result, next);
+            ask(result, ahead, r_ahead, last_ahead);
+            ahead += rows_together * stride, r_ahead += rows_together;
             advance(result);
-            float gate[together][8], up[together][8], dy[together][8];
 #pragma unroll
-            for (int j = 0; j < together; ++j) spread(g[j], gate[j]), spread(u[j], up[j]), spread(y[j], dy[j]);
+            for (int j = 0; j < together; ++j, to += finishing_warps * d_stride) {
+                float gate[8], up[8];
 #pragma unroll
-            for (int n = 0; n < 8; ++n)
-#pragma unroll
-                for (int j = 0; j < together; ++j) swiglu_gradient<number>(dy[j][n], gate[j][n], up[j][n]);
-            number* to = d + static_cast<std::size_t>(place.row + r) * d_stride + col;
-#pragma unroll
-            for (int j = 0; j < together; ++j, to += finishing_warps * d_stride)
-                if (r + j * finishing_warps < last) piece_at(to).put(gate[j]), piece_at(to + cols).put(up[j]);
+                for (int n = 0; n < 8; ++n) gate[n] = dy[j].get(n) * by_gate[j].get(n), up[n] = dy[j].get(n) * by_up[j].get(n);
+                if (r + j * finishing_warps < last) piece_at(to).put(gate), piece_at(to + cols).put(up);
+            }
         }
         result.release(1);
     }
@@ -159,20 +162,20 @@ struct turned_heads {
 
 }  // namespace fused
 
-[[gnu::used]] inline bool linear_swiglu(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> gate_up, matrix<bfloat16> out) {
-    if (!fused::takes<fused::gated>(k, x, w, out.cols) || !aligned(gate_up, 8) || !aligned(out, 8)) return false;
-    fused::run(k, x, w, out.cols, fused::gated{device(gate_up.data), device(out.data), gate_up.stride, out.stride, static_cast<int>(out.cols)}, "linear_swiglu");
+[[gnu::used]] inline bool linear_swiglu(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> slopes, matrix<bfloat16> out) {
+    if (!fused::takes(k, x, w, out.cols) || !aligned(slopes, 8) || !aligned(out, 8)) return false;
+    fused::run(k, x, w, out.cols, fused::gated{device(slopes.data), device(out.data), slopes.stride, out.stride, static_cast<int>(out.cols)}, "linear_swiglu");
     return true;
 }
-[[gnu::used]] inline bool linear_swiglu_backward(const launch_context& k, matrix<const bfloat16> dy, matrix<const bfloat16> w, matrix<const bfloat16> gate_up, matrix<bfloat16> dgate_up) {
-    if (!fused::takes<fused::gated_gradient>(k, dy, w, w.cols) || !aligned(gate_up, 8) || !aligned(dgate_up, 8)) return false;
-    fused::run(k, dy, w, w.cols, fused::gated_gradient{device(gate_up.data), device(dgate_up.data), gate_up.stride, dgate_up.stride, static_cast<int>(w.cols)}, "linear_swiglu_backward");
+[[gnu::used]] inline bool linear_swiglu_backward(const launch_context& k, matrix<const bfloat16> dy, matrix<const bfloat16> w, matrix<const bfloat16> slopes, matrix<bfloat16> dgate_up) {
+    if (!fused::takes(k, dy, w, w.cols) || !aligned(slopes, 8) || !aligned(dgate_up, 8)) return false;
+    fused::run(k, dy, w, w.cols, fused::gated_gradient{device(slopes.data), device(dgate_up.data), slopes.stride, dgate_up.stride, static_cast<int>(w.cols)}, "linear_swiglu_backward");
     return true;
 }
 [[gnu::used]] inline bool linear_rope(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out, std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine) {
     const std::size_t half = cosine.cols;
     const bool heads_fit = cosine.stride == half && sine.stride == half && half >= 8 && half <= 128 && (half & (half - 1)) == 0 && aligned(cosine, 4) && aligned(sine, 4);
-    if (!heads_fit || !fused::takes<fused::turned_heads>(k, x, w, out.cols) || out.cols % (2 * half) != 0 || !aligned(out, 8)) return false;
+    if (!heads_fit || !fused::takes(k, x, w, out.cols) || out.cols % (2 * half) != 0 || !aligned(out, 8)) return false;
     fused::run(k, x, w, out.cols, fused::turned_heads{device(out.data), cosine.data, sine.data, out.stride, static_cast<int>(out.cols), static_cast<int>(turned), static_cast<int>(length), static_cast<int>(half)}, "linear_rope");
     return true;
 }

@@ -144,13 +144,12 @@ inline CUtensorMap map_of(matrix<const bfloat16> m, unsigned box_rows) {
     return map;
 }
 
-/// Whether this code and these operands are fit for it, and the result of `cols` columns is enough work for the device.
-template <class Finish>
-bool takes(const launch_context& k, matrix<const bfloat16> left, matrix<const bfloat16> right, std::size_t cols) {
+/// Whether this code and these operands are fit for it, and a result of `cols` columns is enough work for the device.
+inline bool takes(const launch_context& k, matrix<const bfloat16> left, matrix<const bfloat16> right, std::size_t cols) {
 #ifdef DEPTHGROW_SM90A
     const auto over = [](std::size_t count, std::size_t each) { return (count + each - 1) / each; };
     const auto whole = [](matrix<const bfloat16> m) { return aligned(m, 8) && m.rows < (1u << 30); };
-    return whole(left) && whole(right) && left.rows > 0 && left.cols > 0 && cols > 0 && cols % 8 == 0 && over(left.rows, rows_each) * over(cols, Finish::columns) >= 2 * k.multiprocessors;
+    return whole(left) && whole(right) && left.rows > 0 && left.cols > 0 && cols > 0 && cols % 8 == 0 && over(left.rows, rows_each) * over(cols, columns_each) >= k.multiprocessors;
 #else
     (void)k, (void)left, (void)right, (void)cols;
     return false;
