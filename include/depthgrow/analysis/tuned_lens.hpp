@@ -210,7 +210,9 @@ private:
         using wide = translator<wide_t<T>, Backend>;
         const auto parts = {std::pair{&wide::A, &translator<T, Backend>::A}, std::pair{&wide::b, &translator<T, Backend>::b}};
         for (std::size_t l = 0; l < lens.layers(); ++l)
-            for (const auto& [part, narrow] : parts) {
+            for (const auto& both : parts) {
+                const auto part = both.first;  // a name of its own: clang 14 captures no structured binding
+                const auto narrow = both.second;
                 const span<wide_t<T>> v = (first_[l].*part).flat();
                 const span<const wide_t<T>> g = std::as_const(gradients_[l].*part).flat();
                 const auto step = [&](span<wide_t<T>> x, span<T> rounded) {

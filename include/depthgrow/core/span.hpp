@@ -23,7 +23,7 @@ public:
 
     template <class Container,
               class Pointer = decltype(std::declval<Container&>().data()),
-              class = std::enable_if_t<std::is_convertible_v<std::remove_pointer_t<Pointer> (*)[], T (*)[]>>>
+              class = std::enable_if_t<!std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span> && std::is_convertible_v<std::remove_pointer_t<Pointer> (*)[], T (*)[]>>>
     constexpr span(Container&& container) : data_(container.data()), size_(container.size()) {}
 
     constexpr T* data() const { return data_; }
