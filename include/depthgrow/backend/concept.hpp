@@ -47,7 +47,7 @@ concept has_attention = requires(B b, matrix<const T> in, attention_shape s, mat
     b.template attention_forward<T>(in, s, out, lse);
     b.template attention_backward<T>(in, s, in, saved, in, out);
 };
-/// For generation token by token (analysis/cached_decoder.hpp); training does without.
+/// For generation token by token and options behind one context (analysis/cached_attention.hpp); training does without.
 template <class B, class T>
 concept has_cached_attention = requires(B b, matrix<const T> in, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
     b.template cached_attention<T>(in, s, cache, out);

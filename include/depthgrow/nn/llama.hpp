@@ -215,8 +215,8 @@ ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<c
         const std::size_t i = order.empty() ? slot : order[slot];
         require(i < layers(), "[llama] expected layer indices below ", layers(), " in the order, got ", i, " at place ", slot);
         const auto run = [this, &tape, i, slot, s, gradients](residual_stream<T> in, auto&& watch) {
-            const auto between = attention_sublayer(tape, in, i, slot, s, gradients, watch);
-            return mlp_sublayer(tape, between, i, slot, gradients, watch);
+            const auto between = this->attention_sublayer(tape, in, i, slot, s, gradients, watch);
+            return this->mlp_sublayer(tape, between, i, slot, gradients, watch);
         };
         if constexpr (std::is_same_v<std::remove_cvref_t<Observer>, residual_only>)
             if (tape.recording() && tape.recomputes()) {
