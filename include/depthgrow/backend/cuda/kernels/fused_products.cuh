@@ -1,9 +1,11 @@
 // Linear maps joined with what comes before or after them: SwiGLU, its gradient, RoPE.
-// Assumes bfloat16 and Hopper; each returns false, and does nothing, where it does not take the operands.
+// Assumes bfloat16; each returns false, and does nothing, where it does not take the operands or the code is not for sm_90a.
 // Definitions: the product, rounded to bfloat16, then the operation of backend/reference.hpp, as one after the other.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
+
+#ifdef DEPTHGROW_SM90A  // set by cmake/cuda.cmake
 #include "depthgrow/backend/cuda/kernels/hopper_product.cuh"
 
 namespace depthgrow::kernels {
@@ -181,3 +183,13 @@ struct turned_heads {
 }
 
 }  // namespace depthgrow::kernels
+
+#else
+
+namespace depthgrow::kernels {
+[[gnu::used]] inline bool linear_swiglu(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>, matrix<bfloat16>, matrix<bfloat16>) { return false; }
+[[gnu::used]] inline bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>, matrix<const bfloat16>, matrix<bfloat16>) { return false; }
+[[gnu::used]] inline bool linear_rope(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>, matrix<bfloat16>, std::size_t, std::size_t, matrix<const float>, matrix<const float>) { return false; }
+}  // namespace depthgrow::kernels
+
+#endif

@@ -42,7 +42,6 @@ struct finished {
 template <class Finish>
 static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads, 1)
 product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, int rows, int row_tiles, int column_tiles, int depth_tiles, Finish finish) {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
     using namespace hopper;
     extern __shared__ __align__(1024) unsigned char shared[];
     const unsigned start = shared_address(shared), results = start + stages * stage_bytes, own = results + halves * half_bytes, filled = own + Finish::own_bytes;
@@ -123,7 +122,6 @@ product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__
         }
     }
     cluster_sync();  // a block stays until nobody copies to it or arrives at its barriers
-#endif
 }
 
 /// (rows, cols) in boxes of box_rows x 64 columns.
@@ -144,22 +142,17 @@ inline CUtensorMap map_of(matrix<const bfloat16> m, unsigned box_rows) {
     return map;
 }
 
-/// Whether this code and these operands are fit for it, and a result of `cols` columns is enough work for the device.
+/// Whether these operands are fit for it, and a result of `cols` columns is enough work for the device.
 inline bool takes(const launch_context& k, matrix<const bfloat16> left, matrix<const bfloat16> right, std::size_t cols) {
-#ifdef DEPTHGROW_SM90A
     const auto over = [](std::size_t count, std::size_t each) { return (count + each - 1) / each; };
     const auto whole = [](matrix<const bfloat16> m) { return aligned(m, 8) && m.rows < (1u << 30); };
     return whole(left) && whole(right) && left.rows > 0 && left.cols > 0 && cols > 0 && cols % 8 == 0 && over(left.rows, rows_each) * over(cols, columns_each) >= k.multiprocessors;
-#else
-    (void)k, (void)left, (void)right, (void)cols;
-    return false;
-#endif
 }
 /// The product of a left operand of `left.cols` numbers deep, finished by `finish`.
 template <class Finish>
 void run(const launch_context& k, matrix<const bfloat16> left, matrix<const bfloat16> right, std::size_t cols, const Finish& finish, const char* op) {
-    static const bool prepared = cudaFuncSetAttribute(product_kernel<Finish>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<Finish>) == cudaSuccess;
-    require(prepared, "[", op, "] expected ", shared_bytes<Finish>, " bytes of shared memory a block");
+    const cudaError_t prepared = cudaFuncSetAttribute(product_kernel<Finish>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<Finish>);  // of this device
+    require(prepared == cudaSuccess, "[", op, "] expected ", shared_bytes<Finish>, " bytes of shared memory a block");
     const auto over = [](std::size_t count, std::size_t each) { return static_cast<int>((count + each - 1) / each); };
     const int row_tiles = over(left.rows, cluster * rows_each), column_tiles = over(cols, Finish::columns);
     const unsigned clusters = std::min(static_cast<unsigned>(row_tiles * column_tiles), k.multiprocessors / cluster);
