@@ -322,7 +322,7 @@ int main(int argc, char** argv) {
     try {
         if (wanted("ceilings")) ceilings();
         for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, fp8);
-        for (const std::size_t sequences : {16, 64}) training(dg::smollm_360m(), sequences, 2048, false, true);
+        for (const std::size_t sequences : {16u, 64u}) training(dg::smollm_360m(), sequences, 2048, false, true);
         for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, fp8);
         training(dg::mini(), 128, 512);
         growth();

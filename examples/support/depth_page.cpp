@@ -53,7 +53,7 @@ dg::report_section summary(const std::vector<depth_measurement>& models) {
             rows[6].push_back(interval(dg::layer_depth_score_interval(m.layer_future()), "%.3f"));
             scores.names.push_back(m.name), scores.values.push_back(output.mean * scale), scores.errors.push_back((output.high - output.low) / 2 * scale);
         } else {
-            for (std::size_t r : {4, 5, 6}) rows[r].push_back("");
+            for (std::size_t r : {4u, 5u, 6u}) rows[r].push_back("");
         }
         rows[7].push_back(interval(m.late_overlap(), "%.3f") + (m.tuned_lens ? " tuned lens" : " logit lens"));
     }

@@ -27,7 +27,7 @@ std::vector<shape_case> shapes() {
     for (const auto& config : {small, scaled, mixed}) {
         dg::rng random(7);
         shape_case one{config, {}};
-        for (std::size_t length : {13, 22, 33}) {
+        for (std::size_t length : {13u, 22u, 33u}) {
             dg::prompt p;
             for (std::size_t u = 0; u < length; ++u) p.tokens.push_back(static_cast<dg::token>(random.below(config.vocab)));
             one.prompts.push_back(p);

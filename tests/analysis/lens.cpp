@@ -90,7 +90,7 @@ TEST_CASE("log-likelihoods are those of the logits, in any order of items and an
     dg::blas backend;
     const analysis_fixture<double, dg::blas> f(backend, "plain");
     std::vector<dg::continuation> items;
-    for (std::size_t cut : {5, 11, 16}) {
+    for (std::size_t cut : {5u, 11u, 16u}) {
         const auto& t = f.prompts[0].tokens;
         const auto at = static_cast<std::ptrdiff_t>(cut);
         items.push_back({{t.begin(), t.begin() + at}, {t.begin() + at, t.end()}});
@@ -104,7 +104,7 @@ TEST_CASE("log-likelihoods are those of the logits, in any order of items and an
             sum -= dg::cross_entropy(dg::span<const double>(z.row(item.context.size() + i - 1), z.cols), static_cast<std::size_t>(item.tokens[i]));
         want.push_back(sum);
     }
-    for (std::size_t max_rows : {1, 20, 1000}) {
+    for (std::size_t max_rows : {1u, 20u, 1000u}) {
         dg::scoring_options<double, dg::blas> options;
         options.max_rows = max_rows;
         const auto got = dg::scorer<double, dg::blas>(f.model, options)(items);

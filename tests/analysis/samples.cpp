@@ -8,7 +8,7 @@
 namespace dg = depthgrow;
 
 TEST_CASE("every resample draws as many prompts as there are, each one once on average") {
-    for (std::size_t prompts : {1, 2, 7, 40}) {
+    for (std::size_t prompts : {1u, 2u, 7u, 40u}) {
         dg::bootstrap_options options;
         options.resamples = 4000;
         dg::resample_counts counts(prompts, options);

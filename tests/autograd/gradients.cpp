@@ -152,7 +152,7 @@ TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk"
         if (dx) dx->assign(t.gradient(v).data, t.gradient(v).data + 20);
         return sum;
     };
-    const std::size_t chunk = GENERATE(1, 2, 5, 512);
+    const std::size_t chunk = GENERATE(1u, 2u, 5u, 512u);
     std::vector<double> dx(20, 0), dw(28, 0);
     run(hidden, head, chunk, &dx, &dw);
     const double h = 1e-5;

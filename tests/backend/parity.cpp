@@ -58,7 +58,7 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
     using T = TestType;
     dg::reference reference;
     dg::blas blas({.threads = GENERATE(1, 2, 3)});
-    const std::size_t rows = GENERATE(1, 7, 130), cols = GENERATE(6, 33);
+    const std::size_t rows = GENERATE(1u, 7u, 130u), cols = GENERATE(6u, 33u);
 
     SECTION("gemm, all transposes, alpha and beta, leading dimensions") {
         for (auto ta : {dg::transpose::no, dg::transpose::yes})
@@ -204,7 +204,7 @@ TEST_CASE("attention behind a cache is that of the whole sequence, and the cache
     std::vector<double> lse(s.rows() * s.heads);
     backend.attention_forward<double>(qkv.got(), s, whole.got(), lse);
     std::size_t done = 0;
-    for (const std::size_t count : {4, 1, 3, 1}) {  // a prompt, one token, several behind a cache
+    for (const std::size_t count : {4u, 1u, 3u, 1u}) {  // a prompt, one token, several behind a cache
         auto part = s;
         part.length = count;
         backend.cached_attention<double>(qkv.got().row_range(done, count), part, {keys.got_flat(), values.got_flat(), capacity, done}, out.got().row_range(done, count));
@@ -228,7 +228,7 @@ TEMPLATE_TEST_CASE("blas attention behind a cache agrees with the reference in d
     const auto [s, start, capacity] = GENERATE(std::tuple(dg::attention_shape{1, 1, 2, 2, 4}, 0, 1), std::tuple(dg::attention_shape{1, 1, 3, 1, 64}, 700, 801),
                                                std::tuple(dg::attention_shape{1, 7, 4, 2, 6}, 0, 9), std::tuple(dg::attention_shape{1, 5, 3, 1, 34}, 40, 45));
     operand<T> qkv(s.length, s.packed_width(), 1, 3), out(s.length, s.width(), 0, 2), keys(s.kv_heads * static_cast<std::size_t>(capacity), s.head_width, 2), values(keys.rows, s.head_width, 3);
-    const auto cache = [&](auto k, auto v) { return dg::key_value_cache<std::remove_reference_t<decltype(k[0])>>{k, v, static_cast<std::size_t>(capacity), static_cast<std::size_t>(start)}; };
+    const auto cache = [room = static_cast<std::size_t>(capacity), there = static_cast<std::size_t>(start)](auto k, auto v) { return dg::key_value_cache<std::remove_reference_t<decltype(k[0])>>{k, v, room, there}; };
     blas.cached_attention<T>(qkv.got(), s, cache(keys.got_flat(), values.got_flat()), out.got());
     reference.cached_attention<double>(qkv.want(), s, cache(keys.want_flat(), values.want_flat()), out.want());
     out.agrees(bound<T>(static_cast<std::size_t>(start) + s.length));

@@ -26,7 +26,7 @@ std::vector<T> drawn(std::size_t count, std::uint64_t seed) {
 TEMPLATE_TEST_CASE("products in tiles agree with plain loops, and write their columns alone", "", float, double) {
     using T = TestType;
     using tile = dg::detail::tile<T>;
-    const std::size_t M = GENERATE(1, 7, 21), N = GENERATE(1, 15, 16, 33), K = GENERATE(1, 17, 32);
+    const std::size_t M = GENERATE(1u, 7u, 21u), N = GENERATE(1u, 15u, 16u, 33u), K = GENERATE(1u, 17u, 32u);
     const bool turned = GENERATE(false, true), add = GENERATE(false, true);
     const auto a = drawn<T>(M * K, 1), b = drawn<T>(K * N, 2), before = drawn<T>(M * (N + 3), 3);
     std::vector<T> panels(tile::padded(N) * K, std::numeric_limits<T>::quiet_NaN()), c = before;
@@ -47,7 +47,7 @@ TEMPLATE_TEST_CASE("products in tiles agree with plain loops, and write their co
 TEMPLATE_TEST_CASE("exponentials of a row are its softmax weights, and zeros behind, whatever stood there", "", float, double) {
     using T = TestType;
     using tile = dg::detail::tile<T>;
-    for (std::size_t seen : {1, 2, 15, 16, 17, 31, 32, 33, 70}) {
+    for (std::size_t seen : {1u, 2u, 15u, 16u, 17u, 31u, 32u, 33u, 70u}) {
         INFO("scores " << seen);
         auto row = drawn<T>(tile::padded(seen), 4), other = row;
         for (std::size_t u = seen; u < row.size(); ++u) other[u] = std::numeric_limits<T>::quiet_NaN();
