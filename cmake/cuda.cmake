@@ -3,7 +3,7 @@
 #   depthgrow_add_cuda_kernels(my_program TYPES float bf16)      compiles the kernels into my_program
 # nvcc makes the instantiating unit as a step of the build, so no language is switched on in the user's project.
 # Included by the project itself and by its installed package; DEPTHGROW_INCLUDE_DIR is set by both.
-find_package(CUDAToolkit 12 QUIET)
+find_package(CUDAToolkit 12.5 QUIET)
 find_path(DEPTHGROW_CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 find_library(DEPTHGROW_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
 find_library(DEPTHGROW_CUDART_LIBRARY NAMES cudart HINTS ${CUDAToolkit_LIBRARY_DIR})
@@ -21,7 +21,7 @@ if(CUDAToolkit_FOUND AND DEPTHGROW_CUDNN_INCLUDE AND DEPTHGROW_CUDNN_LIBRARY AND
                           DEPTHGROW_ARCHITECTURE "${DEPTHGROW_CUDA_ARCHITECTURE}")
   endif()
 else()
-  message(STATUS "depthgrow::cuda is off: it needs the CUDA toolkit (12 or newer) with cuBLASLt, and cuDNN 9")
+  message(STATUS "depthgrow::cuda is off: it needs the CUDA toolkit (12.5 or newer) with cuBLASLt, and cuDNN 9")
 endif()
 
 # depthgrow_add_cuda_kernels(TARGET TYPES float bf16): links depthgrow::cuda and the kernels of these types to TARGET.
