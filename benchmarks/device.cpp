@@ -51,6 +51,7 @@ public:
         std::snprintf(name, sizeof name, "%s %zu x %zu x %zu", what, m, n, k);
         bool done = false;
         timed(name, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), [&] { done = body(); });
+        if (on && !done) events_.pop_back();  // nothing was done: the product and the rest follow, each with events of its own
         return done;
     }
     template <class T> bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> slopes, dg::matrix<T> out) {

@@ -71,9 +71,10 @@ void training() {
     for (auto& id : ids) id = static_cast<dg::token>(random.below(model.vocab));
     for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
     const std::vector<float> weights(ids.size(), 1.0f);
-    const auto losses = [&](bool join) {
+    const auto losses = [&](bool join, bool recompute = false) {
         dg::cuda gpu({.deterministic = true, .join = join});
         dg::trainer<T, dg::cuda> trainer(gpu, model, 1, model.layers);
+        trainer.recompute(recompute);
         std::vector<double> out;
         for (int i = 0; i < 3; ++i) {
             const auto done = trainer.step({ids, targets, weights, sequences}, sequences, 1e-3);
@@ -81,14 +82,16 @@ void training() {
         }
         return out;
     };
-    const auto joined = losses(true), separate = losses(false), again = losses(true);
-    double difference = 0, repeated = 0;
+    const auto joined = losses(true), separate = losses(false), again = losses(true), recomputed = losses(true, true);
+    double difference = 0, repeated = 0, recomputing = 0;
     for (std::size_t i = 0; i < joined.size(); ++i) {
         difference = std::max(difference, std::fabs(joined[i] - separate[i]) / (1 + separate[i]));
         repeated = std::max(repeated, std::fabs(joined[i] - again[i]));
+        recomputing = std::max(recomputing, std::fabs(joined[i] - recomputed[i]));
     }
     results.row("training, joined against separate", "bf16", "3 layers, 3 steps", difference, 2 * rounding<T>);
     results.row("training, joined, twice", "bf16", "3 layers, 3 steps", repeated, 0);
+    results.row("training, joined, recomputing", "bf16", "3 layers, 3 steps", recomputing, 0);
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 // Rows of x are tokens; the product runs on the backend's gemm.
 #pragma once
 
+#include <concepts>
+
 #include "depthgrow/autograd/tape.hpp"
 
 namespace depthgrow::ops {
@@ -56,16 +58,6 @@ void linear_backward(tape<T, Backend>& tape, const variable<T>& x, const paramet
     if (!done) backend.template gemm<T>(transpose::no, transpose::no, 1, dy, weight.value, beta, dx.out);
     weight_backward(tape, x, weight, dy);
 }
-/// The way back of y = x Wᵀ.
-template <class T, class Backend>
-void record_linear(tape<T, Backend>& tape, const variable<T>& x, const parameter<T>& weight, const variable<T>& y) {
-    tape.record([&tape, x, weight, y] {
-        const auto dy = tape.gradient(y);
-        if (!dy.data) return;
-        linear_backward(tape, x, weight, dy);
-        tape.release(y);
-    });
-}
 
 }  // namespace detail
 
@@ -74,7 +66,12 @@ template <class T, class Backend>
 variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
     auto y = tape.make(x.value.rows, weight.value.rows);  // (M, out)
     detail::map<T>(tape.backend(), x.value, weight, {}, y.value);
-    detail::record_linear(tape, x, weight, y);
+    tape.record([&tape, x, weight, y] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        detail::linear_backward(tape, x, weight, dy);
+        tape.release(y);
+    });
     return y;
 }
 
