@@ -25,7 +25,7 @@ constexpr void require_host_memory() {
 /// body(row) for every row; rows are independent, so any number of threads gives the same bits.
 template <class Backend, class Body>
 void each(const Backend& backend, std::size_t count, const Body& body) {
-    int threads = 1;
+    [[maybe_unused]] int threads = 1;  // without OpenMP
     if constexpr (requires { backend.threads(); }) threads = backend.threads();
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > 3)
     for (std::size_t r = 0; r < count; ++r) body(r);

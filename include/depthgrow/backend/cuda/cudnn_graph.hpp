@@ -74,7 +74,7 @@ public:
         graph_descriptor kind(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
         kind.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT}).finish("a product descriptor");
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_MATMUL_ADESC, tensors_[a]).link(CUDNN_ATTR_OPERATION_MATMUL_BDESC, tensors_[b]).link(CUDNN_ATTR_OPERATION_MATMUL_CDESC, tensors_[c]);
+        op.link(CUDNN_ATTR_OPERATION_MATMUL_ADESC, at(a)).link(CUDNN_ATTR_OPERATION_MATMUL_BDESC, at(b)).link(CUDNN_ATTR_OPERATION_MATMUL_CDESC, at(c));
         op.link(CUDNN_ATTR_OPERATION_MATMUL_DESC, kind).finish("a product");
         kinds_.push_back(std::move(kind));
     }
@@ -85,22 +85,22 @@ public:
         if (axis >= 0) kind.set(CUDNN_ATTR_POINTWISE_AXIS, CUDNN_TYPE_INT64, {axis});
         kind.finish("a pointwise descriptor");
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind).link(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, tensors_[x]);
-        if (b >= 0) op.link(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, tensors_[b]);
-        if (selector >= 0) op.link(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, tensors_[selector]);
-        op.link(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, tensors_[y]).finish("a pointwise operation");
+        op.link(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, kind).link(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, at(x));
+        if (b >= 0) op.link(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, at(b));
+        if (selector >= 0) op.link(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, at(selector));
+        op.link(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, at(y)).finish("a pointwise operation");
         kinds_.push_back(std::move(kind));
     }
     void reduce(cudnnReduceTensorOp_t mode, int x, int y) {
         graph_descriptor kind(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
         kind.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, {mode}).set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT}).finish("a reduction descriptor");
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_REDUCTION_DESC, kind).link(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, tensors_[x]).link(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, tensors_[y]).finish("a reduction");
+        op.link(CUDNN_ATTR_OPERATION_REDUCTION_DESC, kind).link(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, at(x)).link(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, at(y)).finish("a reduction");
         kinds_.push_back(std::move(kind));
     }
     void reshape(int x, int y) {
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, tensors_[x]).link(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, tensors_[y]).finish("a reshape");
+        op.link(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, at(x)).link(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, at(y)).finish("a reshape");
     }
 
     /// Finds engines and builds their plans: the heuristics' first choice, or with `all` every one. `device` describes a
@@ -150,6 +150,7 @@ public:
     }
 
 private:
+    const graph_descriptor& at(int tensor) const { return tensors_[static_cast<std::size_t>(tensor)]; }
     struct built {
         graph_descriptor plan;
         std::size_t workspace_bytes;
