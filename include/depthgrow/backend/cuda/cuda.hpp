@@ -1,4 +1,4 @@
-// The CUDA backend: device memory, products by cuBLASLt, attention by cuDNN, everything else by the project's kernels.
+// The CUDA backend: device memory, products by cuBLASLt or joined with SwiGLU and RoPE by ours, attention by cuDNN, the rest ours.
 // Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
 // depthgrow_add_cuda_kernels(target TYPES float bf16). T is float or bfloat16; statistics, losses, gradients of weights
 // and the optimiser's numbers are float. Operations: backend/reference.hpp.

@@ -53,7 +53,7 @@ void add(const launch_context& k, matrix<const T> a, float factor, matrix<const 
 template <class D>
 __device__ inline float sigmoid(float x) {
     if (sizeof(D) == 4) return 1.0f / (1.0f + expf(-x));
-    float power, inverse;  // the plain instructions: results are rounded to eight bits
+    float power, inverse;  // the plain instructions: results are rounded to bfloat16
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.4426950408889634f));
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + power));
     return inverse;
