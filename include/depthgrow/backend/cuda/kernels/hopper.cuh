@@ -60,6 +60,12 @@ __device__ inline void products_commit() { asm volatile("wgmma.commit_group.sync
 /// Until at most that many committed groups are still running.
 template <int Running> __device__ inline void products_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Running) : "memory"); }
 
+/// Keeps reads of d behind what was waited for; no instruction.
+__device__ inline void products_made(float (&d)[128]) {
+#pragma unroll
+    for (int i = 0; i < 128; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
 #define DEPTHGROW_R8(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define DEPTHGROW_R32(i) DEPTHGROW_R8(i), DEPTHGROW_R8(i + 8), DEPTHGROW_R8(i + 16), DEPTHGROW_R8(i + 24)
 /// d (64, 256) = a (64, 16) b (16, 256) + d, or without d. `BTurned`: b's tile has rows of columns, else columns of rows.

@@ -113,6 +113,7 @@ product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__
                 if (++stage == stages) stage = 0, phase ^= 1;
             }
             products_wait<0>();
+            products_made(d);
             if (thread < cluster) barrier_arrive_at(emptied + 8 * last, static_cast<unsigned>(thread));
             barrier_wait(taken + 8 * half, round ^ 1);
 #pragma unroll
