@@ -12,7 +12,7 @@ namespace depthgrow::kernels::hopper {
 __device__ inline unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
 
 // ---- barriers: a phase ends when `count` have arrived and the expected bytes are there
-__device__ inline void barrier_make(unsigned barrier, unsigned count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory"); }
+__device__ inline void barrier_init(unsigned barrier, unsigned count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory"); }
 __device__ inline void barrier_arrive(unsigned barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory"); }
 /// Arrives at the same barrier of block `rank` of the cluster.
 __device__ inline void barrier_arrive_at(unsigned barrier, unsigned rank) {
@@ -51,8 +51,8 @@ __device__ inline pack<__nv_bfloat16, 8> shared_piece(unsigned from) {
 }
 
 // ---- products of a warpgroup
-/// Names a tile in shared memory in 128-byte rows, swizzled; `repeat` is the distance of 8 rows and `across` that of the next 128 bytes of a row.
-__device__ inline std::uint64_t tile_name(unsigned address, unsigned across, unsigned repeat) {
+/// The matrix descriptor of a tile in shared memory in 128-byte rows, swizzled; `repeat` is the distance of 8 rows and `across` that of the next 128 bytes of a row.
+__device__ inline std::uint64_t matrix_descriptor(unsigned address, unsigned across, unsigned repeat) {
     return static_cast<std::uint64_t>((address & 0x3ffffu) >> 4) | static_cast<std::uint64_t>(across >> 4) << 16 | static_cast<std::uint64_t>(repeat >> 4) << 32 | std::uint64_t{1} << 62;
 }
 __device__ inline void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }

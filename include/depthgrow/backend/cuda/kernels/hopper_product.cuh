@@ -12,7 +12,7 @@ namespace depthgrow::kernels::fused {
 using number = __nv_bfloat16;
 constexpr int rows_each = 128, columns_each = 256, depth_each = 64, halves = 2, stages = 3, cluster = 2;
 constexpr int threads = 384, finishing_warps = 3, finishing = 32 * finishing_warps;
-constexpr int row_groups = 8;  // that many clusters' rows go through all columns together: both operands come from the cache
+constexpr int row_tiles_together = 8;  // that many clusters' rows go through all columns together: both operands come from the cache
 constexpr unsigned left_bytes = rows_each * depth_each * 2, right_bytes = columns_each * depth_each * 2, stage_bytes = left_bytes + right_bytes;
 constexpr unsigned result_pitch = columns_each * 2, half_bytes = rows_each / halves * result_pitch;
 template <class Finish> constexpr unsigned shared_bytes = stages * stage_bytes + halves * half_bytes + Finish::own_bytes + 128;
@@ -21,7 +21,7 @@ struct tile_place {
     int row, column;  // the first row, and which of the tiles of columns
 };
 __device__ inline tile_place place_of(int t, int row_tiles, int column_tiles, unsigned rank) {
-    const int before = t / (row_groups * column_tiles) * row_groups, count = min(row_groups, row_tiles - before), inside = t - before * column_tiles;
+    const int before = t / (row_tiles_together * column_tiles) * row_tiles_together, count = min(row_tiles_together, row_tiles - before), inside = t - before * column_tiles;
     return {((before + inside % count) * cluster + static_cast<int>(rank)) * rows_each, inside / count};
 }
 /// Where a row keeps its piece of 16 bytes: such that eight rows' same pieces lie in different banks.
@@ -50,8 +50,8 @@ product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__
     const int first = static_cast<int>(blockIdx.x) / cluster, step = static_cast<int>(gridDim.x) / cluster;
     const unsigned rank = cluster_rank();
     if (threadIdx.x == 0) {
-        for (int s = 0; s < stages; ++s) barrier_make(filled + 8 * s, 1), barrier_make(emptied + 8 * s, halves * cluster);
-        for (int h = 0; h < halves; ++h) barrier_make(made + 8 * h, 128), barrier_make(taken + 8 * h, finishing);
+        for (int s = 0; s < stages; ++s) barrier_init(filled + 8 * s, 1), barrier_init(emptied + 8 * s, halves * cluster);
+        for (int h = 0; h < halves; ++h) barrier_init(made + 8 * h, 128), barrier_init(taken + 8 * h, finishing);
         barriers_visible();
     }
     cluster_sync();
@@ -102,8 +102,8 @@ product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__
                 products_begin();
 #pragma unroll
                 for (int part = 0; part < depth_each / 16; ++part) {
-                    const std::uint64_t a = tile_name(from + half * (left_bytes / 2) + part * 32, 16, 1024);
-                    const std::uint64_t b = Finish::right_turned ? tile_name(from + left_bytes + part * 2048, right_bytes / 4, 1024) : tile_name(from + left_bytes + part * 32, 16, 1024);
+                    const std::uint64_t a = matrix_descriptor(from + half * (left_bytes / 2) + part * 32, 16, 1024);
+                    const std::uint64_t b = Finish::right_turned ? matrix_descriptor(from + left_bytes + part * 2048, right_bytes / 4, 1024) : matrix_descriptor(from + left_bytes + part * 32, 16, 1024);
                     multiply_64x256x16<Finish::right_turned>(d, a, b, k > 0 || part > 0);
                 }
                 products_commit();
@@ -145,19 +145,17 @@ inline CUtensorMap map_of(matrix<const bfloat16> m, unsigned box_rows) {
 
 /// Whether these operands are fit for it, and a result of `cols` columns is enough work for the device.
 inline bool takes(const launch_context& k, matrix<const bfloat16> left, matrix<const bfloat16> right, std::size_t cols) {
-    const auto over = [](std::size_t count, std::size_t each) { return (count + each - 1) / each; };
     const auto whole = [](matrix<const bfloat16> m) { return aligned(m, 8) && m.rows < (1u << 30); };
-    return whole(left) && whole(right) && left.rows > 0 && left.cols > 0 && cols > 0 && cols % 8 == 0 && over(left.rows, rows_each) * over(cols, columns_each) >= k.multiprocessors;
+    return whole(left) && whole(right) && left.rows > 0 && left.cols > 0 && cols > 0 && cols % 8 == 0 && blocks_for(left.rows, rows_each) * std::size_t{blocks_for(cols, columns_each)} >= k.multiprocessors;
 }
 /// The product of a left operand of `left.cols` numbers deep, finished by `finish`.
 template <class Finish>
 void run(const launch_context& k, matrix<const bfloat16> left, matrix<const bfloat16> right, std::size_t cols, const Finish& finish, const char* op) {
     const cudaError_t prepared = cudaFuncSetAttribute(product_kernel<Finish>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<Finish>);  // of this device
     require(prepared == cudaSuccess, "[", op, "] expected ", shared_bytes<Finish>, " bytes of shared memory a block");
-    const auto over = [](std::size_t count, std::size_t each) { return static_cast<int>((count + each - 1) / each); };
-    const int row_tiles = over(left.rows, cluster * rows_each), column_tiles = over(cols, Finish::columns);
+    const int row_tiles = static_cast<int>(blocks_for(left.rows, cluster * rows_each)), column_tiles = static_cast<int>(blocks_for(cols, Finish::columns));
     const unsigned clusters = std::min(static_cast<unsigned>(row_tiles * column_tiles), k.multiprocessors / cluster);
-    product_kernel<Finish><<<cluster * clusters, threads, shared_bytes<Finish>, k.stream>>>(map_of(left, rows_each), map_of(right, 64), static_cast<int>(left.rows), row_tiles, column_tiles, over(left.cols, depth_each), finish);
+    product_kernel<Finish><<<cluster * clusters, threads, shared_bytes<Finish>, k.stream>>>(map_of(left, rows_each), map_of(right, 64), static_cast<int>(left.rows), row_tiles, column_tiles, static_cast<int>(blocks_for(left.cols, depth_each)), finish);
     launched(op);
 }
 
