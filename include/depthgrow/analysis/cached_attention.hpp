@@ -31,12 +31,7 @@ template <class T, class Backend>
 residual_stream<T> cached_attention_sublayer(const llama<T, Backend>& model, tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
                                              span<const row_stretch> stretches, matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine, layer_cache<T, Backend>& cache) {
     const auto& config = model.config();
-    const auto places = layer_layout(config, 0).places;
-    const auto weight = [&](std::size_t first, std::size_t count) {  // tensors [first, first + count) as stacked rows
-        std::size_t rows = 0;
-        for (std::size_t p = first; p < first + count; ++p) rows += places[p].rows;
-        return parameter<T>{{model.weights.layers[source].flat().data() + places[first].offset, rows, places[first].cols}, {}};
-    };
+    const auto weight = [&](std::size_t first, std::size_t count) { return model.layer(source, first, count); };
     const auto eps = static_cast<wide_t<T>>(config.rms_eps);
     const bool post = config.post_norm(slot);
     const auto h = add_pending(tape, in);

@@ -93,6 +93,15 @@ public:
     std::pair<matrix<const wide_t<T>>, matrix<const wide_t<T>>> rope_table() const { return {cosine_.rows(), sine_.rows()}; }
     /// W_U, (V, C).
     parameter<T> head(gradient_set* gradients = nullptr) const { return outer(config_.tied ? 0 : 2, gradients); }
+    /// Tensors [first, first + count) of a layer as one matrix of stacked rows.
+    parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, gradient_set* gradients = nullptr) const {
+        const tensor_place& place = layer_layout_.places[first];
+        std::size_t rows = 0;
+        for (std::size_t p = first; p < first + count; ++p) rows += layer_layout_.places[p].rows;
+        const auto view = [&](auto& block) { return matrix(block.flat().data() + place.offset, rows, place.cols); };
+        const bool inner = index > 0 && index + 1 < layers();
+        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}, gradients && gradients->fresh, inner};
+    }
 
     set weights;
 
@@ -100,15 +109,6 @@ private:
     parameter<T> outer(std::size_t index, gradient_set* gradients) const {
         const auto& place = outer_layout_.places[index];
         return {weights.outer.at(place), gradients ? gradients->outer.at(place) : matrix<wide_t<T>>{}, gradients && gradients->fresh};
-    }
-    /// Tensors [first, first + count) of a layer as one matrix of stacked rows.
-    parameter<T> layer(std::size_t index, std::size_t first, std::size_t count, gradient_set* gradients) const {
-        const tensor_place& place = layer_layout_.places[first];
-        std::size_t rows = 0;
-        for (std::size_t p = first; p < first + count; ++p) rows += layer_layout_.places[p].rows;
-        const auto view = [&](auto& block) { return matrix(block.flat().data() + place.offset, rows, place.cols); };
-        const bool inner = index > 0 && index + 1 < layers();
-        return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{}, gradients && gradients->fresh, inner};
     }
     /// Adds what is pending and norms the sum: the residual and the sublayer's input, one and the same under post-norm.
     static ops::residual_norm<T> enter(tape<T, Backend>& tape, residual_stream<T> in, parameter<T> gain, bool post, wide_t<T> eps, wide_t<T> scale) {
