@@ -84,7 +84,7 @@ public:
     DEPTHGROW_TIMED(rms_norm_backward)
     DEPTHGROW_TIMED(rope_inplace)
     DEPTHGROW_TIMED(attention_forward)
-    DEPTHGROW_TIMED(attention_backward)
+    DEPTHGROW_TIMED(attention_rope_backward)
     DEPTHGROW_TIMED(swiglu_forward)
     DEPTHGROW_TIMED(swiglu_backward)
     DEPTHGROW_TIMED(add)
@@ -92,6 +92,7 @@ public:
     DEPTHGROW_TIMED(cross_entropy_inplace)
     DEPTHGROW_TIMED(accumulate_squares)
     DEPTHGROW_TIMED(adamw)
+    DEPTHGROW_TIMED(adamw_step)
     DEPTHGROW_TIMED(fill)
     DEPTHGROW_TIMED(copy)
 #undef DEPTHGROW_TIMED

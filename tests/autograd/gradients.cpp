@@ -131,7 +131,8 @@ TEST_CASE("causal grouped-query attention with RoPE differentiates") {
     }();
     const dg::attention_shape shape{2, 5, 4, 2, 4};
     gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}}, [shape](tape& t, variable x, const auto& w) {
-                       return dg::ops::attention(t, dg::ops::projections(t, x, w[0], shape, dg::ops::rope_table<double>{{cosine.data(), 7, 2}, {sine.data(), 7, 2}}), shape);
+                       const dg::ops::rope_table<double> table{{cosine.data(), 7, 2}, {sine.data(), 7, 2}};
+                       return dg::ops::attention(t, dg::ops::projections(t, x, w[0], shape, table), shape, table);
                    }}.run();
 }
 TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk") {

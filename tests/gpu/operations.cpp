@@ -207,6 +207,11 @@ void attention(dg::cuda& gpu, dg::attention_shape s) {
     operand<float> cosine(gpu, s.length, half, 0), sine(gpu, s.length, half, 0);
     cosine.assign([](std::size_t t, std::size_t i) { return std::cos(static_cast<double>(t) * std::pow(0.1, static_cast<double>(i))); });
     sine.assign([](std::size_t t, std::size_t i) { return std::sin(static_cast<double>(t) * std::pow(0.1, static_cast<double>(i))); });
+    operand<T> turned(gpu, s.rows(), s.packed_width(), 0);
+    gpu.attention_rope_backward<T>(qkv.got(), s, out.got(), lse.got_flat(), dout.got(), turned.got(), cosine.got(), sine.got());
+    reference.attention_backward<double>(qkv.want(), s, out.want(), lse.want_flat(), dout.want(), turned.want());
+    reference.rope_inplace<double>(turned.want(), s.length, s.heads + s.kv_heads, s.head_width, cosine.want(), sine.want(), -1);
+    results.row("attention_rope_backward", name_of_type<T>, size, turned.error(), 2 * weights * bound<T>(s.length) * std::sqrt(static_cast<double>(s.group())) + bound<T>(2));
     gpu.rope_inplace<T>(qkv.got(), s.length, s.heads + s.kv_heads, s.head_width, cosine.got(), sine.got(), -1);
     reference.rope_inplace<double>(qkv.want(), s.length, s.heads + s.kv_heads, s.head_width, cosine.want(), sine.want(), -1);
     results.row("rope_inplace", name_of_type<T>, size, qkv.error(), bound<T>(2));
@@ -242,6 +247,25 @@ void optimiser(dg::cuda& gpu, std::size_t count) {
     gpu.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), mixed ? copy.got_flat() : dg::span<T>(), device_constants.data(), sum.data());
     reference.adamw<double>(w.want_flat(), g.want_flat(), m.want_flat(), v.want_flat(), mixed ? copy.want_flat() : dg::span<double>(), &constants, &want);
     results.row("adamw", mixed ? "bf16" : "float", by(count), std::max({w.error() / bound<float>(4), m.error() / bound<float>(4), v.error() / bound<float>(4), mixed ? copy.error() / bound<T>(4) : 0}), 1);
+
+    // A step over blocks of sizes of their own, against the same of all numbers at once.
+    operand<float> wide(gpu, 4, count, 1), gradient(gpu, 4, count, 2), first(gpu, 4, count, 3), second(gpu, 4, count, 4);
+    operand<T> rounded(gpu, 4, count, 0);
+    second.assign([&](std::size_t r, std::size_t c) { return std::fabs(second.want()(r, c)); });
+    std::vector<dg::adamw_operands<T>> blocks;
+    for (std::size_t from = 0, to; from < 4 * count; from = to) {
+        to = std::min(4 * count, from + (count % 4 != 0 ? 4 * count : count < 1000 ? 4 : count + 4 * blocks.size()));
+        const auto part = [&](auto flat) { return flat.subspan(from, to - from); };
+        blocks.push_back({part(wide.got_flat()), part(gradient.got_flat()), part(first.got_flat()), part(second.got_flat()), mixed ? part(rounded.got_flat()) : dg::span<T>()});
+    }
+    gpu.adamw_step<T>({blocks.data(), blocks.size()}, device_constants.data(), sum.data());
+    want = 0;
+    reference.accumulate_squares<double>(gradient.want_flat(), &want);
+    reference.adamw<double>(wide.want_flat(), gradient.want_flat(), first.want_flat(), second.want_flat(), mixed ? rounded.want_flat() : dg::span<double>(), &constants, &want);
+    results.row("adamw_step, its sum of squares", "float", by(blocks.size(), count), std::fabs(sum.to_host()[0] / want - 1), 4 * rounding<float>);
+    results.row("adamw_step", mixed ? "bf16" : "float", by(blocks.size(), count),
+                std::max({wide.error() / bound<float>(4), first.error() / bound<float>(4), second.error() / bound<float>(4), mixed ? rounded.error() / bound<T>(4) : 0}), 1);
+
     const auto kept = w.download();
     sum = dg::tensor<double, dg::cuda>::filled(gpu, {1}, NAN);
     gpu.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), {}, device_constants.data(), sum.data());
@@ -318,11 +342,11 @@ void check_operations(dg::cuda& gpu, bool small) {
     for (const auto& s : {dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8}, dg::attention_shape{2, 300, 2, 2, 16},
                           dg::attention_shape{2, 160, 6, 2, 64}, dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128}})
         if (!small || s.length < 100) attention<T>(gpu, s);
-    if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64});
+    if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64}), attention<T>(gpu, {17, 512, 3, 1, 64});  // so many rows that plans are tuned
     cached_attention<T>(gpu, {1, 1, 2, 2, 4}, 0, 1), cached_attention<T>(gpu, {1, 17, 4, 2, 6}, 0, 20), cached_attention<T>(gpu, {1, 1, 3, 1, 33}, 30, 31);
     cached_attention<T>(gpu, {1, 5, 15, 5, 64}, 62, 100), cached_attention<T>(gpu, {1, 3, 4, 1, 128}, 200, 210), cached_attention<T>(gpu, {1, 2, 2, 1, 250}, 9, 16);
     if (!small) cached_attention<T>(gpu, {1, 1, 15, 5, 64}, 8191, 8192), cached_attention<T>(gpu, {1, 700, 6, 2, 64}, 0, 1024);
-    optimiser<T>(gpu, 1), optimiser<T>(gpu, 4099), optimiser<T>(gpu, 100000);
+    optimiser<T>(gpu, 1), optimiser<T>(gpu, 100), optimiser<T>(gpu, 4099), optimiser<T>(gpu, 100000);
     row_operations<T>(gpu, 3, 37);
     if (!small) row_operations<T>(gpu, 5, 49152);
 }

@@ -54,6 +54,15 @@ struct adamw_constants {
     std::int64_t step = 1;
 };
 
+/// What an AdamW step reads and changes of one run of weights: equally many numbers each, `narrow` may be empty.
+template <class T>
+struct adamw_operands {
+    span<wide_t<T>> weight;
+    span<const wide_t<T>> gradient;
+    span<wide_t<T>> first, second;
+    span<T> narrow;
+};
+
 namespace contract {
 
 template <class T, class U>

@@ -167,9 +167,10 @@ residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape,
     auto [h, x] = enter(tape, in, gain, post, eps, scale);
     if (slot > 0) observe(site::resid_post, slot - 1, h.value);
     observe(site::resid_pre, slot, h.value);
-    auto qkv = ops::projections(tape, x, layer(source, 1, 3, gradients), s, {cosine_.rows(), sine_.rows()});  // (B*T, (H + 2 H_kv) D)
+    const ops::rope_table<T> table{cosine_.rows(), sine_.rows()};
+    auto qkv = ops::projections(tape, x, layer(source, 1, 3, gradients), s, table);  // (B*T, (H + 2 H_kv) D)
     if (!post) tape.drop(x);
-    auto mixed = ops::attention(tape, qkv, s);  // (B*T, H*D)
+    auto mixed = ops::attention(tape, qkv, s, table);  // (B*T, H*D)
     tape.drop(qkv);
     if constexpr (joins<Observer>)
         if (!post) return joined(tape, mixed, layer(source, 4, 1, gradients), h);

@@ -6,11 +6,18 @@
 
 #include <cmath>
 #include <type_traits>
+#include <vector>
 
 #include "depthgrow/growth/optimizer_traits.hpp"
 #include "depthgrow/nn/parameters.hpp"
 
 namespace depthgrow {
+
+/// Whether a backend takes a whole step at once.
+template <class Backend, class T>
+concept updates_together = requires(Backend b, span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
+    b.template adamw_step<T>(blocks, constants, squares);
+};
 
 template <class T, class Backend>
 class adamw {
@@ -42,17 +49,18 @@ public:
         Backend& backend = weights.outer.backend();
         require(gradients.layers.size() == weights.layers.size() && first.layers.size() == weights.layers.size(),
                 "[adamw] expected gradients and moments of ", weights.layers.size(), " layers, got ", gradients.layers.size(), " and ", first.layers.size());
-        backend.template fill<double>(squares_.data(), 1, 0.0);
-        gradients.each([&](const auto& block) { backend.template accumulate_squares<wide_t<T>>(block.flat(), squares_.data()); });
+        blocks_.clear();
         for (std::size_t b = 0; b <= weights.layers.size(); ++b) {
+            blocks_.push_back({{}, std::as_const(block_of(gradients, b)).flat(), block_of(first, b).flat(), block_of(second, b).flat(), {}});
             const auto weight = block_of(weights, b).flat();
-            const auto step = [&](span<wide_t<T>> updated, span<T> narrow) {
-                backend.template adamw<T>(updated, std::as_const(block_of(gradients, b)).flat(), block_of(first, b).flat(), block_of(second, b).flat(),
-                                          narrow, device_constants_.data(), squares_.data());
-            };
-            if constexpr (mixed) step(block_of(master, b).flat(), weight);
-            else step(weight, {});
+            if constexpr (mixed) blocks_.back().weight = block_of(master, b).flat(), blocks_.back().narrow = weight;
+            else blocks_.back().weight = weight;
         }
+        if constexpr (updates_together<Backend, T>) return backend.template adamw_step<T>(span<const adamw_operands<T>>(blocks_), device_constants_.data(), squares_.data());
+        backend.template fill<double>(squares_.data(), 1, 0.0);
+        for (const auto& block : blocks_) backend.template accumulate_squares<wide_t<T>>(block.gradient, squares_.data());
+        for (const auto& block : blocks_)
+            backend.template adamw<T>(block.weight, block.gradient, block.first, block.second, block.narrow, device_constants_.data(), squares_.data());
     }
     void step(parameter_set<T, Backend>& weights, const set& gradients, double rate) {
         prepare(rate);
@@ -81,6 +89,7 @@ private:
     adamw_constants constants_;
     tensor<adamw_constants, Backend> device_constants_;
     tensor<double, Backend> squares_;
+    std::vector<adamw_operands<T>> blocks_;  // of the step at hand; kept for its memory
 };
 
 }  // namespace depthgrow

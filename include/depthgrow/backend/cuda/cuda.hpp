@@ -155,11 +155,16 @@ public:
         }
     }
     template <class T> void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv) {
+        attention_rope_backward<T>(qkv, s, out, lse, dout, dqkv, {}, {});
+    }
+    /// attention_backward, then rope_inplace of sign -1 on dqkv's queries and keys, in fewer passes.
+    template <class T> void attention_rope_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv, matrix<const float> cosine, matrix<const float> sine) {
         contract::attention<T>("attention_backward", qkv, s, out, lse);
         if (fused<T>(s, qkv.stride, out.stride)) {
-            if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(s, qkv, out, lse.data(), dout, dqkv);
+            if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv, cosine, sine);
         } else {
             kernels::attention_backward<T>(context_, qkv, s, out, lse, dout, dqkv);
+            if (cosine.data) kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
         }
     }
     template <class T> void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
@@ -191,10 +196,20 @@ public:
     }
     template <class T> void accumulate_squares(span<const T> x, double* sum) {
         static_assert(std::is_same_v<T, float>, "depthgrow: gradients are float on the CUDA backend");
-        kernels::accumulate_squares(context_, x, sum);
+        const span<const float> one[] = {x};
+        kernels::accumulate_squares(context_, {one, 1}, sum);
     }
     template <class T> void adamw(span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
-        kernels::adamw<T>(context_, weight, gradient, first, second, narrow, constants, squares);
+        const adamw_operands<T> one[] = {{weight, gradient, first, second, narrow}};
+        kernels::adamw<T>(context_, {one, 1}, constants, squares);
+    }
+    /// The sum of squares of all gradients, to `squares`, then adamw of each block: few launches for all of them.
+    template <class T> void adamw_step(span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
+        std::vector<span<const float>> gradients;
+        for (const auto& block : blocks) gradients.push_back(block.gradient);
+        fill<double>(squares, 1, 0.0);
+        kernels::accumulate_squares(context_, {gradients.data(), gradients.size()}, squares);
+        kernels::adamw<T>(context_, blocks, constants, squares);
     }
 
     // ---- row operations of the analyses; targets, gold and out of `row_compare` lie on the host

@@ -3,13 +3,15 @@
 // Declarations: launch.hpp.
 #pragma once
 
+#include "depthgrow/backend/cuda/kernels/analysis_rows.cuh"
 #include "depthgrow/backend/cuda/kernels/attention.cuh"
+#include "depthgrow/backend/cuda/kernels/cross_entropy.cuh"
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"
 #include "depthgrow/backend/cuda/kernels/optimizer.cuh"
-#include "depthgrow/backend/cuda/kernels/rows.cuh"
+#include "depthgrow/backend/cuda/kernels/rope.cuh"
 
 #define DEPTHGROW_INSTANTIATE_CUDA_KERNELS(T)                                                                                                                                                       \
     namespace depthgrow::kernels {                                                                                                                                                                  \
@@ -26,7 +28,7 @@
     template void add<T>(const launch_context&, matrix<const T>, float, matrix<const T>, matrix<T>);                                                                                                \
     template void cross_entropy_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<const float>, span<float>, bool);                                                              \
     template void row_argmax<T>(const launch_context&, matrix<const T>, span<token>);                                                                                                               \
-    template void adamw<T>(const launch_context&, span<float>, span<const float>, span<float>, span<float>, span<T>, const adamw_constants*, const double*);                                        \
+    template void adamw<T>(const launch_context&, span<const adamw_operands<T>>, const adamw_constants*, const double*);                                                                            \
     template void row_changes<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<const T>, matrix<const T>, span<float>, span<float>);                                              \
     template void row_softmax_inplace<T>(const launch_context&, matrix<T>);                                                                                                                         \
     template void row_softmax_distances<T>(const launch_context&, matrix<T>, matrix<const T>, span<float>);                                                                                         \

@@ -52,7 +52,8 @@ bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, ma
 bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out, std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine);
 
 void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);
-void accumulate_squares(const launch_context&, span<const float> x, double* sum);
+/// *sum += the squares of all numbers of all blocks.
+void accumulate_squares(const launch_context&, span<const span<const float>> blocks, double* sum);
 
 template <class T> void embedding_forward(const launch_context&, span<const token> ids, matrix<const T> table, matrix<T> out);
 template <class T> void embedding_backward(const launch_context&, span<const token> ids, matrix<const T> dout, matrix<float> dtable);
@@ -60,6 +61,9 @@ template <class T> void embedding_backward(const launch_context&, span<const tok
 template <class T> bool rms_norm_forward(const launch_context&, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy);
 template <class T> bool rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, fp8_copy copy);
 template <class T> void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign);
+/// dqkv's keys and values = the sums of dk and dv (rows, H*D) over the heads that share them; with a table, its queries
+/// and keys are turned back by RoPE.
+void sum_groups(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv, matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
 template <class T> void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
 template <class T> void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
 template <class T> void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache, matrix<T> out);
@@ -69,7 +73,7 @@ template <class T> bool swiglu_backward(const launch_context&, matrix<const T> g
 template <class T> void add(const launch_context&, matrix<const T> a, float factor, matrix<const T> b, matrix<T> out);
 template <class T> void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient);
 template <class T> void row_argmax(const launch_context&, matrix<const T> logits, span<token> best);
-template <class T> void adamw(const launch_context&, span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow, const adamw_constants*, const double* squares);
+template <class T> void adamw(const launch_context&, span<const adamw_operands<T>> blocks, const adamw_constants*, const double* squares);
 
 /// How a row's distribution differs from another's, on the device; analysis/row_operations.hpp says what each is.
 struct row_comparison {

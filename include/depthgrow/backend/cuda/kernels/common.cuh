@@ -85,6 +85,28 @@ __device__ inline void store(D* to, const float (&from)[N]) {
     *reinterpret_cast<pack<D, N>*>(to) = p;
 }
 
+// ---- pieces of 16 bytes from global to shared memory, each thread its own, without registers from Ampere on
+__device__ inline void copy_piece(unsigned to, const void* from) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+#else
+    const uint4 piece = *static_cast<const uint4*>(from);
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(piece.x), "r"(piece.y), "r"(piece.z), "r"(piece.w) : "memory");
+#endif
+}
+__device__ inline void copies_commit() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+/// Until at most that many committed groups are still on their way.
+template <int Running>
+__device__ inline void copies_wait() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(Running) : "memory");
+#endif
+}
+
 __device__ inline float warp_sum(float x) {
 #pragma unroll
     for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);

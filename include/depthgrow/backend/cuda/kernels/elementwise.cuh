@@ -1,4 +1,4 @@
-// Kernels that touch each element once: fill, sums, SwiGLU, RoPE, embedding.
+// Kernels that touch each element once: fill, sums, SwiGLU, embedding.
 // Assumes contiguous rows with a leading dimension; rows of full width are walked as one run.
 // Maths: backend/reference.hpp. All are bound by memory: 16 bytes an access where alignment allows.
 #pragma once
@@ -132,42 +132,6 @@ bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<co
     else go(std::integral_constant<int, 1>());
     launched("swiglu_backward");
     return copy.out;
-}
-
-// ---- RoPE: channel i of a head turns with channel i + half
-__device__ inline void turn(float& low, float& high, float cosine, float sine) {
-    const float kept = low;
-    low = kept * cosine - high * sine;
-    high = high * cosine + kept * sine;
-}
-template <class D, int N>
-static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length, std::size_t heads, std::size_t half, const float* cosine, const float* sine, float sign, std::size_t count) {
-    const std::size_t pieces = half / N;
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
-        const std::size_t piece = i % pieces, head = i / pieces % heads, row = i / pieces / heads, at = row % length * half + piece * N;
-        D* low = x + row * stride + head * 2 * half + piece * N;
-        float a[N], b[N];
-        load<N>(low, a);
-        load<N>(low + half, b);
-#pragma unroll
-        for (int j = 0; j < N; ++j) turn(a[j], b[j], cosine[at + j], sign * sine[at + j]);
-        store<N>(low, a);
-        store<N>(low + half, b);
-    }
-}
-template <class T>
-void rope_inplace(const launch_context& k, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign) {
-    const std::size_t half = head_width / 2;
-    if (x.rows * heads * half == 0) return;
-    const auto go = [&](auto width) {
-        constexpr int n = decltype(width)::value;
-        const std::size_t count = x.rows * heads * (half / n);
-        rope_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(device(x.data), x.stride, length, heads, half, cosine.data, sine.data, sign, count);
-    };
-    constexpr int n = widest<device_t<T>>;
-    if (half % n == 0 && x.stride % n == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0) go(std::integral_constant<int, n>());
-    else go(std::integral_constant<int, 1>());
-    launched("rope");
 }
 
 // ---- embedding

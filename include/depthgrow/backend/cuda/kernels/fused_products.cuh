@@ -7,6 +7,7 @@
 
 #ifdef DEPTHGROW_SM90A  // set by cmake/cuda.cmake
 #include "depthgrow/backend/cuda/kernels/hopper_product.cuh"
+#include "depthgrow/backend/cuda/kernels/rope.cuh"
 
 namespace depthgrow::kernels {
 
@@ -69,8 +70,8 @@ struct gated_gradient {
     __device__ void ask(const finished& result, const number* from, int r, int last) const {
 #pragma unroll
         for (int j = 0; j < together; ++j, from += finishing_warps * stride)
-            if (r + j * finishing_warps < last) hopper::copy_piece(result.own + 2 * j * row_bytes, from), hopper::copy_piece(result.own + (2 * j + 1) * row_bytes, from + cols);
-        hopper::copies_commit();
+            if (r + j * finishing_warps < last) copy_piece(result.own + 2 * j * row_bytes, from), copy_piece(result.own + (2 * j + 1) * row_bytes, from + cols);
+        copies_commit();
     }
     __device__ void advance(finished& result) const {
         result.own += slot_bytes;
@@ -89,7 +90,7 @@ struct gated_gradient {
         for (int i = 0, r = result.warp; i < each; ++i, r += rows_together) {
             if (half == 0 && r + rows_together - finishing_warps >= 64) result.wait(half = 1);
             if (half == 1 && r >= 64) result.release(0), half = 2;
-            hopper::copies_wait<deep - 1>();
+            copies_wait<deep - 1>();
             piece by_gate[together], by_up[together], dy[together];
 #pragma unroll
             for (int j = 0; j < together; ++j) {

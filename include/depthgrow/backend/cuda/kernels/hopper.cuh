@@ -39,11 +39,7 @@ __device__ inline void load_tile(unsigned to, const CUtensorMap* map, int column
 __device__ inline void load_tile_to_all(unsigned to, const CUtensorMap* map, int column, int row, unsigned barrier, unsigned short mask) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to), "l"(map), "r"(barrier), "r"(column), "r"(row), "h"(mask) : "memory");
 }
-// ---- pieces of 16 bytes from global to shared memory, each thread its own
-__device__ inline void copy_piece(unsigned to, const void* from) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory"); }
-__device__ inline void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Until at most that many committed groups are still on their way.
-template <int Running> __device__ inline void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(Running) : "memory"); }
+// ---- a piece of 16 bytes from shared memory
 __device__ inline pack<__nv_bfloat16, 8> shared_piece(unsigned from) {
     pack<__nv_bfloat16, 8> piece;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(piece.words[0]), "=r"(piece.words[1]), "=r"(piece.words[2]), "=r"(piece.words[3]) : "r"(from) : "memory");

@@ -7,19 +7,69 @@
 
 namespace depthgrow::kernels {
 
-/// `scratch`: (gridDim.x) doubles. The sum of squares of each block's share.
-static __global__ void square_sums_kernel(const float* x, std::size_t count, double* scratch) {
-    double total = 0;
-    const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x, quads = count / 4;
-    const auto* four = reinterpret_cast<const float4*>(x);
-    const auto squares = [](float4 v) { return static_cast<double>(v.x * v.x + v.y * v.y) + static_cast<double>(v.z * v.z + v.w * v.w); };
-    std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x;
-    for (; i + 3 * step < quads; i += 4 * step) {  // four loads on their way at a time
-        const float4 a = four[i], b = four[i + step], c = four[i + 2 * step], d = four[i + 3 * step];
-        total += (squares(a) + squares(b)) + (squares(c) + squares(d));
+/// Up to `most` operands of a kernel that walks all of them in pieces: block b has pieces [ends[b - 1], ends[b]).
+template <class Operand>
+struct work_list {
+    static constexpr unsigned most = 64;
+    Operand operands[most];
+    unsigned ends[most];
+    unsigned count = 0;
+
+    void add(const Operand& operand, std::size_t pieces) {
+        operands[count] = operand;
+        ends[count] = (count ? ends[count - 1] : 0) + static_cast<unsigned>(pieces);
+        ++count;
     }
-    for (; i < quads; i += step) total += squares(four[i]);
-    if (blockIdx.x == 0 && threadIdx.x < count % 4) total += static_cast<double>(x[quads * 4 + threadIdx.x]) * static_cast<double>(x[quads * 4 + threadIdx.x]);
+    unsigned pieces() const { return count ? ends[count - 1] : 0; }
+    /// body(operand, piece within it) for this block's share of the pieces.
+    template <class Body>
+    __device__ void each_piece(const Body& body) const {
+        for (unsigned piece = blockIdx.x, at = 0; piece < ends[count - 1]; piece += gridDim.x) {
+            while (piece >= ends[at]) ++at;
+            body(operands[at], piece - (at ? ends[at - 1] : 0));
+        }
+    }
+};
+/// Calls body with lists of the blocks' operands, in order, none empty.
+template <class Operand, class Blocks, class Body>
+void each_list(const Blocks& blocks, std::size_t piece, const Body& body) {
+    work_list<Operand> list;
+    const auto hand_over = [&] {
+        if (list.pieces() > 0) body(list);
+        list.count = 0;
+    };
+    for (const auto& block : blocks) {
+        const Operand operand(block);
+        if (operand.count > 0) list.add(operand, (operand.count + piece - 1) / piece);
+        if (list.count == list.most) hand_over();
+    }
+    hand_over();
+}
+
+struct squares_operand {
+    const float* x;
+    std::size_t count;
+    explicit squares_operand(span<const float> block) : x(block.data()), count(block.size()) {}
+    squares_operand() = default;
+};
+constexpr std::size_t squares_piece = 8192;
+/// `scratch`: (gridDim.x) doubles. The sum of squares of each block's pieces.
+static __global__ void __launch_bounds__(256, 4) square_sums_kernel(const __grid_constant__ work_list<squares_operand> list, double* scratch) {
+    double total = 0;
+    list.each_piece([&](const squares_operand& o, unsigned piece) {
+        constexpr unsigned quads = squares_piece / 4, each = quads / 256;
+        const std::size_t first = static_cast<std::size_t>(piece) * squares_piece;
+        const float* x = o.x + first;
+        float4 values[each];
+        if (first + squares_piece <= o.count) {  // all loads on their way at a time
+#pragma unroll
+            for (unsigned i = 0; i < each; ++i) values[i] = reinterpret_cast<const float4*>(x)[i * 256 + threadIdx.x];
+#pragma unroll
+            for (unsigned i = 0; i < each; ++i) total += static_cast<double>(values[i].x * values[i].x + values[i].y * values[i].y) + static_cast<double>(values[i].z * values[i].z + values[i].w * values[i].w);
+        } else {
+            for (std::size_t i = threadIdx.x; i < o.count - first; i += 256) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+        }
+    });
     __shared__ double shared[32];
     for (int lane = 16; lane > 0; lane /= 2) total += __shfl_xor_sync(0xffffffffu, total, lane);
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = total;
@@ -39,14 +89,15 @@ static __global__ void add_in_order_kernel(const double* parts, unsigned count, 
     for (unsigned w = 1; w < blockDim.x / 32; ++w) total += shared[w];
     *sum += total;
 }
-[[gnu::used]] inline void accumulate_squares(const launch_context& k, span<const float> x, double* sum) {
-    if (x.empty()) return;
-    const bool wide = reinterpret_cast<std::uintptr_t>(x.data()) % 16 == 0;
-    if (!wide) fail("[accumulate_squares] expected numbers aligned to 16 bytes, got others");
-    const unsigned blocks = std::min(blocks_for(x.size(), 4096), 4 * k.multiprocessors);
+[[gnu::used]] inline void accumulate_squares(const launch_context& k, span<const span<const float>> blocks, double* sum) {
+    for (const auto& block : blocks)
+        if (!aligned(block, 4)) fail("[accumulate_squares] expected numbers aligned to 16 bytes, got others");
     auto* parts = reinterpret_cast<double*>(k.scratch);
-    square_sums_kernel<<<blocks, 256, 0, k.stream>>>(x.data(), x.size(), parts);
-    add_in_order_kernel<<<1, 256, 0, k.stream>>>(parts, blocks, sum);
+    each_list<squares_operand>(blocks, squares_piece, [&](const work_list<squares_operand>& list) {
+        const unsigned grid = std::min(list.pieces(), 4 * k.multiprocessors);
+        square_sums_kernel<<<grid, 256, 0, k.stream>>>(list, parts);
+        add_in_order_kernel<<<1, 256, 0, k.stream>>>(parts, grid, sum);
+    });
     launched("accumulate_squares");
 }
 
@@ -64,45 +115,62 @@ __device__ inline bool adamw_scalars_of(const adamw_constants& k, double squares
     s.root = static_cast<float>(1 / (1 - pow(k.beta2, step)));
     return true;
 }
+template <class D>
+struct adamw_operand {
+    float* weight;
+    const float* gradient;
+    float *first, *second;
+    D* narrow;
+    std::size_t count;
+    template <class T>
+    explicit adamw_operand(const adamw_operands<T>& o)
+        : weight(o.weight.data()), gradient(o.gradient.data()), first(o.first.data()), second(o.second.data()), narrow(device(o.narrow.data())), count(o.weight.size()) {}
+    adamw_operand() = default;
+};
+constexpr std::size_t adamw_piece = 1024;
 template <class D, int N>
-static __global__ void adamw_kernel(float* weight, const float* gradient, float* first, float* second, D* narrow, std::size_t count, const adamw_constants* constants, const double* squares) {
+static __global__ void __launch_bounds__(256, 5) adamw_kernel(const __grid_constant__ work_list<adamw_operand<D>> list, const adamw_constants* constants, const double* squares) {
     __shared__ adamw_scalars shared;
     __shared__ bool finite;
     if (threadIdx.x == 0) finite = adamw_scalars_of(*constants, *squares, shared);
     __syncthreads();
     if (!finite) return;
     const adamw_scalars s = shared;
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
-        float w[N], g[N], m[N], v[N];
-        load<N>(weight + i * N, w);
-        load<N>(gradient + i * N, g);
-        load<N>(first + i * N, m);
-        load<N>(second + i * N, v);
+    list.each_piece([&](const adamw_operand<D>& o, unsigned piece) {
+        const std::size_t first = static_cast<std::size_t>(piece) * adamw_piece;
 #pragma unroll
-        for (int j = 0; j < N; ++j) {
-            const float scaled = g[j] * s.scale;
-            m[j] = s.b1 * m[j] + s.c1 * scaled;
-            v[j] = s.b2 * v[j] + s.c2 * scaled * scaled;
-            w[j] = w[j] * s.keep - s.rate * m[j] / (sqrtf(v[j] * s.root) + s.eps);
+        for (unsigned part = 0; part < adamw_piece / 256 / N; ++part) {
+            const std::size_t i = first + (part * 256 + threadIdx.x) * N;
+            if (i >= o.count) return;
+            float w[N], g[N], m[N], v[N];
+            load<N>(o.weight + i, w);
+            load<N>(o.gradient + i, g);
+            load<N>(o.first + i, m);
+            load<N>(o.second + i, v);
+#pragma unroll
+            for (int j = 0; j < N; ++j) {
+                const float scaled = g[j] * s.scale;
+                m[j] = s.b1 * m[j] + s.c1 * scaled;
+                v[j] = s.b2 * v[j] + s.c2 * scaled * scaled;
+                w[j] = w[j] * s.keep - s.rate * m[j] / (sqrtf(v[j] * s.root) + s.eps);
+            }
+            store<N>(o.weight + i, w);
+            store<N>(o.first + i, m);
+            store<N>(o.second + i, v);
+            if (o.narrow) store<N>(o.narrow + i, w);
         }
-        store<N>(weight + i * N, w);
-        store<N>(first + i * N, m);
-        store<N>(second + i * N, v);
-        if (narrow) store<N>(narrow + i * N, w);
-    }
+    });
 }
 template <class T>
-void adamw(const launch_context& k, span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
-    if (weight.empty()) return;
-    const auto go = [&](auto width) {
-        constexpr int n = decltype(width)::value;
-        const std::size_t count = weight.size() / n;
-        adamw_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 16 * k.multiprocessors), 256, 0, k.stream>>>(
-            weight.data(), gradient.data(), first.data(), second.data(), device(narrow.data()), count, constants, squares);
-    };
-    const bool wide = weight.size() % 4 == 0 && aligned(weight, 4) && aligned(gradient, 4) && aligned(first, 4) && aligned(second, 4) && (narrow.empty() || aligned(narrow, 4));
-    if (wide) go(std::integral_constant<int, 4>());
-    else go(std::integral_constant<int, 1>());
+void adamw(const launch_context& k, span<const adamw_operands<T>> blocks, const adamw_constants* constants, const double* squares) {
+    bool wide = true;
+    for (const auto& o : blocks)
+        wide = wide && o.weight.size() % 4 == 0 && aligned(o.weight, 4) && aligned(o.gradient, 4) && aligned(o.first, 4) && aligned(o.second, 4) && (o.narrow.empty() || aligned(o.narrow, 4));
+    each_list<adamw_operand<device_t<T>>>(blocks, adamw_piece, [&](const work_list<adamw_operand<device_t<T>>>& list) {
+        const unsigned grid = std::min(list.pieces(), 5 * k.multiprocessors);  // all at a time
+        if (wide) adamw_kernel<device_t<T>, 4><<<grid, 256, 0, k.stream>>>(list, constants, squares);
+        else adamw_kernel<device_t<T>, 1><<<grid, 256, 0, k.stream>>>(list, constants, squares);
+    });
     launched("adamw");
 }
 
