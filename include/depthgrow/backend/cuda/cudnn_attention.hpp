@@ -91,8 +91,12 @@ private:
         }
         return found->second.get();
     }
+    /// Cleared when it grows: initcheck does not see the stores in bulk by which cuDNN writes there.
     void* workspace(std::size_t bytes) {
-        workspace_.resize(bytes);
+        if (bytes > workspace_.size()) {
+            workspace_.resize(bytes);
+            check(cudaMemsetAsync(workspace_.data(), 0, bytes, stream_), "cudaMemsetAsync");
+        }
         return workspace_.data();
     }
 
