@@ -90,8 +90,6 @@ public:
     DEPTHGROW_TIMED(add)
     DEPTHGROW_TIMED(add_inplace)
     DEPTHGROW_TIMED(cross_entropy_inplace)
-    DEPTHGROW_TIMED(accumulate_squares)
-    DEPTHGROW_TIMED(adamw)
     DEPTHGROW_TIMED(adamw_step)
     DEPTHGROW_TIMED(fill)
     DEPTHGROW_TIMED(copy)

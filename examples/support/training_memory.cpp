@@ -38,9 +38,10 @@ std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
 std::size_t planned_memory(const resolved_run& run) {
     const std::size_t rows = run.micro_batch * run.length;
     if (run.settings.backend == "cuda") {
-        // attention's way back: dq and row sums in float, and with grouped heads dk and dv of every head
-        const bool grouped = run.model.kv_heads < run.model.heads;
-        const std::size_t attention = rows * (run.model.width * (grouped ? 8 : 4) + run.model.heads * sizeof(float)), workspaces = std::size_t{80} << 20;
+        // attention's way back: row sums and dq in float, or in a fixed order dS in bfloat16; with grouped heads dk and dv of every head
+        const std::size_t dq = run.settings.deterministic ? rows * run.length * run.model.heads * sizeof(dg::bfloat16) : rows * run.model.width * sizeof(float);
+        const std::size_t apart = run.model.kv_heads < run.model.heads ? 2 * rows * run.model.width * sizeof(dg::bfloat16) : 0;
+        const std::size_t attention = dq + apart + rows * run.model.heads * sizeof(float), workspaces = std::size_t{80} << 20;
         const std::size_t context = std::size_t{770} << 20;  // the driver's, with the libraries' code, as seen on an H100
         const std::size_t counted = run.settings.precision == "fp32" ? counted_memory<float, dg::joining_planning>(run, 8192) : counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention;
         const std::size_t copies = run.settings.precision == "fp8" ? (rows + run.model.width) * (run.model.width + 3 * run.model.ffn) : 0;  // in eight bits, of the widest operands met

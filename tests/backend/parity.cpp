@@ -236,6 +236,17 @@ TEMPLATE_TEST_CASE("blas attention behind a cache agrees with the reference in d
     values.agrees(0);
 }
 
+TEST_CASE("attention's way back refuses gradients of other extents") {
+    dg::blas blas;
+    std::vector<float> numbers(512), sums(4);
+    const dg::attention_shape s{1, 2, 2, 1, 4};
+    const dg::matrix<float> qkv(numbers.data(), 2, 16), out(numbers.data() + 64, 2, 8), dout(numbers.data() + 128, 2, 8), dqkv(numbers.data() + 192, 2, 16);
+    const auto back = [&](dg::matrix<float> d_out, dg::matrix<float> d_qkv) { blas.attention_backward<float>(qkv, s, out, dg::span<const float>(sums), d_out, d_qkv); };
+    CHECK_NOTHROW(back(dout, dqkv));
+    CHECK_THROWS_WITH(back({dout.data, 1, 8}, dqkv), "[attention_backward] expected dout of 2 x 8, got 1 x 8");
+    CHECK_THROWS_WITH(back(dout, {dqkv.data, 2, 15}), "[attention_backward] expected dqkv of 2 x 16, got 2 x 15");
+    CHECK_THROWS_WITH(back(dout, qkv), Catch::Contains("overlap"));
+}
 TEST_CASE("attention behind a cache refuses what the cache cannot hold") {
     dg::blas blas;
     std::vector<float> numbers(512);

@@ -342,7 +342,7 @@ void check_operations(dg::cuda& gpu, bool small) {
     for (const auto& s : {dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8}, dg::attention_shape{2, 300, 2, 2, 16},
                           dg::attention_shape{2, 160, 6, 2, 64}, dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128}})
         if (!small || s.length < 100) attention<T>(gpu, s);
-    if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64}), attention<T>(gpu, {17, 512, 3, 1, 64});  // so many rows that plans are tuned
+    if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64}), attention<T>(gpu, {17, 512, 3, 1, 64});  // the second: so many rows that plans are tuned
     cached_attention<T>(gpu, {1, 1, 2, 2, 4}, 0, 1), cached_attention<T>(gpu, {1, 17, 4, 2, 6}, 0, 20), cached_attention<T>(gpu, {1, 1, 3, 1, 33}, 30, 31);
     cached_attention<T>(gpu, {1, 5, 15, 5, 64}, 62, 100), cached_attention<T>(gpu, {1, 3, 4, 1, 128}, 200, 210), cached_attention<T>(gpu, {1, 2, 2, 1, 250}, 9, 16);
     if (!small) cached_attention<T>(gpu, {1, 1, 15, 5, 64}, 8191, 8192), cached_attention<T>(gpu, {1, 700, 6, 2, 64}, 0, 1024);

@@ -215,7 +215,7 @@ public:
     template <class T>
     void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
                             matrix<const T> dout, matrix<T> dqkv) {
-        contract::attention<T>("attention_backward", qkv, s, out, lse);
+        contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
         using tile = detail::tile<T>;
         const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows_most = std::min(block, reach), scores = rows_most * reach;
         reserve<T>(attention_backward_numbers<T>(s));

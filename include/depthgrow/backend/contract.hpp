@@ -135,6 +135,15 @@ void attention(const char* op, matrix<const T> qkv, attention_shape s, matrix<co
 }
 
 template <class T>
+void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse, matrix<const T> dout, matrix<T> dqkv) {
+    const char* op = "attention_backward";
+    attention<T>(op, qkv, s, out, lse);
+    extents(op, "dout", dout, s.rows(), s.width());
+    extents(op, "dqkv", dqkv, s.rows(), s.packed_width());
+    disjoint(op, matrix<const T>(dqkv), qkv);
+}
+
+template <class T>
 void cached_attention(matrix<const T> qkv, attention_shape s, const key_value_cache<T>& cache, matrix<const T> out) {
     const char* op = "cached_attention";
     packed_rows(op, qkv, s, out);

@@ -125,7 +125,7 @@ public:
     template <class T>
     void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
                             matrix<const T> dout, matrix<T> dqkv) {
-        contract::attention<T>("attention_backward", qkv, s, out, lse);
+        contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
         const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
         for (std::size_t r = 0; r < dqkv.rows; ++r) std::fill_n(dqkv.row(r), dqkv.cols, T(0));
         for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {

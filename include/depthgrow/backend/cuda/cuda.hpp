@@ -4,6 +4,7 @@
 // and the optimiser's numbers are float. Operations: backend/reference.hpp.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -62,6 +63,8 @@ public:
         if (word == 0) cuda_detail::check(cudaMemsetAsync(data, 0, count * sizeof(T), stream_), "cudaMemsetAsync");
         else kernels::fill_words(context_, data, count, sizeof(T), word);
     }
+    /// How often memory that a recorded step may refer to has moved.
+    std::size_t memory_moves() const { return attention_.memory_moves(); }
     /// Bytes in use on the device by everybody, and its size.
     std::pair<std::size_t, std::size_t> memory() const {
         std::size_t free = 0, total = 0;
@@ -159,8 +162,14 @@ public:
     }
     /// attention_backward, then rope_inplace of sign -1 on dqkv's queries and keys, in fewer passes.
     template <class T> void attention_rope_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv, matrix<const float> cosine, matrix<const float> sine) {
-        contract::attention<T>("attention_backward", qkv, s, out, lse);
+        contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
+        if (cosine.data) {
+            require(cosine.rows >= s.length && sine.rows >= s.length, "[attention_backward] expected a table of at least ", s.length, " positions, got ", std::min(cosine.rows, sine.rows));
+            contract::extents("attention_backward", "cosine", cosine, cosine.rows, s.head_width / 2);
+            contract::extents("attention_backward", "sine", sine, sine.rows, s.head_width / 2);
+        }
         if (fused<T>(s, qkv.stride, out.stride)) {
+            require(dqkv.stride == qkv.stride && dout.stride == out.stride, "[attention_backward] expected gradients with the leading dimensions ", qkv.stride, " and ", out.stride, ", got ", dqkv.stride, " and ", dout.stride);
             if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv, cosine, sine);
         } else {
             kernels::attention_backward<T>(context_, qkv, s, out, lse, dout, dqkv);

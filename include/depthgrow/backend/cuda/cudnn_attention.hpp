@@ -3,6 +3,7 @@
 // Keys' and values' gradients that come a head each are summed over their group by a kernel of ours, which turns RoPE back too.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 
@@ -14,7 +15,7 @@ namespace depthgrow::cuda_detail {
 /// Plans by shape, the workspace they share, and whether cuDNN can be used at all.
 class cudnn_attention {
 public:
-    /// `tune`: for large extents, all plans are built and the fastest is kept. `many_shapes`: a plan takes a second to
+    /// `tune`: for large extents, all plans are built and the fastest is kept. `many_shapes`: a plan takes half a second to
     /// build, so batches go in powers of two and short sequences are left to others.
     cudnn_attention(cudaStream_t stream, bool deterministic, bool tune, bool many_shapes)
         : stream_(stream), deterministic_(deterministic), tune_(tune && !many_shapes), many_shapes_(many_shapes) {
@@ -45,10 +46,11 @@ public:
             auto* p = wanted(part, qkv.stride, out.stride, true);
             run(*p, [&] { p->backward(handle_, stream_, qkv.row(first), out.row(first), lse + first * s.heads, dout.row(first), dqkv.row(first), workspace(p->workspace_bytes())); });
             const auto done = dqkv.row_range(first, part.rows());
-            if (const bfloat16* dk = p->dk_apart(workspace_.data())) kernels::sum_groups(context, part, dk, p->dv_apart(workspace_.data()), done, cosine, sine);
+            if (const bfloat16* dk = p->dk_apart(workspace_.data())) kernels::finish_attention_gradients(context, part, dk, p->dv_apart(workspace_.data()), done, cosine, sine);
             else if (cosine.data) kernels::rope_inplace<bfloat16>(context, done, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
         });
     }
+    std::size_t memory_moves() const { return memory_moves_; }
 
 private:
     using key = std::array<std::size_t, 8>;
@@ -96,6 +98,7 @@ private:
         if (bytes > workspace_.size()) {
             workspace_.resize(bytes);
             check(cudaMemsetAsync(workspace_.data(), 0, bytes, stream_), "cudaMemsetAsync");
+            ++memory_moves_;
         }
         return workspace_.data();
     }
@@ -105,6 +108,7 @@ private:
     bool deterministic_, tune_, many_shapes_;
     std::map<key, std::unique_ptr<attention_plan>> plans_;  // null: no fused engine
     device_bytes workspace_;
+    std::size_t memory_moves_ = 0;
 };
 
 }  // namespace depthgrow::cuda_detail

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -40,17 +41,17 @@ public:
         }
         at_[d_o] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, outs);
         at_[dq] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, queries);
-        const extents apart{T_ * H_ * D_, D_, H_ * D_, 1};
-        for (int to : {dk, dv}) at_[to] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, apart_ ? apart : queries);
+        const extents own_rows{T_ * H_ * D_, D_, H_ * D_, 1};
+        for (int to : {dk, dv}) at_[to] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, apart_ ? own_rows : queries);
         at_[one] = graph_.number();
         at_[row_sums] = graph_.tensor(CUDNN_DATA_FLOAT, column(), column_strides());
         if (atomic_) at_[dq_sums] = graph_.tensor(CUDNN_DATA_FLOAT, {B_, H_, T_, D_}, {H_ * T_ * D_, T_ * D_, D_, 1});
         describe_backward(row);
     }
     /// With `all`, every plan that cuDNN's heuristics name is built, for `tune`.
-    bool build(cudnnHandle_t handle, bool all, const graph_descriptor* device = nullptr) {
+    bool build(cudnnHandle_t handle, bool all) {
         tuned_ = !all;
-        return graph_.build(handle, device, all);
+        return graph_.build(handle, all);
     }
     bool tuned() const { return tuned_; }
     /// Keeps the fastest of the plans by running each; run() does one pass and must not change what it reads.
@@ -192,7 +193,8 @@ private:
     }
 
     attention_shape shape_;
-    bool backward_, atomic_, apart_, tuned_ = false, clears_ = false;
+    bool backward_, atomic_, apart_, tuned_ = false;
+    bool clears_ = false;  // the engine clears dq's sums itself; known of tuned plans alone
     std::int64_t B_ = 0, H_ = 0, K_ = 0, T_ = 0, D_ = 0;
     std::array<int, slots> at_{};
     fused_graph graph_;

@@ -5,6 +5,7 @@
 
 #include <cudnn.h>
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <vector>
@@ -103,18 +104,17 @@ public:
         op.link(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, at(x)).link(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, at(y)).finish("a reshape");
     }
 
-    /// Finds engines and builds their plans: the heuristics' first choice, or with `all` every one. `device` describes a
-    /// device that need not be present, or is null. False: cuDNN has no fused engine for these extents.
-    bool build(cudnnHandle_t handle, const graph_descriptor* device, bool all) {
+    /// Finds engines and builds their plans: the heuristics' first choice, or with `all` every one. False: cuDNN has
+    /// no fused engine for these extents.
+    bool build(cudnnHandle_t handle, bool all) {
         std::vector<cudnnBackendDescriptor_t> handles;
         for (const auto& op : operations_) handles.push_back(op.handle());
         graph_descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
         graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, handles.data(), handles.size());
-        if (!device) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, {handle});
+        graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, {handle});
         if (!graph.finalize()) return false;
         graph_descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
         heuristics.link(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, {CUDNN_HEUR_MODE_A});
-        if (device) heuristics.link(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *device);
         if (!heuristics.finalize()) return false;
         constexpr std::size_t most = 8;
         std::vector<graph_descriptor> configs;
@@ -125,8 +125,7 @@ public:
         for (std::int64_t i = 0; i < std::min<std::int64_t>(found, most) && (all || plans_.empty()); ++i) {
             graph_descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
             plan.link(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configs[static_cast<std::size_t>(i)]);
-            if (device) plan.link(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *device);
-            else plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, {handle});
+            plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, {handle});
             if (!plan.finalize()) continue;
             std::int64_t bytes = 0, one = 0;
             check(cudnnBackendGetAttribute(plan.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &one, &bytes), "the plan's workspace size");

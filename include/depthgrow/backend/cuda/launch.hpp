@@ -62,8 +62,8 @@ template <class T> bool rms_norm_forward(const launch_context&, matrix<const T> 
 template <class T> bool rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, fp8_copy copy);
 template <class T> void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign);
 /// dqkv's keys and values = the sums of dk and dv (rows, H*D) over the heads that share them; with a table, its queries
-/// and keys are turned back by RoPE.
-void sum_groups(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv, matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
+/// and keys are turned back by RoPE. Head widths of multiples of 8, rows at multiples of 16 bytes.
+void finish_attention_gradients(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv, matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
 template <class T> void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
 template <class T> void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
 template <class T> void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache, matrix<T> out);

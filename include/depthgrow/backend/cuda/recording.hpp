@@ -22,10 +22,12 @@ public:
     void run(const std::array<std::size_t, N>& key, Backend& backend, const Body& body) {
         static_assert(N == 5);
         if (!backend.options().record) return body();
-        if (key != key_) forget(), key_ = key;
+        if (key != key_ || backend.memory_moves() != moves_) forget(), key_ = key;
         if (seen_ < 2) {
             ++seen_;
-            return body();
+            body();
+            moves_ = backend.memory_moves();
+            return;
         }
         if (!graph_) record(backend.stream(), body);
         check(cudaGraphLaunch(graph_, backend.stream()), "launching the recorded step");
@@ -55,6 +57,7 @@ private:
     }
 
     std::array<std::size_t, 5> key_{};
+    std::size_t moves_ = 0;
     int seen_ = 0;
     cudaGraphExec_t graph_ = nullptr;
 };

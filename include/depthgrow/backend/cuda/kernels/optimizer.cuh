@@ -1,6 +1,6 @@
 // The optimiser's kernels: sums of squares, AdamW with the clip and the narrow copy inside, Nesterov's momentum.
 // Assumes float weights, gradients and moments; step constants lie in device memory, so that a recorded step can be
-// replayed. Sums are deterministic: partial sums of fixed shares, added in order.
+// replayed. Sums are deterministic: partial sums of fixed shares, added in a fixed order.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/common.cuh"
@@ -78,7 +78,7 @@ static __global__ void __launch_bounds__(256, 4) square_sums_kernel(const __grid
     for (unsigned w = 1; w < blockDim.x / 32; ++w) total += shared[w];
     scratch[blockIdx.x] = total;
 }
-static __global__ void add_in_order_kernel(const double* parts, unsigned count, double* sum) {
+static __global__ void add_parts_kernel(const double* parts, unsigned count, double* sum) {
     __shared__ double shared[32];
     double total = 0;
     for (unsigned i = threadIdx.x; i < count; i += blockDim.x) total += parts[i];
@@ -96,7 +96,7 @@ static __global__ void add_in_order_kernel(const double* parts, unsigned count, 
     each_list<squares_operand>(blocks, squares_piece, [&](const work_list<squares_operand>& list) {
         const unsigned grid = std::min(list.pieces(), 4 * k.multiprocessors);
         square_sums_kernel<<<grid, 256, 0, k.stream>>>(list, parts);
-        add_in_order_kernel<<<1, 256, 0, k.stream>>>(parts, grid, sum);
+        add_parts_kernel<<<1, 256, 0, k.stream>>>(parts, grid, sum);
     });
     launched("accumulate_squares");
 }

@@ -45,7 +45,7 @@ void rope_inplace(const launch_context& k, matrix<T> x, std::size_t length, std:
 
 /// N channels of both halves of a head: queries are turned back, keys summed over their group and turned back, values summed.
 template <int N>
-static __global__ void sum_groups_kernel(attention_shape s, const __nv_bfloat16* dk, const __nv_bfloat16* dv, __nv_bfloat16* dqkv, std::size_t stride, const float* cosine, const float* sine, std::size_t count) {
+static __global__ void finish_attention_gradients_kernel(attention_shape s, const __nv_bfloat16* dk, const __nv_bfloat16* dv, __nv_bfloat16* dqkv, std::size_t stride, const float* cosine, const float* sine, std::size_t count) {
     const unsigned half = static_cast<unsigned>(s.head_width / 2), pieces = half / N, heads = static_cast<unsigned>(s.heads), kv_heads = static_cast<unsigned>(s.kv_heads), group = heads / kv_heads;
     const unsigned skipped = cosine ? 0 : heads, slots = heads + 2 * kv_heads - skipped;
     for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
@@ -73,25 +73,25 @@ static __global__ void sum_groups_kernel(attention_shape s, const __nv_bfloat16*
         }
         if (cosine && slot < heads + kv_heads) {
             const std::size_t at = row % s.length * half + channel;
-            float c[N], turned[N];
+            float c[N], negated[N];
 #pragma unroll
-            for (int j = 0; j < N; ++j) c[j] = cosine[at + j], turned[j] = -sine[at + j];
+            for (int j = 0; j < N; ++j) c[j] = cosine[at + j], negated[j] = -sine[at + j];
 #pragma unroll
-            for (int j = 0; j < N; ++j) turn(low[j], high[j], c[j], turned[j]);
+            for (int j = 0; j < N; ++j) turn(low[j], high[j], c[j], negated[j]);
         }
         store<N>(to, low);
         store<N>(to + half, high);
     }
 }
-[[gnu::used]] inline void sum_groups(const launch_context& k, attention_shape s, const bfloat16* dk, const bfloat16* dv, matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine) {
+[[gnu::used]] inline void finish_attention_gradients(const launch_context& k, attention_shape s, const bfloat16* dk, const bfloat16* dv, matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine) {
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = dqkv.rows * ((cosine.data ? s.heads : 0) + 2 * s.kv_heads) * (s.head_width / 2 / n);
-        sum_groups_kernel<n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(s, device(dk), device(dv), device(dqkv.data), dqkv.stride, cosine.data, sine.data, count);
+        finish_attention_gradients_kernel<n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(s, device(dk), device(dv), device(dqkv.data), dqkv.stride, cosine.data, sine.data, count);
     };
     if (s.head_width % 16 == 0) go(std::integral_constant<int, 8>());
     else go(std::integral_constant<int, 4>());
-    launched("sum_groups");
+    launched("attention_backward");
 }
 
 }  // namespace depthgrow::kernels

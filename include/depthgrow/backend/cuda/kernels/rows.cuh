@@ -1,6 +1,6 @@
 // What kernels over rows of logits or residuals share, a block a row: walks, softmax sums, the largest value, launch choices.
 // Assumes rows of any width; sums in float, one block's order fixed by its size.
-// Users: cross_entropy.cuh and analysis_rows.cuh.
+// Source: softmax sums in one walk, Milakov & Gimelshein 2018 (arXiv 1805.02867). Users: cross_entropy.cuh, analysis_rows.cuh.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/common.cuh"
