@@ -110,7 +110,7 @@ void command_line::add_required(const std::string& flag, std::vector<std::string
 }
 void command_line::add_output(const std::string& flag, std::string& file, const std::string& help) { inner_->keep(inner_->app.add_option(flag, file, help)->check(not_an_output), flag); }
 void command_line::add_device(std::string& backend, std::string& precision) {
-    add_choice("--backend", backend, {"blas", "cuda"}, "Where to compute");
+    add_choice("--backend", backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
     add_choice("--precision", precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
 }
 void command_line::examples(const std::vector<std::string>& commands, const std::string& remarks) {
@@ -174,13 +174,15 @@ int run_tool(const std::function<void()>& body) {
     }
 }
 
-void require_backend(const std::string& backend, const std::string& precision) {
+bool has_cuda() {
 #if DEPTHGROW_USES_CUDA
-    constexpr bool has_cuda = true;
+    return true;
 #else
-    constexpr bool has_cuda = false;
+    return false;
 #endif
-    depthgrow::require(backend != "cuda" || has_cuda, "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
+}
+void require_backend(const std::string& backend, const std::string& precision) {
+    depthgrow::require(backend != "cuda" || has_cuda(), "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
     depthgrow::require(precision == "fp32" || backend == "cuda", "--precision ", precision, ": expected --backend cuda, found --backend ", backend);
 }
 

@@ -68,6 +68,8 @@ int resolve_threads(int threads);
 int run_tool(const std::function<void()>& body);
 
 /// Refuses a backend that this build lacks, and bf16 on one that has only fp32.
+/// Whether this build computes on GPUs.
+bool has_cuda();
 void require_backend(const std::string& backend, const std::string& precision);
 
 }  // namespace tools

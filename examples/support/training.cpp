@@ -74,8 +74,8 @@ void print_plan(const resolved_run& run, const dg::training_data& data, std::siz
     if (!run.cooldown_order.empty()) std::printf("cooldown   %s\n", dg::layer_order(run.cooldown_order, m.layers).to_string().c_str());
     const double flops = run.flops();
     std::printf("           %sFLOP in all, %.3f of a plain run's %sFLOP (%.1f %% saved)\n", human(flops).c_str(), flops / plain, human(plain).c_str(), 100 * (1 - flops / plain));
-    std::printf("memory     %sB for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(memory)).c_str(), run.micro_batch, m.layers);
-    std::printf("backend    %s, %d threads, %s\n", s.backend.c_str(), run.threads, s.precision.c_str());
+    std::printf("memory     %sB%s for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(memory)).c_str(), s.backend == "cuda" ? " on the device" : "", run.micro_batch, m.layers);
+    std::printf("backend    %s%s, %d threads, %s\n", s.backend.c_str(), s.backend == "cuda" && !has_cuda() ? " (not in this build: cmake -DDEPTHGROW_CUDA=ON)" : "", run.threads, s.precision.c_str());
 }
 
 }  // namespace tools

@@ -41,7 +41,7 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--weight-decay", s.weight_decay, "Decoupled weight decay, on every tensor");
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
     f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"}, "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
-    f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute");
+    f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
     f.add_switch("--deterministic", s.deterministic, "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
     f.add_switch("--recompute", s.recompute, "Keep one activation a layer and compute the rest again on the way back: less memory, a third more work");
     f.add_threads(s.threads);

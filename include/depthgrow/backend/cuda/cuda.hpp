@@ -259,7 +259,8 @@ public:
 private:
     static constexpr std::size_t scratch_bytes = std::size_t{16} << 20;
     static const cuda_options& selected(const cuda_options& options) {
-        cuda_detail::check(cudaSetDevice(options.device), "choosing the device");
+        const cudaError_t status = cudaSetDevice(options.device);
+        require(status == cudaSuccess, "[cuda] expected a usable device ", options.device, ", found none: ", cudaGetErrorString(status), " (nvidia-smi lists what the driver sees)");
         return options;
     }
     static cudaStream_t make_stream() {
