@@ -20,12 +20,12 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 /// The products of one prompt's current skips, in the shapes that they have in the analysis.
 struct skip_products {
     dg::blas& backend;
-    const dg::llama_config& c;
+    const dg::decoder_config& c;
     std::size_t length;
     std::vector<float> x, w, y;
     double flops = 0;
 
-    skip_products(dg::blas& b, const dg::llama_config& config, std::size_t tokens) : backend(b), c(config), length(tokens) {
+    skip_products(dg::blas& b, const dg::decoder_config& config, std::size_t tokens) : backend(b), c(config), length(tokens) {
         const std::size_t widest = std::max({c.qkv_width(), 2 * c.ffn, c.width});
         x.assign((c.layers + 1) * length * std::max(c.width, c.ffn), 0.5f);
         y.assign(std::max((c.layers + 1) * length * widest, length * c.vocab), 0.5f);
@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
     }
     dg::blas backend(tools::cpu_options(threads));
     const auto config = dg::mini();
-    const dg::llama<float, dg::blas> model(backend, config, 1);
+    const dg::decoder<float, dg::blas> model(backend, config, 1);
     std::vector<dg::prompt> prompts(prompts_count);
     dg::rng random(1);
     for (auto& p : prompts)

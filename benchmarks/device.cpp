@@ -132,7 +132,7 @@ private:
 };
 
 struct tokens {
-    tokens(const dg::llama_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+    tokens(const dg::decoder_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
         for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
         for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
@@ -194,7 +194,7 @@ void ceilings() {
     row("device copy, read and written", 2.0 * static_cast<double>(bytes) / copy * 1e-12, "TB/s", "");
 }
 
-void training(const dg::llama_config& model, std::size_t sequences, std::size_t length, bool fp8 = false, bool recompute = false) {
+void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, bool fp8 = false, bool recompute = false) {
     const std::string name = "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
     if (!wanted(name)) return;
     const tokens data(model, sequences, length);
@@ -250,8 +250,8 @@ void growth() {
 }
 
 template <class Backend>
-void skips_on(Backend& gpu, const dg::llama_config& model, std::size_t length) {
-    const dg::llama<bf16, Backend> made(gpu, model, 1);
+void skips_on(Backend& gpu, const dg::decoder_config& model, std::size_t length) {
+    const dg::decoder<bf16, Backend> made(gpu, model, 1);
     const tokens data(model, 1, length);
     dg::skip_options options;
     options.max_rows = 65536, options.layer_rows = 65536, options.logit_rows = 1024;
@@ -277,7 +277,7 @@ void skips_on(Backend& gpu, const dg::llama_config& model, std::size_t length) {
     }
     row("skip " + model.name, median(times), "s", format("current effects of every layer, one prompt of %.0f tokens; the first prompt of a length took %.1f s", static_cast<double>(length), first));
 }
-void skips(const dg::llama_config& model, std::size_t length) {
+void skips(const dg::decoder_config& model, std::size_t length) {
     if (!wanted("skip " + model.name)) return;
     const dg::cuda_options options{.many_shapes = true};
     if (profile) {
@@ -289,10 +289,10 @@ void skips(const dg::llama_config& model, std::size_t length) {
     }
 }
 
-void lens(const dg::llama_config& model, std::size_t sequences, std::size_t length) {
+void lens(const dg::decoder_config& model, std::size_t sequences, std::size_t length) {
     if (!wanted("lens " + model.name)) return;
     dg::cuda gpu;
-    const dg::llama<bf16, dg::cuda> made(gpu, model, 1);
+    const dg::decoder<bf16, dg::cuda> made(gpu, model, 1);
     const tokens data(model, sequences, length);
     dg::lens_fit_options options;
     options.max_rows = sequences * length, options.logit_rows = sequences * length;

@@ -16,12 +16,12 @@ namespace dg = depthgrow;
 namespace {
 
 struct setup {
-    dg::llama_config model;
+    dg::decoder_config model;
     std::size_t batch, length;
 };
 
 std::vector<setup> setups() {
-    dg::llama_config wide = dg::mini();
+    dg::decoder_config wide = dg::mini();
     wide.name = "width-512", wide.width = 512, wide.ffn = 1536, wide.heads = 8, wide.kv_heads = 8, wide.layers = 8;
     auto slice = dg::smollm_360m();
     slice.name = "360m-2-layers", slice.layers = 2, slice.vocab = 8192, slice.context = 512;
@@ -69,7 +69,7 @@ private:
     }
     dg::blas& backend_;
     std::size_t rows_;
-    dg::llama_config model_;
+    dg::decoder_config model_;
     std::vector<float> x_, y_, logits_, w_, dw_;
 };
 

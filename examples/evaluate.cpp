@@ -64,7 +64,7 @@ tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::tex
 }
 
 template <class T, class Backend>
-tools::task_result score_completions(const dg::llama<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task,
+tools::task_result score_completions(const dg::decoder<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task,
                                      std::size_t limit) {
     dg::cached_decoder<T, Backend> writer(model, options);
     tools::task_result out{task.name, {}, {}, {}};
@@ -81,7 +81,7 @@ tools::task_result score_completions(const dg::llama<T, Backend>& model, const t
 }
 
 template <class T, class Backend>
-tools::task_result run_task(const dg::llama<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task, std::size_t limit) {
+tools::task_result run_task(const dg::decoder<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task, std::size_t limit) {
     if (task.kind == tools::answer_kind::completion) return score_completions(model, text, options, task, limit);
     dg::scorer<T, Backend> score(model, options);
     return score_choices(score, text, task);

@@ -27,7 +27,7 @@ struct settings {
     bool torch = false, quiet = false;
 };
 
-dg::training_data load_data(const settings& s, const tools::text_tokens& text, const dg::llama_config& config, std::size_t length) {
+dg::training_data load_data(const settings& s, const tools::text_tokens& text, const dg::decoder_config& config, std::size_t length) {
     dg::training_data data(s.seed, length);
     for (const auto& file : s.data) {
         dg::token_options options;

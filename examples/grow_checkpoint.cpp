@@ -33,7 +33,7 @@ dg::layer_order resolve_order(const settings& s, std::size_t depth) {
     }
 }
 
-std::uint64_t flops(const dg::llama_config& c) { return dg::forward_flops_per_token({c.layers, c.width, c.kv_width(), c.ffn, c.vocab, c.context}, c.layers); }
+std::uint64_t flops(const dg::decoder_config& c) { return dg::forward_flops_per_token({c.layers, c.width, c.kv_width(), c.ffn, c.vocab, c.context}, c.layers); }
 
 /// The largest difference of logits between the two directories on drawn tokens; both run one layer at a time.
 double largest_difference(const settings& s, const dg::checkpoint_reader& before, const std::filesystem::path& after, std::size_t positions) {

@@ -16,7 +16,7 @@ namespace tools {
 /// What the engine asks of a model, whatever its numbers and backend.
 struct served_model {
     virtual ~served_model() = default;
-    virtual const dg::llama_config& config() const = 0;
+    virtual const dg::decoder_config& config() const = 0;
     virtual const std::vector<std::size_t>& order() const = 0;
     virtual std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) = 0;
     /// Generation, as cached_decoder does it.
@@ -44,7 +44,7 @@ struct model_on final : served_model {
         scorer.emplace(model, options);
         decoder.emplace(model, options);
     }
-    const dg::llama_config& config() const override { return model.config(); }
+    const dg::decoder_config& config() const override { return model.config(); }
     const std::vector<std::size_t>& order() const override { return options.order; }
     std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) override { return scorer->every_position(prompts); }
     void rewind() override { decoder->rewind(); }
@@ -52,7 +52,7 @@ struct model_on final : served_model {
     dg::span<const float> append(dg::span<const dg::token> ids) override { return decoder->append(ids); }
 
     Backend backend;
-    dg::llama<T, Backend> model;
+    dg::decoder<T, Backend> model;
     std::optional<dg::tuned_lens<T, Backend>> lens;
     dg::scoring_options<T, Backend> options;
     std::optional<dg::scorer<T, Backend>> scorer;
@@ -85,7 +85,7 @@ completion_engine::~completion_engine() {
     worker_.join();
 }
 
-const dg::llama_config& completion_engine::config() const { return model_->config(); }
+const dg::decoder_config& completion_engine::config() const { return model_->config(); }
 const std::vector<std::size_t>& completion_engine::order() const { return model_->order(); }
 
 void completion_engine::read_token_files(const std::string& directory) {

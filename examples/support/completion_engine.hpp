@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "depthgrow/nn/config.hpp"
+#include "depthgrow/nn/description.hpp"
 #include "support/completions.hpp"
 
 namespace tools {
@@ -48,7 +48,7 @@ public:
     load_facts load();
 
     const text_tokens& text() const { return *text_; }
-    const depthgrow::llama_config& config() const;
+    const depthgrow::decoder_config& config() const;
     const std::string& name() const { return name_; }
     /// Layers that run, in order.
     const std::vector<std::size_t>& order() const;

@@ -41,8 +41,8 @@ std::vector<std::size_t> parse_numbers(const std::string& flag, const std::strin
 
 /// A model as a checkpoint directory holds it; a weight that is NaN or infinite is refused with its file and tensor.
 template <class T, class Backend>
-dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_reader& checkpoint) {
-    dg::llama<T, Backend> model(backend, checkpoint.config());
+dg::decoder<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_reader& checkpoint) {
+    dg::decoder<T, Backend> model(backend, checkpoint.config());
     dg::read_model(checkpoint, model);
     require_finite(model, checkpoint);
     return model;
@@ -51,7 +51,7 @@ dg::llama<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint_r
 /// The same with the layers of `wanted` (empty: those that the checkpoint records, if any) as its own: running a list of
 /// layers is being the model whose layers are that list. Gives that list; empty: the model as it is stored.
 template <class T, class Backend>
-std::vector<std::size_t> unroll(dg::llama<T, Backend>& model, const dg::checkpoint_reader& checkpoint, const std::string& wanted) {
+std::vector<std::size_t> unroll(dg::decoder<T, Backend>& model, const dg::checkpoint_reader& checkpoint, const std::string& wanted) {
     const auto sources = wanted.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", wanted);
     if (sources.empty()) return sources;
     dg::require(model.config().norms != dg::norm_placement::mix, "--order: expected a model without post-norm layers, found norm placement mix");
@@ -99,7 +99,7 @@ dg::tuned_lens<T, Backend> read_lens_unchecked(const std::filesystem::path& dire
 
 /// The lens of a directory; refused unless it was fitted to this model, or to it running an order of `slots` layers.
 template <class T, class Backend>
-dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, const dg::llama<T, Backend>& model, std::size_t slots = 0) {
+dg::tuned_lens<T, Backend> read_lens(const std::filesystem::path& directory, const dg::decoder<T, Backend>& model, std::size_t slots = 0) {
     auto lens = read_lens_unchecked<T>(directory, model.backend());
     try {
         lens.check(model, slots);

@@ -34,7 +34,7 @@ struct path_gradients {
 /// Everything measured on one checkpoint.
 struct depth_measurement {
     std::string name, path;
-    dg::llama_config config;
+    dg::decoder_config config;
     std::size_t prompts = 0, sweep_prompts = 0, block = 0;
     dg::skip_unit unit = dg::skip_unit::layer;
     dg::contribution_report contribution;

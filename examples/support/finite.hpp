@@ -14,7 +14,7 @@ namespace tools {
 namespace dg = depthgrow;
 
 template <class T, class Backend>
-void require_finite(const dg::llama<T, Backend>& model, const dg::checkpoint_reader& checkpoint) {
+void require_finite(const dg::decoder<T, Backend>& model, const dg::checkpoint_reader& checkpoint) {
     std::vector<T> values;
     dg::each_tensor(model.config(), [&](const std::string& name, const dg::tensor_place& place, std::size_t block) {
         values.resize(place.size());

@@ -15,7 +15,7 @@
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/tokenizer.hpp"
 #include "depthgrow/io/tokens.hpp"
-#include "depthgrow/nn/config.hpp"
+#include "depthgrow/nn/description.hpp"
 #include "depthgrow/optim/lr_schedule.hpp"
 #include "depthgrow/tasks/primitives.hpp"
 #include "support/cli.hpp"
@@ -49,7 +49,7 @@ void add_training_flags(command_line& flags, training_settings& settings);
 /// Settings with every default filled in and checked.
 struct resolved_run {
     training_settings settings;
-    dg::llama_config model;  // at its final depth
+    dg::decoder_config model;  // at its final depth
     dg::growth_plan plan;
     dg::lr_schedule rate;
     std::size_t steps = 0, batch = 0, micro_batch = 0, length = 0;

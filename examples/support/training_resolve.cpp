@@ -21,7 +21,7 @@ constexpr preset_defaults defaults[] = {
     {"smollm-135m", 200000, 512, 4, 2000, 5, 3e-3}, {"smollm-360m", 200000, 512, 4, 2000, 4, 3e-3}, {"smollm-1.7b", 200000, 1024, 2, 2000, 4, 5e-4},
 };
 
-dg::llama_config base_config(const training_settings& s) {
+dg::decoder_config base_config(const training_settings& s) {
     const std::string wanted = s.preset.empty() ? "small" : s.preset;
     if (!s.config.empty()) {
         auto config = dg::read_hf_config(s.config).model;

@@ -29,6 +29,6 @@ struct analysis_fixture {
         return made;
     }
     fixture::expectations want;
-    depthgrow::llama<T, Backend> model;
+    depthgrow::decoder<T, Backend> model;
     std::vector<depthgrow::prompt> prompts;
 };

@@ -13,14 +13,14 @@ namespace {
 
 using options_type = dg::scoring_options<double, dg::reference>;
 
-dg::llama_config small(dg::norm_placement norms) {
+dg::decoder_config small(dg::norm_placement norms) {
     auto config = dg::tiny().with_depth(4);
     config.norms = norms, config.vocab = 40, config.context = 24;
     return config.with_depth(4);
 }
 
 /// The last row of logits of a run of the whole sequence.
-std::vector<double> whole(const dg::llama<double, dg::reference>& model, const std::vector<dg::token>& ids, const std::vector<std::size_t>& order) {
+std::vector<double> whole(const dg::decoder<double, dg::reference>& model, const std::vector<dg::token>& ids, const std::vector<std::size_t>& order) {
     dg::tape<double, dg::reference> tape(model.backend());
     const auto z = dg::logits<double, dg::reference>(model, tape, ids, 1, order);
     return {z.row(z.rows - 1), z.row(z.rows - 1) + z.cols};
@@ -32,7 +32,7 @@ TEST_CASE("logits token by token are those of the whole sequence, under any orde
     const auto norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling, dg::norm_placement::mix);
     const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3}, std::vector<std::size_t>{3, 0});
     dg::reference backend;
-    const dg::llama<double, dg::reference> model(backend, small(norms), 11);
+    const dg::decoder<double, dg::reference> model(backend, small(norms), 11);
     dg::cached_decoder<double, dg::reference> decoder(model, {order, {}, nullptr, 4096});
     std::vector<dg::token> ids = {5, 1, 33, 7, 7, 2};
     for (int step = 0; step < 5; ++step) {
@@ -53,7 +53,7 @@ TEST_CASE("logits token by token are those of the whole sequence, under any orde
 
 TEST_CASE("an early exit generates what the scorer scores") {
     dg::blas backend;
-    const dg::llama<float, dg::blas> model(backend, small(dg::norm_placement::pre), 11);
+    const dg::decoder<float, dg::blas> model(backend, small(dg::norm_placement::pre), 11);
     const dg::scoring_options<float, dg::blas> options{{0, 1, 2, 1, 2, 3}, 4, nullptr, 4096};
     dg::scorer<float, dg::blas> scorer(model, options);
     dg::cached_decoder<float, dg::blas> decoder(model, options);
@@ -66,7 +66,7 @@ TEST_CASE("an early exit generates what the scorer scores") {
 
 TEST_CASE("scores of every position are those of single continuations, and the likeliest token's are the same bits") {
     dg::blas backend;
-    const dg::llama<float, dg::blas> model(backend, small(dg::norm_placement::pre), 12);
+    const dg::decoder<float, dg::blas> model(backend, small(dg::norm_placement::pre), 12);
     dg::scorer<float, dg::blas> scorer(model, {{}, {}, nullptr, 20});
     const std::vector<std::vector<dg::token>> prompts = {{1, 2, 3, 4, 5, 6, 7}, {9}, {8, 30, 2}, {1, 2, 3, 4, 5}};
     const auto scores = scorer.every_position(prompts);
@@ -116,7 +116,7 @@ TEST_CASE("options behind one shared context score as they do one by one, under 
     const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3});
     const std::optional<std::size_t> exit = GENERATE(std::optional<std::size_t>{}, std::optional<std::size_t>{0}, std::optional<std::size_t>{3});
     dg::reference backend;
-    const dg::llama<double, dg::reference> model(backend, small(norms), 11);
+    const dg::decoder<double, dg::reference> model(backend, small(norms), 11);
     auto lens = dg::tuned_lens<double, dg::reference>::zero(model);
     for (std::size_t l = 0; l < 4; ++l) lens.translators[l].b.data()[l] = 0.5;
     const auto items = questions();
@@ -131,7 +131,7 @@ TEST_CASE("options behind one shared context score as they do one by one, under 
 
 TEST_CASE("a shared context is run once, in batches of max_rows or of one sequence") {
     watched_backend backend;
-    const dg::llama<float, watched_backend> model(backend, small(dg::norm_placement::pre), 12);
+    const dg::decoder<float, watched_backend> model(backend, small(dg::norm_placement::pre), 12);
     const auto items = questions();
     const auto wanted = dg::scorer<float, watched_backend>(model, {{}, {}, nullptr, 1, false})(items);
     const std::size_t first = 11 + 0 + 2 + 1, again = 11 + 1 + 0, third = 23 + 1 + 0, single = 3 + 3;
@@ -159,7 +159,7 @@ TEST_CASE("a shared context is run once, in batches of max_rows or of one sequen
 
 TEST_CASE("a decoder refuses what does not fit") {
     dg::reference backend;
-    const dg::llama<double, dg::reference> model(backend, small(dg::norm_placement::pre), 11);
+    const dg::decoder<double, dg::reference> model(backend, small(dg::norm_placement::pre), 11);
     dg::cached_decoder<double, dg::reference> decoder(model);
     CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>(25, 1)), Catch::Contains("expected 1 to 24 tokens"));
     CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>{40}), Catch::Contains("expected token ids below the vocabulary of 40, got 40"));

@@ -13,15 +13,15 @@ namespace dg = depthgrow;
 namespace {
 
 struct shape_case {
-    dg::llama_config config;
+    dg::decoder_config config;
     std::vector<dg::prompt> prompts;
 };
 
 std::vector<shape_case> shapes() {
-    dg::llama_config small{"small", 61, 24, 40, 5, 3, 1, 40};
-    dg::llama_config scaled{"scaled", 130, 16, 24, 6, 2, 2, 64};
+    dg::decoder_config small{"small", 61, 24, 40, 5, 3, 1, 40};
+    dg::decoder_config scaled{"scaled", 130, 16, 24, 6, 2, 2, 64};
     scaled.norms = dg::norm_placement::ln_scaling, scaled.tied = false;
-    dg::llama_config mixed{"mixed", 33, 32, 64, 8, 4, 2, 33};
+    dg::decoder_config mixed{"mixed", 33, 32, 64, 8, 4, 2, 33};
     mixed.norms = dg::norm_placement::mix, mixed.post_layers = 2;
     std::vector<shape_case> out;
     for (const auto& config : {small, scaled, mixed}) {
@@ -39,7 +39,7 @@ std::vector<shape_case> shapes() {
 }
 
 template <class T>
-void set_layer_output_zero(dg::llama<T, dg::blas>& model, std::size_t layer, const char* name) {
+void set_layer_output_zero(dg::decoder<T, dg::blas>& model, std::size_t layer, const char* name) {
     const auto layout = dg::layer_layout(model.config(), 0);
     const auto rows = model.weights.layers[layer].at(layout.find(name));
     std::fill(rows.data, rows.data + rows.size(), T(0));
@@ -51,7 +51,7 @@ TEMPLATE_TEST_CASE("skips change exactly nothing before them, and exactly everyt
     dg::blas backend;
     for (const auto& one : shapes()) {
         INFO(one.config.name);
-        const dg::llama<TestType, dg::blas> model(backend, one.config, 3);
+        const dg::decoder<TestType, dg::blas> model(backend, one.config, 3);
         const std::size_t L = one.config.layers;
         for (const auto unit : {dg::skip_unit::layer, dg::skip_unit::attention, dg::skip_unit::mlp}) {
             dg::skip_options options;
@@ -78,7 +78,7 @@ TEST_CASE("local effects are those of each layer run by hand on the residual wit
     dg::blas backend;
     for (const auto& one : shapes()) {
         INFO(one.config.name);
-        const dg::llama<double, dg::blas> model(backend, one.config, 3);
+        const dg::decoder<double, dg::blas> model(backend, one.config, 3);
         const dg::prompt& p = one.prompts[1];  // names its boundaries
         const std::size_t L = one.config.layers, T = p.tokens.size(), C = one.config.width;
         dg::tape<double, dg::blas> tape(backend);
@@ -121,7 +121,7 @@ TEMPLATE_TEST_CASE("a unit that adds nothing has rows of zeros", "", float, doub
     dg::blas backend;
     auto config = shapes()[0].config;
     const auto prompts = shapes()[0].prompts;
-    dg::llama<TestType, dg::blas> model(backend, config, 5);
+    dg::decoder<TestType, dg::blas> model(backend, config, 5);
     set_layer_output_zero(model, 2, "self_attn.o_proj.weight");
     set_layer_output_zero(model, 2, "mlp.down_proj.weight");
     set_layer_output_zero(model, 3, "self_attn.o_proj.weight");
@@ -146,7 +146,7 @@ TEMPLATE_TEST_CASE("a unit that adds nothing has rows of zeros", "", float, doub
 TEST_CASE("a model whose layers add nothing has no depth score, which is an error and not a NaN") {
     dg::blas backend;
     const auto one = shapes()[0];
-    dg::llama<float, dg::blas> model(backend, one.config, 5);
+    dg::decoder<float, dg::blas> model(backend, one.config, 5);
     for (std::size_t l = 0; l < one.config.layers; ++l) set_layer_output_zero(model, l, "self_attn.o_proj.weight"), set_layer_output_zero(model, l, "mlp.down_proj.weight");
     CHECK_THROWS_WITH(dg::depth_score(dg::future_effects(model, one.prompts)), "[centre_of_mass] expected effects with a finite sum above 0, got 0");
 }
@@ -154,7 +154,7 @@ TEST_CASE("a model whose layers add nothing has no depth score, which is an erro
 TEMPLATE_TEST_CASE("the identity order gives bit-equal logits", "", float, double) {
     dg::blas backend;
     for (const auto& one : shapes()) {
-        const dg::llama<TestType, dg::blas> model(backend, one.config, 3);
+        const dg::decoder<TestType, dg::blas> model(backend, one.config, 3);
         const auto& tokens = one.prompts[2].tokens;
         const auto identity = dg::layer_order::identity(one.config.layers);
         dg::tape<TestType, dg::blas> tape(backend);
@@ -181,7 +181,7 @@ TEST_CASE("interventions stand at every legal start and nowhere else") {
 TEST_CASE("results do not depend on the rows in flight") {
     dg::blas backend;
     for (const auto& one : shapes()) {
-        const dg::llama<double, dg::blas> model(backend, one.config, 3);
+        const dg::decoder<double, dg::blas> model(backend, one.config, 3);
         dg::skip_options few, many;
         few.max_rows = 1, few.logit_rows = 3;
         const auto a = dg::skip_effects(model, one.prompts, few), b = dg::skip_effects(model, one.prompts, many);
@@ -193,7 +193,7 @@ TEST_CASE("results do not depend on the rows in flight") {
 TEST_CASE("prompts and boundaries out of range are refused with a sentence") {
     dg::blas backend;
     const auto one = shapes()[0];
-    dg::llama<float, dg::blas> model(backend, one.config, 3);
+    dg::decoder<float, dg::blas> model(backend, one.config, 3);
     const auto run = [&](dg::prompt p) { return dg::skip_effects(model, std::vector<dg::prompt>{one.prompts[0], p}); };
     const std::vector<dg::token> tokens = one.prompts[2].tokens;
     CHECK_THROWS_WITH(run({{1}, {}, {}}), "prompt 1: expected at least 2 tokens, found 1");

@@ -30,7 +30,7 @@ TEST_CASE("a lens is refused by another model, by a deeper one, and grows by an 
     auto lens = f.lens("random");
     const auto original = f.lens("random");
     CHECK_NOTHROW(lens.check(f.model));
-    dg::llama<float, dg::blas> other(backend, f.model.config(), 99);
+    dg::decoder<float, dg::blas> other(backend, f.model.config(), 99);
     CHECK_THROWS_WITH(dg::tuned_lens_statistics(other, f.prompts, lens), Catch::Contains("got another; refit the lens to this model"));
     const auto order = dg::lidas{4}(f.model.layers());
     f.model.weights.layers = dg::grow(std::move(f.model.weights.layers), order);
@@ -191,9 +191,9 @@ TEST_CASE("a greedy completion repeats the likeliest token until it is told to s
 
 TEST_CASE("a model that knows nothing scores chance within three standard errors") {
     dg::blas backend;
-    dg::llama_config config = dg::tiny();
+    dg::decoder_config config = dg::tiny();
     config.context = 256;
-    const dg::llama<float, dg::blas> model(backend, config, 11);
+    const dg::decoder<float, dg::blas> model(backend, config, 11);
     for (const std::string task : {"copy_words", "assign_basic_0"}) {
         INFO(task);
         const auto bytes = [](const std::string& text) { return std::vector<dg::token>(text.begin(), text.end()); };

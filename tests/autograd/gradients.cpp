@@ -184,7 +184,7 @@ TEST_CASE("a whole model differentiates, embedding included, for every norm plac
     config = config.with_depth(4);
     const std::vector<std::size_t> order = {0, 2, 1, 2, 3};
     dg::reference backend;
-    dg::llama<double, dg::reference> model(backend, config, 5);
+    dg::decoder<double, dg::reference> model(backend, config, 5);
     dg::parameter_set<double, dg::reference> gradients(backend, config, 4);
     tape t(backend);
     const std::vector<dg::token> ids = {1, 4, 10, 2, 0, 7}, targets = {4, 10, 2, 3, 7, 1};

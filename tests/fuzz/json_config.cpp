@@ -16,8 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const json value = parse_json(text, "fuzz.json");
         if (parse_json(json_text(value), "again.json") != value) std::abort();  // what was read is written and read back
         const hf_config config = parse_hf_config(value, "config.json");
-        const llama_config& model = config.model;
-        const llama_config again = parse_hf_config(hf_config_fields(model, config.fields), "again.json").model;
+        const decoder_config& model = config.model;
+        const decoder_config again = parse_hf_config(hf_config_fields(model, config.fields), "again.json").model;
         if (again.layers != model.layers || again.width != model.width || again.rope_theta != model.rope_theta || again.norms != model.norms) std::abort();
     } catch (const error& problem) {
         const std::string sentence = problem.what();

@@ -64,7 +64,7 @@ void rope(dg::cuda& gpu, dg::attention_shape s, std::size_t width, std::size_t e
 
 /// Three steps of a model large enough for the joined kernels, with and without them.
 void training() {
-    dg::llama_config model = dg::mini().with_depth(3);
+    dg::decoder_config model = dg::mini().with_depth(3);
     const std::size_t sequences = 32, length = 512;
     std::vector<dg::token> ids(sequences * length), targets(ids.size());
     dg::rng random(5);

@@ -35,7 +35,7 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         auto config = checkpoint.config();
         if (kind == "ln_scaling") config.norms = dg::norm_placement::ln_scaling;
         if (kind == "mix") config.norms = dg::norm_placement::mix, config.post_layers = config.layers / 4;
-        dg::llama<T, dg::cuda> model(gpu, config);
+        dg::decoder<T, dg::cuda> model(gpu, config);
         dg::read_model(checkpoint, model);
         dg::tape<T, dg::cuda> tape(gpu);
         const auto out = dg::logits(model, tape, ids.flat(), want.sequences);
@@ -44,7 +44,7 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         results.row("logits, norms " + kind, name_of_type<T>, name, distance(got, want.tensor(kind == "pre" ? "logits" : "logits." + kind)), bound<T>);
     }
     {
-        dg::llama<T, dg::cuda> model(gpu, checkpoint.config());
+        dg::decoder<T, dg::cuda> model(gpu, checkpoint.config());
         dg::read_model(checkpoint, model);
         dg::parameter_set<float, dg::cuda> gradients(gpu, model.config(), model.layers());
         dg::tape<T, dg::cuda> tape(gpu);
@@ -85,10 +85,10 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
 /// Token by token against the reference in float: the greedy continuation (float alone: bf16 rounds logits beyond ties),
 /// and the logits along it and of several tokens behind a cache.
 template <class T>
-void generation(dg::cuda& gpu, const dg::llama_config& config) {
+void generation(dg::cuda& gpu, const dg::decoder_config& config) {
     dg::reference host;
-    const dg::llama<float, dg::reference> exact(host, config, 5);
-    const dg::llama<T, dg::cuda> model(gpu, config, 5);
+    const dg::decoder<float, dg::reference> exact(host, config, 5);
+    const dg::decoder<T, dg::cuda> model(gpu, config, 5);
     dg::cached_decoder<float, dg::reference> want(exact);
     dg::cached_decoder<T, dg::cuda> got(model);
     const std::vector<dg::token> prompt = {7, 80, 3, 33, 33, 91, 60, 2, 48};
@@ -108,7 +108,7 @@ void generation(dg::cuda& gpu, const dg::llama_config& config) {
 }
 
 struct sample {
-    sample(const dg::llama_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+    sample(const dg::decoder_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
         for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
         for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = static_cast<dg::token>((static_cast<std::size_t>(ids[i]) * 7 + 3) % config.vocab);

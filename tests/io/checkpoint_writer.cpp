@@ -12,7 +12,7 @@ TEST_CASE("a model written in shards reads back bit for bit, in any stored forma
     auto config = dg::tiny();
     config.tied = GENERATE(true, false);
     const dg::dtype stored = GENERATE(dg::dtype::f32, dg::dtype::bf16, dg::dtype::f16);
-    const dg::llama<float, dg::reference> model(backend, config, 5);
+    const dg::decoder<float, dg::reference> model(backend, config, 5);
     const temporary::folder whole, parts;
     dg::write_model(whole.path, model, stored);
     const std::size_t limit = 60000;

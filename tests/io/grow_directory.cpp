@@ -87,7 +87,7 @@ TEST_CASE("logits of a streamed model are those of the model in memory") {
     dg::reference backend;
     for (const char* name : {"plain", "grouped"}) {
         const dg::checkpoint_reader in(std::filesystem::path(DEPTHGROW_FIXTURES) / name);
-        dg::llama<float, dg::reference> model(backend, in.config());
+        dg::decoder<float, dg::reference> model(backend, in.config());
         dg::read_model(in, model);
         dg::tape<float, dg::reference> tape(backend);
         const std::vector<dg::token> ids = {3, 1, 4, 1, 5, 9, 2, 6};

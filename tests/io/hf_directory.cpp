@@ -51,10 +51,10 @@ TEST_CASE("both fixtures are read with their configuration") {
 
 TEST_CASE("a configuration survives being written and read, norm placement too") {
     for (norm_placement norms : {norm_placement::pre, norm_placement::ln_scaling, norm_placement::mix}) {
-        llama_config config = smollm_360m().with_depth(12);
+        decoder_config config = smollm_360m().with_depth(12);
         config.norms = norms;
         config.post_layers = norms == norm_placement::mix ? 3 : 0;
-        const llama_config back = parse_hf_config(hf_config_fields(config), "config.json").model;
+        const decoder_config back = parse_hf_config(hf_config_fields(config), "config.json").model;
         CHECK(back.norms == norms);
         CHECK(back.post_layers == config.post_layers);
         CHECK(back.parameters() == config.parameters());
@@ -118,7 +118,7 @@ TEST_CASE("names of layers split and join") {
 
 TEST_CASE("shards are found by the index and read across files") {
     const temporary::folder folder;
-    const llama_config config = parse_hf_config(small_fields(), "f").model;
+    const decoder_config config = parse_hf_config(small_fields(), "f").model;
     write_hf_config(folder.path / "config.json", config);
     const auto tensors = expected_tensors(config);
     write_weights(folder.path / "model-00001-of-00002.safetensors", {tensors.begin(), tensors.begin() + 5});
@@ -146,7 +146,7 @@ TEST_CASE("shards are found by the index and read across files") {
 
 TEST_CASE("a directory that does not hold what its configuration says is refused") {
     const temporary::folder folder;
-    const llama_config config = parse_hf_config(small_fields(), "f").model;
+    const decoder_config config = parse_hf_config(small_fields(), "f").model;
     const auto open = [&] { return refusal([&] { checkpoint_reader reader(folder.path); }); };
     CHECK(says(open(), "config.json: expected a file, found nothing of that name"));
     write_hf_config(folder.path / "config.json", config);
@@ -169,7 +169,7 @@ TEST_CASE("a directory that does not hold what its configuration says is refused
 
 TEST_CASE("a directory that its writer has not put in place is refused by its name") {
     const temporary::folder folder;
-    const llama_config config = parse_hf_config(small_fields(), "f").model;
+    const decoder_config config = parse_hf_config(small_fields(), "f").model;
     const auto unfinished = folder.path / ".tmp-model";
     std::filesystem::create_directory(unfinished);
     write_hf_config(unfinished / "config.json", config);
@@ -181,7 +181,7 @@ TEST_CASE("a directory that its writer has not put in place is refused by its na
 
 TEST_CASE("a tied model may carry its head when it equals the embedding") {
     const temporary::folder folder;
-    llama_config config = parse_hf_config(small_fields(), "f").model;
+    decoder_config config = parse_hf_config(small_fields(), "f").model;
     write_hf_config(folder.path / "config.json", config);
     auto tensors = expected_tensors(config);
     tensors.push_back({head_tensor_name, {11, 8}});

@@ -33,7 +33,7 @@ TEST_CASE("a model written and read back is the same, bit for bit, tied and unti
     dg::reference backend;
     auto config = dg::tiny();
     config.tied = GENERATE(true, false);
-    const dg::llama<float, dg::reference> model(backend, config, 3);
+    const dg::decoder<float, dg::reference> model(backend, config, 3);
     dg::write_model(out.path, model, dg::dtype::f32, {{"depthgrow.growth", "[]"}});
     const auto back = dg::load_model<float>(backend, out.path);
     CHECK(flat(back.weights) == flat(model.weights));

@@ -24,7 +24,7 @@ void matches_the_oracle(Backend& backend, const std::string& name) {
             auto config = checkpoint.config();
             if (kind == "ln_scaling") config.norms = dg::norm_placement::ln_scaling;
             if (kind == "mix") config.norms = dg::norm_placement::mix, config.post_layers = config.layers / 4;
-            dg::llama<T, Backend> model(backend, config);
+            dg::decoder<T, Backend> model(backend, config);
             dg::read_model(checkpoint, model);
             dg::tape<T, Backend> tape(backend);
             const auto out = dg::logits(model, tape, dg::span<const dg::token>(want.ids), want.sequences);
@@ -38,7 +38,7 @@ void matches_the_oracle(Backend& backend, const std::string& name) {
         }
     }
     SECTION("the gradient of every tensor") {
-        dg::llama<T, Backend> model(backend, checkpoint.config());
+        dg::decoder<T, Backend> model(backend, checkpoint.config());
         dg::read_model(checkpoint, model);
         dg::parameter_set<T, Backend> gradients(backend, model.config(), model.layers());
         dg::tape<T, Backend> tape(backend);

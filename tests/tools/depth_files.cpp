@@ -46,8 +46,8 @@ TEST_CASE("lists of numbers and of sweeps are read, anything else is refused") {
 TEST_CASE("a growth record becomes a lineage; one that does not end at the model's depth is refused") {
     const temporary::folder here;
     dg::blas backend;
-    dg::llama_config config{"t", 16, 8, 8, 4, 2, 2, 16};
-    const dg::llama<float, dg::blas> model(backend, config, 1);
+    dg::decoder_config config{"t", 16, 8, 8, 4, 2, 2, 16};
+    const dg::decoder<float, dg::blas> model(backend, config, 1);
     const auto lineage_of = [&](const std::string& record) {
         dg::write_model(here.path, model, dg::dtype::f32, record.empty() ? std::map<std::string, std::string>{} : std::map<std::string, std::string>{{"depthgrow.growth", record}});
         return dg::read_lineage(dg::checkpoint_reader(here.path));
@@ -64,8 +64,8 @@ TEST_CASE("a growth record becomes a lineage; one that does not end at the model
 TEST_CASE("a weight that is not a number is refused with its file and tensor") {
     const temporary::folder here;
     dg::blas backend;
-    dg::llama_config config{"t", 16, 8, 8, 4, 2, 2, 16};
-    dg::llama<float, dg::blas> model(backend, config, 1);
+    dg::decoder_config config{"t", 16, 8, 8, 4, 2, 2, 16};
+    dg::decoder<float, dg::blas> model(backend, config, 1);
     model.weights.layers[2].at(dg::layer_layout(config, 0).find("self_attn.o_proj.weight"))(1, 3) = INFINITY;
     dg::write_model(here.path, model);
     CHECK(refusal([&] { tools::load_finite_model<float>(backend, dg::checkpoint_reader(here.path)); }) ==

@@ -65,7 +65,7 @@ public:
 };
 
 struct sample {
-    explicit sample(const dg::llama_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+    explicit sample(const dg::decoder_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
         for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
         for (auto& id : targets) id = static_cast<dg::token>(random.below(config.vocab));

@@ -1,10 +1,10 @@
 // The attention sublayer for rows that come after others: stretches of sequences behind keys and values that are there.
 // Assumes a backend with cached_attention; nothing is recorded for a way back.
-// Maths: nn/llama.hpp's attention_sublayer; attention over cached keys and values, Vaswani et al. 2017.
+// Maths: nn/decoder.hpp's attention_sublayer; attention over cached keys and values, Vaswani et al. 2017.
 #pragma once
 
 #include "depthgrow/backend/concept.hpp"
-#include "depthgrow/nn/llama.hpp"
+#include "depthgrow/nn/decoder.hpp"
 
 namespace depthgrow {
 
@@ -17,7 +17,7 @@ struct row_stretch {
 /// Keys and values of one layer: room for a whole context, (H_kv, context, D) each.
 template <class T, class Backend>
 struct layer_cache {
-    explicit layer_cache(const llama<T, Backend>& model)
+    explicit layer_cache(const decoder<T, Backend>& model)
         : capacity(model.config().context), keys(model.backend(), {model.config().kv_heads, capacity, model.config().head_width()}), values(model.backend(), keys.extents()) {}
     key_value_cache<T> at(std::size_t length) { return {keys.flat(), values.flat(), capacity, length}; }
 
@@ -25,10 +25,10 @@ struct layer_cache {
     tensor<T, Backend> keys, values;
 };
 
-/// llama::attention_sublayer for rows in stretches. `cosine` and `sine` (rows, D / 2) are those of the rows' positions.
+/// decoder::attention_sublayer for rows in stretches. `cosine` and `sine` (rows, D / 2) are those of the rows' positions.
 template <class T, class Backend>
     requires concepts::has_cached_attention<Backend, T>
-residual_stream<T> cached_attention_sublayer(const llama<T, Backend>& model, tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
+residual_stream<T> cached_attention_sublayer(const decoder<T, Backend>& model, tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
                                              span<const row_stretch> stretches, matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine, layer_cache<T, Backend>& cache) {
     const auto& config = model.config();
     const auto weight = [&](std::size_t first, std::size_t count) { return model.layer(source, first, count); };

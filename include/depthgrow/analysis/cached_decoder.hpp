@@ -1,6 +1,6 @@
 // Token by token through a model that remembers keys and values: generation in time linear in what is generated.
 // Assumes one sequence and a backend with cached_attention. Any layer order, early exit and lens.
-// Maths: nn/llama.hpp's graph; attention over cached keys and values (analysis/cached_attention.hpp).
+// Maths: nn/decoder.hpp's graph; attention over cached keys and values (analysis/cached_attention.hpp).
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ template <class T, class Backend>
 class cached_decoder {
 public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
-    explicit cached_decoder(const llama<T, Backend>& model, scoring_options<T, Backend> options = {})
+    explicit cached_decoder(const decoder<T, Backend>& model, scoring_options<T, Backend> options = {})
         : run_("cached_decoder", model, std::move(options)), logits_(model.config().vocab) {
         for (std::size_t slot = 0; slot < run_.exit(); ++slot) caches_.emplace_back(model);
     }

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "depthgrow/nn/llama.hpp"
+#include "depthgrow/nn/decoder.hpp"
 
 namespace depthgrow {
 
@@ -85,7 +85,7 @@ private:
 
 /// SHA-256 of W_U (V, C) as float32.
 template <class T, class Backend>
-std::string unembedding_fingerprint(const llama<T, Backend>& model) {
+std::string unembedding_fingerprint(const decoder<T, Backend>& model) {
     const auto head = model.head().value;
     std::vector<T> row(head.cols);
     std::vector<float> narrow(head.cols);

@@ -47,7 +47,7 @@ struct lens_report {
 namespace detail {
 
 template <class T, class Backend>
-lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
+lens_report measure_lens(const decoder<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
     Backend& backend = model.backend();
     const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab;
     require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
@@ -113,13 +113,13 @@ lens_report measure_lens(const llama<T, Backend>& model, span<const prompt> prom
 
 /// q_l = softmax(W_U Norm_f(h_l)).
 template <class T, class Backend>
-lens_report logit_lens(const llama<T, Backend>& model, span<const prompt> prompts, const lens_options& options = {}) {
+lens_report logit_lens(const decoder<T, Backend>& model, span<const prompt> prompts, const lens_options& options = {}) {
     return detail::measure_lens<T, Backend>(model, prompts, nullptr, options);
 }
 
 /// q_l = softmax(W_U Norm_f(h_l + A_l h_l + b_l)); a lens of another model is refused.
 template <class T, class Backend>
-lens_report tuned_lens_statistics(const llama<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens, const lens_options& options = {}) {
+lens_report tuned_lens_statistics(const decoder<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens, const lens_options& options = {}) {
     return detail::measure_lens<T, Backend>(model, prompts, &lens, options);
 }
 

@@ -20,7 +20,7 @@ struct local_effects_result {
 template <class T, class Backend>
 class local_walker {
 public:
-    local_walker(const llama<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+    local_walker(const decoder<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
 
     /// Raises the changes of one prompt's runs in `run.into`.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -93,7 +93,7 @@ private:
         return out;
     }
 
-    const llama<T, Backend>& model_;
+    const decoder<T, Backend>& model_;
     Backend& backend_;
     skip_options options_;
     tape<T, Backend> tape_;
@@ -105,7 +105,7 @@ private:
 
 /// Direct effects of every layer on every later one; `options.unit` is not used, whole layers are taken away.
 template <class T, class Backend>
-local_effects_result local_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+local_effects_result local_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
     require(!prompts.empty(), "[local_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {

@@ -27,7 +27,7 @@ struct scoring_options {
 template <class T, class Backend>
 class model_run {
 public:
-    model_run(const char* owner, const llama<T, Backend>& model, scoring_options<T, Backend> options)
+    model_run(const char* owner, const decoder<T, Backend>& model, scoring_options<T, Backend> options)
         : owner_(owner), model_(model), options_(std::move(options)), tape_(model.backend()) {
         auto& order = options_.order;
         if (order.empty()) {
@@ -41,7 +41,7 @@ public:
         if (options_.lens) options_.lens->check(model, order.size());
     }
 
-    const llama<T, Backend>& model() const { return model_; }
+    const decoder<T, Backend>& model() const { return model_; }
     const scoring_options<T, Backend>& options() const { return options_; }
     depthgrow::tape<T, Backend>& tape() { return tape_; }
     /// Layers that run before the exit.
@@ -98,7 +98,7 @@ private:
     }
 
     const char* owner_;
-    const llama<T, Backend>& model_;
+    const decoder<T, Backend>& model_;
     scoring_options<T, Backend> options_;
     depthgrow::tape<T, Backend> tape_;
     tensor<token, Backend> ids_;

@@ -34,7 +34,7 @@ struct position_scores {
 template <class T, class Backend>
 class scorer {
 public:
-    explicit scorer(const llama<T, Backend>& model, scoring_options<T, Backend> options = {}) : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
+    explicit scorer(const decoder<T, Backend>& model, scoring_options<T, Backend> options = {}) : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
 
     /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
     std::vector<continuation_score> operator()(span<const continuation> items) {
@@ -238,7 +238,7 @@ private:
         }
     }
 
-    const llama<T, Backend>& model_;
+    const decoder<T, Backend>& model_;
     Backend& backend_;
     model_run<T, Backend> run_;
     std::optional<layer_cache<T, Backend>> cache_;  // of the layer that runs, once a context is shared

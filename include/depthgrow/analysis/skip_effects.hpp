@@ -11,7 +11,7 @@
 #include "depthgrow/analysis/effects.hpp"
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/row_operations.hpp"
-#include "depthgrow/nn/llama.hpp"
+#include "depthgrow/nn/decoder.hpp"
 
 namespace depthgrow {
 
@@ -37,7 +37,7 @@ struct skip_run {
 template <class T, class Backend>
 class skip_walker {
 public:
-    skip_walker(const llama<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+    skip_walker(const decoder<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
 
     /// Runs every skip, batch by batch; `runs` sorted by layer.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -204,7 +204,7 @@ private:
             }
     }
 
-    const llama<T, Backend>& model_;
+    const decoder<T, Backend>& model_;
     Backend& backend_;
     skip_options options_;
     tape<T, Backend> tape_;
@@ -243,7 +243,7 @@ inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, con
 }
 
 template <class T, class Backend>
-skip_effects_result measure_skips(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options, bool current, bool future) {
+skip_effects_result measure_skips(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options, bool current, bool future) {
     require(!prompts.empty(), "[skip_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {  // before any work: partial results are never given
@@ -267,17 +267,17 @@ skip_effects_result measure_skips(const llama<T, Backend>& model, span<const pro
 
 /// What a skip at every position but 0 does to every position, and what a skip before each boundary does from it on.
 template <class T, class Backend>
-skip_effects_result skip_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+skip_effects_result skip_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
     return detail::measure_skips(model, prompts, options, true, true);
 }
 /// Current effects alone: skipped at every position but 0, measured everywhere.
 template <class T, class Backend>
-effects current_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+effects current_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
     return detail::measure_skips(model, prompts, options, true, false).current;
 }
 /// Future effects alone: skipped before each boundary, measured from it on. What the depth score is made of.
 template <class T, class Backend>
-effects future_effects(const llama<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+effects future_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
     return detail::measure_skips(model, prompts, options, false, true).future;
 }
 

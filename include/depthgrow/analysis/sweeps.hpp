@@ -55,7 +55,7 @@ namespace detail {
 template <class T, class Backend>
 class order_runner {
 public:
-    explicit order_runner(const llama<T, Backend>& model) : model_(model), backend_(model.backend()), tape_(model.backend()) {}
+    explicit order_runner(const decoder<T, Backend>& model) : model_(model), backend_(model.backend()), tape_(model.backend()) {}
 
     std::vector<double> operator()(span<const token> tokens, span<const layer_order> orders) {
         const std::size_t length = tokens.size(), width = model_.config().width, L = model_.layers();
@@ -97,7 +97,7 @@ private:
         return sum;
     }
 
-    const llama<T, Backend>& model_;
+    const decoder<T, Backend>& model_;
     Backend& backend_;
     tape<T, Backend> tape_;
     tensor<token, Backend> ids_, targets_;
@@ -109,7 +109,7 @@ private:
 
 /// Mean next-token losses (nats) over all predictions of all prompts: one column an order.
 template <class T, class Backend>
-sample_table order_losses(const llama<T, Backend>& model, span<const prompt> prompts, const std::vector<layer_order>& orders, const bootstrap_options& bootstrap = {}) {
+sample_table order_losses(const decoder<T, Backend>& model, span<const prompt> prompts, const std::vector<layer_order>& orders, const bootstrap_options& bootstrap = {}) {
     require(!prompts.empty(), "[sweep] expected at least 1 prompt, got 0");
     for (std::size_t p = 0; p < prompts.size(); ++p) detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     for (const layer_order& order : orders) {

@@ -27,7 +27,7 @@ struct directory_growth_options {
 
 /// What growing a directory does, known before anything is written.
 struct directory_growth_plan {
-    llama_config before, after;
+    decoder_config before, after;
     std::uint64_t bytes_before = 0, bytes_after = 0;          // weights
     std::uint64_t optimizer_before = 0, optimizer_after = 0;  // moments; 0 without an optimizer file
     std::size_t shard_bytes = 0;                              // bound on an output shard; 0: one file
@@ -114,7 +114,7 @@ inline std::uint64_t bytes_of(const std::vector<grown_tensor>& tensors, const st
 }
 
 /// Both moments of every tensor of the model must be there, or growth would make a file that cannot be resumed from.
-inline void check_optimizer(const safetensors_file& file, const llama_config& config) {
+inline void check_optimizer(const safetensors_file& file, const decoder_config& config) {
     for (const char* moment : {"exp_avg.", "exp_avg_sq."})
         for (const auto& [name, shape] : expected_tensors(config)) {
             const tensor_info& info = file.find(moment + name);

@@ -16,7 +16,7 @@
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/safetensors.hpp"
-#include "depthgrow/nn/config.hpp"
+#include "depthgrow/nn/description.hpp"
 
 namespace depthgrow {
 
@@ -54,7 +54,7 @@ inline bool split_layer_name(std::string_view name, std::size_t& layer, std::str
 }
 
 /// Every tensor of a model with its shape, [out, in], in the order embedding, layers by number, final norm, head.
-inline std::vector<expected_tensor> expected_tensors(const llama_config& c) {
+inline std::vector<expected_tensor> expected_tensors(const decoder_config& c) {
     const std::size_t kv = c.kv_width();
     const std::vector<std::vector<std::size_t>> shapes = {{c.width},          {c.width, c.width}, {kv, c.width},    {kv, c.width},   {c.width, c.width},
                                                           {c.width},          {c.ffn, c.width},   {c.ffn, c.width}, {c.width, c.ffn}};
@@ -68,7 +68,7 @@ inline std::vector<expected_tensor> expected_tensors(const llama_config& c) {
 
 /// A configuration with every other field of its file, kept for rewriting.
 struct hf_config {
-    llama_config model;
+    decoder_config model;
     json fields = json::object();
 };
 
@@ -107,7 +107,7 @@ inline void refuse_other_models(const json_fields& fields, std::string_view file
 inline hf_config parse_hf_config(const json& value, std::string_view file) {
     const json_fields fields(value, file);
     detail::refuse_other_models(fields, file);
-    llama_config c;
+    decoder_config c;
     c.vocab = fields.positive("vocab_size");
     c.width = fields.positive("hidden_size");
     c.ffn = fields.positive("intermediate_size");
@@ -137,7 +137,7 @@ inline hf_config parse_hf_config(const json& value, std::string_view file) {
 }
 
 /// The fields of config.json for a model; `base` keeps what it holds beyond the model's own fields.
-inline json hf_config_fields(const llama_config& c, json base = json::object(), dtype stored = dtype::f32) {
+inline json hf_config_fields(const decoder_config& c, json base = json::object(), dtype stored = dtype::f32) {
     const json defaults = {{"attention_bias", false}, {"mlp_bias", false}, {"bos_token_id", 0}, {"eos_token_id", 0}, {"initializer_range", 0.02}, {"use_cache", true}};
     for (const auto& [key, value] : defaults.items())
         if (!base.contains(key)) base[key] = value;
@@ -169,7 +169,7 @@ inline json hf_config_fields(const llama_config& c, json base = json::object(), 
 inline hf_config read_hf_config(const std::filesystem::path& file) { return parse_hf_config(read_json_file(file), file.string()); }
 
 /// Writes a `config.json`, whole or not at all.
-inline void write_hf_config(const std::filesystem::path& file, const llama_config& model, const json& base = json::object(), dtype stored = dtype::f32) {
+inline void write_hf_config(const std::filesystem::path& file, const decoder_config& model, const json& base = json::object(), dtype stored = dtype::f32) {
     write_file(file, json_text(hf_config_fields(model, base, stored), 2));
 }
 
@@ -193,7 +193,7 @@ public:
     }
 
     const std::filesystem::path& directory() const { return directory_; }
-    const llama_config& config() const { return config_.model; }
+    const decoder_config& config() const { return config_.model; }
     /// All fields of config.json, for rewriting.
     const json& config_fields() const { return config_.fields; }
     /// The open files, shards in the order of their names.
@@ -253,7 +253,7 @@ private:
     }
 
     void check_against_config() const {
-        const llama_config& c = config_.model;
+        const decoder_config& c = config_.model;
         for (const auto& [name, file] : where_) {
             std::size_t layer = 0;
             std::string part;

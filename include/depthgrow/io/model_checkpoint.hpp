@@ -10,7 +10,7 @@
 
 #include "depthgrow/io/checkpoint_writer.hpp"
 #include "depthgrow/io/hf_directory.hpp"
-#include "depthgrow/nn/llama.hpp"
+#include "depthgrow/nn/decoder.hpp"
 #include "depthgrow/optim/adamw.hpp"
 
 namespace depthgrow {
@@ -22,7 +22,7 @@ inline std::vector<std::size_t> stored_shape(const tensor_place& place) {
 }
 
 template <class T, class Backend, class Writer>
-void write_set(Writer& file, const llama_config& config, const parameter_set<T, Backend>& set, const std::string& prefix) {
+void write_set(Writer& file, const decoder_config& config, const parameter_set<T, Backend>& set, const std::string& prefix) {
     std::vector<T> values;
     each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
         values.resize(place.size());
@@ -33,7 +33,7 @@ void write_set(Writer& file, const llama_config& config, const parameter_set<T, 
 }
 
 template <class T, class Backend, class Reader>
-void read_set(const Reader& file, const llama_config& config, parameter_set<T, Backend>& set, const std::string& prefix) {
+void read_set(const Reader& file, const decoder_config& config, parameter_set<T, Backend>& set, const std::string& prefix) {
     std::vector<T> values;
     each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
         values.resize(place.size());
@@ -48,7 +48,7 @@ void read_set(const Reader& file, const llama_config& config, parameter_set<T, B
 /// Writes config.json and model.safetensors, or with `shard_bytes` above 0 shards of at most so many bytes and their
 /// index; `metadata` goes into the files' string map (growth provenance).
 template <class T, class Backend>
-void write_model(const std::filesystem::path& directory, const llama_config& config, const parameter_set<T, Backend>& weights, dtype stored = dtype::f32,
+void write_model(const std::filesystem::path& directory, const decoder_config& config, const parameter_set<T, Backend>& weights, dtype stored = dtype::f32,
                  const std::map<std::string, std::string>& metadata = {}, const json& base = json::object(), std::size_t shard_bytes = 0) {
     std::vector<tensor_entry> entries;
     each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
@@ -60,35 +60,35 @@ void write_model(const std::filesystem::path& directory, const llama_config& con
     write_hf_config(directory / "config.json", config, base, stored);
 }
 template <class T, class Backend>
-void write_model(const std::filesystem::path& directory, const llama<T, Backend>& model, dtype stored = dtype::f32,
+void write_model(const std::filesystem::path& directory, const decoder<T, Backend>& model, dtype stored = dtype::f32,
                  const std::map<std::string, std::string>& metadata = {}, const json& base = json::object(), std::size_t shard_bytes = 0) {
     write_model(directory, model.config(), model.weights, stored, metadata, base, shard_bytes);
 }
 
 /// Fills a model of the checkpoint's configuration with its weights.
 template <class T, class Backend>
-void read_model(const checkpoint_reader& checkpoint, llama<T, Backend>& model) {
+void read_model(const checkpoint_reader& checkpoint, decoder<T, Backend>& model) {
     detail::read_set(checkpoint, model.config(), model.weights, "");
 }
 
 /// The same for a set of weights alone (master copies).
 template <class T, class Backend>
-void read_model(const checkpoint_reader& checkpoint, const llama_config& config, parameter_set<T, Backend>& weights) {
+void read_model(const checkpoint_reader& checkpoint, const decoder_config& config, parameter_set<T, Backend>& weights) {
     detail::read_set(checkpoint, config, weights, "");
 }
 
 /// A model as a checkpoint directory holds it.
 template <class T, class Backend>
-llama<T, Backend> load_model(Backend& backend, const std::filesystem::path& directory) {
+decoder<T, Backend> load_model(Backend& backend, const std::filesystem::path& directory) {
     const checkpoint_reader checkpoint(directory);
-    llama<T, Backend> model(backend, checkpoint.config());
+    decoder<T, Backend> model(backend, checkpoint.config());
     read_model(checkpoint, model);
     return model;
 }
 
 /// Writes optimizer.safetensors: both moments of every tensor; the step count goes into the file's string map.
 template <class T, class Backend>
-void write_optimizer(const std::filesystem::path& file_name, const llama_config& config, const adamw<T, Backend>& optimizer) {
+void write_optimizer(const std::filesystem::path& file_name, const decoder_config& config, const adamw<T, Backend>& optimizer) {
     std::vector<tensor_entry> entries;
     const std::string type(name_of(dtype_of<wide_t<T>>::value));
     for (const char* moment : {"exp_avg.", "exp_avg_sq."})
@@ -103,7 +103,7 @@ void write_optimizer(const std::filesystem::path& file_name, const llama_config&
 
 /// Fills both moments and the step count.
 template <class T, class Backend>
-void read_optimizer(const std::filesystem::path& file_name, const llama_config& config, adamw<T, Backend>& optimizer) {
+void read_optimizer(const std::filesystem::path& file_name, const decoder_config& config, adamw<T, Backend>& optimizer) {
     const safetensors_file file(file_name);
     detail::read_set(file, config, optimizer.first, "exp_avg.");
     detail::read_set(file, config, optimizer.second, "exp_avg_sq.");

@@ -1,6 +1,6 @@
 // Logits of a model that need not fit in memory: one layer of a checkpoint at a time, the head in pieces.
 // Assumes one short sequence and a norm placement without post-norm slots.
-// The graph is nn/llama.hpp's own: a one-layer model whose weights are replaced before every slot.
+// The graph is nn/decoder.hpp's own: a one-layer model whose weights are replaced before every slot.
 #pragma once
 
 #include <algorithm>
@@ -15,12 +15,12 @@ namespace depthgrow {
 /// Logits (T, V) of `ids` under the checkpoint's own layers.
 template <class T, class Backend>
 std::vector<T> streamed_logits(Backend& backend, const checkpoint_reader& checkpoint, span<const token> ids) {
-    const llama_config& config = checkpoint.config();
+    const decoder_config& config = checkpoint.config();
     require(config.norms != norm_placement::mix, checkpoint.directory().string(), ": expected norm placement pre or ln_scaling, found mix");
     require(ids.size() >= 2 && ids.size() <= config.context, checkpoint.directory().string(), ": expected 2 to ", config.context, " tokens, got ", ids.size());
-    llama_config one = config;
+    decoder_config one = config;
     one.layers = 1, one.tied = true, one.vocab = one.context = ids.size();  // the embedding holds the sequence's own rows
-    llama<T, Backend> model(backend, one);
+    decoder<T, Backend> model(backend, one);
     const std::size_t width = config.width;
     const auto load = [&](parameter_block<T, Backend>& block, const tensor_place& place, const std::string& name) {
         std::vector<T> values(place.size());

@@ -13,7 +13,7 @@
 
 #include "depthgrow/autograd/tape.hpp"
 #include "depthgrow/core/rng.hpp"
-#include "depthgrow/nn/config.hpp"
+#include "depthgrow/nn/description.hpp"
 #include "depthgrow/tensor/tensor.hpp"
 
 namespace depthgrow {
@@ -49,7 +49,7 @@ struct block_layout {
 };
 
 /// Tensors of one layer. `final_layers` scales the residual projections; 0 = plain std everywhere (ln_scaling).
-inline block_layout layer_layout(const llama_config& c, std::size_t final_layers) {
+inline block_layout layer_layout(const decoder_config& c, std::size_t final_layers) {
     const double std = 1.0 / std::sqrt(static_cast<double>(c.width));
     const bool scaled = final_layers > 0 && c.norms != norm_placement::ln_scaling;
     const double out = scaled ? std / std::sqrt(2.0 * static_cast<double>(final_layers)) : std;
@@ -66,7 +66,7 @@ inline block_layout layer_layout(const llama_config& c, std::size_t final_layers
 }
 
 /// The embedding, the final norm and, when untied, the head.
-inline block_layout outer_layout(const llama_config& c) {
+inline block_layout outer_layout(const decoder_config& c) {
     const double std = 1.0 / std::sqrt(static_cast<double>(c.width));
     block_layout layout;
     layout.append({{"model.embed_tokens.weight", 0, c.vocab, c.width, false, std}});
@@ -108,7 +108,7 @@ struct parameter_set {
 
     parameter_set() = default;
     /// Zeros for `depth` layers.
-    parameter_set(Backend& backend, const llama_config& c, std::size_t depth) : outer(backend, outer_layout(c).size) {
+    parameter_set(Backend& backend, const decoder_config& c, std::size_t depth) : outer(backend, outer_layout(c).size) {
         const std::size_t size = layer_layout(c, 0).size;
         for (std::size_t l = 0; l < depth; ++l) layers.emplace_back(backend, size);
     }
@@ -134,7 +134,7 @@ struct parameter_set {
 
 /// body(full name, place, block index) for every tensor; block 0 is the outer one, block 1 + l is layer l.
 template <class Body>
-void each_tensor(const llama_config& c, Body body) {
+void each_tensor(const decoder_config& c, Body body) {
     for (const auto& place : outer_layout(c).places) body(place.name, place, std::size_t{0});
     const block_layout layer = layer_layout(c, 0);
     for (std::size_t l = 0; l < c.layers; ++l)
@@ -173,7 +173,7 @@ void assign_block(parameter_block<T, Backend>& block, const std::vector<Wide>& v
 /// Draws a whole model, blocks on as many threads as there are; `final_layers` (0: config.layers) scales the residual
 /// projections. use(block index, numbers in Wide) runs on the calling thread, in order.
 template <class Wide, class Use>
-void draw_model(const llama_config& config, std::uint64_t seed, std::size_t final_layers, const Use& use) {
+void draw_model(const decoder_config& config, std::uint64_t seed, std::size_t final_layers, const Use& use) {
     const block_layout outer = outer_layout(config), layer = layer_layout(config, final_layers ? final_layers : config.layers);
     const std::size_t window = std::max<std::size_t>(1, std::min<std::size_t>(16, std::thread::hardware_concurrency()));
     std::deque<std::future<std::vector<Wide>>> ahead;

@@ -26,7 +26,7 @@ public:
     /// Whether weights have master copies.
     static constexpr bool mixed = !std::is_same_v<T, wide_t<T>>;
 
-    adamw(Backend& backend, const llama_config& config, adamw_constants constants = {})
+    adamw(Backend& backend, const decoder_config& config, adamw_constants constants = {})
         : first(backend, config, config.layers), second(backend, config, config.layers), constants_(constants),
           device_constants_(backend, {1}), squares_(backend, {1}) {
         if constexpr (mixed) master = set(backend, config, config.layers);

@@ -31,9 +31,9 @@ struct step_result {
 
 /// Bytes of working memory that a pass forward and back over `sequences` of `length` tokens takes, by doing it on paper.
 template <class T, class Planning>
-std::size_t workspace_bytes(const llama_config& config, std::size_t sequences, std::size_t length, std::size_t head_rows, bool recompute = false) {
+std::size_t workspace_bytes(const decoder_config& config, std::size_t sequences, std::size_t length, std::size_t head_rows, bool recompute = false) {
     Planning counter(head_rows);
-    const llama<T, Planning> model(counter, config);
+    const decoder<T, Planning> model(counter, config);
     parameter_set<wide_t<T>, Planning> gradients(counter, config, config.layers);
     tape<T, Planning> tape(counter);
     tape.recompute(recompute);
@@ -50,7 +50,7 @@ public:
     static constexpr bool mixed = adamw<T, Backend>::mixed;
 
     /// A fresh model of config.layers layers; `final_layers` is the depth it will grow to.
-    trainer(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers, adamw_constants constants = {})
+    trainer(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers, adamw_constants constants = {})
         : trainer(backend, config, constants) {
         draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) {
             assign_block(block_of(model.weights, block), values);
@@ -58,7 +58,7 @@ public:
         });
     }
     /// Zero weights and moments, to be loaded.
-    trainer(Backend& backend, const llama_config& config, adamw_constants constants = {})
+    trainer(Backend& backend, const decoder_config& config, adamw_constants constants = {})
         : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend),
           outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config, 0)) {}
 
@@ -142,7 +142,7 @@ public:
     }
     tape<T, Backend>& workspace() { return tape_; }
 
-    llama<T, Backend> model;
+    decoder<T, Backend> model;
     adamw<T, Backend> optimizer;
     set gradients;
 

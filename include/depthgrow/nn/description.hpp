@@ -22,7 +22,7 @@ inline std::string_view name_of(norm_placement norms) {
 }
 
 /// Extents of a Llama-shaped decoder: RMSNorm, grouped-query attention with RoPE, SwiGLU, no biases.
-struct llama_config {
+struct decoder_config {
     std::string name = "custom";
     std::size_t vocab = 0;     // V
     std::size_t width = 0;     // C
@@ -42,8 +42,8 @@ struct llama_config {
     std::size_t qkv_width() const { return width + 2 * kv_width(); }
 
     /// The same model with another number of layers (`mix` keeps a quarter of them post-norm).
-    llama_config with_depth(std::size_t depth) const {
-        llama_config other = *this;
+    decoder_config with_depth(std::size_t depth) const {
+        decoder_config other = *this;
         other.layers = depth;
         if (norms == norm_placement::mix) other.post_layers = depth / 4;
         return other;
@@ -66,30 +66,30 @@ struct llama_config {
 
     /// Throws a sentence naming the first impossible extent.
     void validate() const {
-        require(vocab >= 2, "[llama_config] expected a vocabulary of at least 2 tokens, got ", vocab);
-        require(width > 0 && ffn > 0, "[llama_config] expected width and ffn above 0, got ", width, " and ", ffn);
-        require(layers > 0, "[llama_config] expected at least one layer, got 0");
-        require(context >= 2, "[llama_config] expected a context of at least 2 tokens, got ", context);
-        require(heads > 0 && width % heads == 0, "[llama_config] expected heads to divide width ", width, ", got ", heads, " heads");
-        require(head_width() % 2 == 0, "[llama_config] expected an even head width for RoPE, got ", head_width());
-        require(kv_heads > 0 && heads % kv_heads == 0, "[llama_config] expected kv_heads to divide heads ", heads, ", got ", kv_heads);
-        require(rms_eps > 0 && rope_theta > 0, "[llama_config] expected rms_eps and rope_theta above 0, got ", rms_eps, " and ", rope_theta);
-        require(post_layers <= layers, "[llama_config] expected post_layers within ", layers, " layers, got ", post_layers);
+        require(vocab >= 2, "[decoder_config] expected a vocabulary of at least 2 tokens, got ", vocab);
+        require(width > 0 && ffn > 0, "[decoder_config] expected width and ffn above 0, got ", width, " and ", ffn);
+        require(layers > 0, "[decoder_config] expected at least one layer, got 0");
+        require(context >= 2, "[decoder_config] expected a context of at least 2 tokens, got ", context);
+        require(heads > 0 && width % heads == 0, "[decoder_config] expected heads to divide width ", width, ", got ", heads, " heads");
+        require(head_width() % 2 == 0, "[decoder_config] expected an even head width for RoPE, got ", head_width());
+        require(kv_heads > 0 && heads % kv_heads == 0, "[decoder_config] expected kv_heads to divide heads ", heads, ", got ", kv_heads);
+        require(rms_eps > 0 && rope_theta > 0, "[decoder_config] expected rms_eps and rope_theta above 0, got ", rms_eps, " and ", rope_theta);
+        require(post_layers <= layers, "[decoder_config] expected post_layers within ", layers, " layers, got ", post_layers);
     }
 };
 
-inline llama_config smollm_135m() { return {"smollm-135m", 49152, 576, 1536, 30, 9, 3, 2048}; }
-inline llama_config smollm_360m() { return {"smollm-360m", 49152, 960, 2560, 32, 15, 5, 2048}; }
-inline llama_config smollm_1_7b() { return {"smollm-1.7b", 49152, 2048, 8192, 24, 32, 32, 2048}; }
+inline decoder_config smollm_135m() { return {"smollm-135m", 49152, 576, 1536, 30, 9, 3, 2048}; }
+inline decoder_config smollm_360m() { return {"smollm-360m", 49152, 960, 2560, 32, 15, 5, 2048}; }
+inline decoder_config smollm_1_7b() { return {"smollm-1.7b", 49152, 2048, 8192, 24, 32, 32, 2048}; }
 /// 24 layers of width 256: the paper in miniature.
-inline llama_config mini() { return {"mini", 8192, 256, 768, 24, 4, 4, 512}; }
+inline decoder_config mini() { return {"mini", 8192, 256, 768, 24, 4, 4, 512}; }
 /// 12 layers of width 64 over bytes: two minutes on a laptop.
-inline llama_config small() { return {"small", 256, 64, 192, 12, 4, 2, 128}; }
+inline decoder_config small() { return {"small", 256, 64, 192, 12, 4, 2, 128}; }
 /// 8 layers of width 32 over bytes: tests, seconds.
-inline llama_config tiny() { return {"tiny", 256, 32, 96, 8, 4, 2, 64}; }
+inline decoder_config tiny() { return {"tiny", 256, 32, 96, 8, 4, 2, 64}; }
 
 /// All presets, smallest first.
-inline std::vector<llama_config> presets() {
+inline std::vector<decoder_config> presets() {
     return {tiny(), small(), mini(), smollm_135m(), smollm_360m(), smollm_1_7b()};
 }
 

@@ -37,24 +37,24 @@ variable<T> add_pending(tape<T, Backend>& tape, residual_stream<T> stream) {
 }
 
 template <class T, class Backend>
-class llama {
+class decoder {
 public:
     using set = parameter_set<T, Backend>;
     using gradient_set = parameter_set<wide_t<T>, Backend>;
 
     /// Weights drawn from `seed`; `final_layers` (0: config.layers) scales the residual projections' initialisation.
-    llama(Backend& backend, const llama_config& config, std::uint64_t seed, std::size_t final_layers = 0)
-        : llama(backend, config) {
+    decoder(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers = 0)
+        : decoder(backend, config) {
         draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) { assign_block(block_of(weights, block), values); });
     }
     /// Zero weights, to be loaded.
-    llama(Backend& backend, const llama_config& config)
+    decoder(Backend& backend, const decoder_config& config)
         : weights((config.validate(), backend), config, config.layers), backend_(&backend), config_(config),
           outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config, 0)) {
         make_rope_table();
     }
 
-    const llama_config& config() const { return config_; }
+    const decoder_config& config() const { return config_; }
     Backend& backend() const { return *backend_; }
     std::size_t layers() const { return weights.layers.size(); }
     /// After `weights.layers` has grown: takes over the new depth.
@@ -69,8 +69,8 @@ public:
 
     /// The parts of `residual`, for analyses that walk layer by layer. Extents of `batch` sequences of ids.
     attention_shape extents(std::size_t ids, std::size_t batch) const {
-        require(batch > 0 && ids % batch == 0 && ids > 0, "[llama] expected tokens for ", batch, " equal sequences, got ", ids, " tokens");
-        require(ids / batch <= config_.context, "[llama] expected sequences of at most ", config_.context, " tokens (the context), got ", ids / batch);
+        require(batch > 0 && ids % batch == 0 && ids > 0, "[decoder] expected tokens for ", batch, " equal sequences, got ", ids, " tokens");
+        require(ids / batch <= config_.context, "[decoder] expected sequences of at most ", config_.context, " tokens (the context), got ", ids / batch);
         return {batch, ids / batch, config_.heads, config_.kv_heads, config_.head_width()};
     }
     /// h_0 (B*T, C).
@@ -152,14 +152,14 @@ private:
     }
 
     Backend* backend_;
-    llama_config config_;
+    decoder_config config_;
     block_layout outer_layout_, layer_layout_;
     tensor<wide_t<T>, Backend> cosine_, sine_;
 };
 
 template <class T, class Backend>
 template <class Observer>
-residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
+residual_stream<T> decoder<T, Backend>::attention_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
                                                          attention_shape s, gradient_set* gradients, Observer&& observe) const {
     const auto eps = static_cast<wide_t<T>>(config_.rms_eps), scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
     const bool post = config_.post_norm(slot);
@@ -183,7 +183,7 @@ residual_stream<T> llama<T, Backend>::attention_sublayer(tape<T, Backend>& tape,
 
 template <class T, class Backend>
 template <class Observer>
-residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
+residual_stream<T> decoder<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, residual_stream<T> in, std::size_t source, std::size_t slot,
                                                    gradient_set* gradients, Observer&& observe) const {
     const auto eps = static_cast<wide_t<T>>(config_.rms_eps), scale = static_cast<wide_t<T>>(config_.norm_scale(slot));
     const bool post = config_.post_norm(slot);
@@ -206,7 +206,7 @@ residual_stream<T> llama<T, Backend>::mlp_sublayer(tape<T, Backend>& tape, resid
 
 template <class T, class Backend>
 template <class Observer>
-ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, gradient_set* gradients,
+ops::residual_norm<T> decoder<T, Backend>::residual(tape<T, Backend>& tape, span<const token> ids, std::size_t batch, gradient_set* gradients,
                                              span<const std::size_t> order, Observer&& observe) const {
     if constexpr (std::is_same_v<std::remove_cvref_t<Observer>, no_observer>) return residual(tape, ids, batch, gradients, order, residual_only());
     const attention_shape s = extents(ids.size(), batch);
@@ -214,7 +214,7 @@ ops::residual_norm<T> llama<T, Backend>::residual(tape<T, Backend>& tape, span<c
     residual_stream<T> stream{embedding(tape, ids, gradients), {}};
     for (std::size_t slot = 0; slot < slots; ++slot) {
         const std::size_t i = order.empty() ? slot : order[slot];
-        require(i < layers(), "[llama] expected layer indices below ", layers(), " in the order, got ", i, " at place ", slot);
+        require(i < layers(), "[decoder] expected layer indices below ", layers(), " in the order, got ", i, " at place ", slot);
         const auto run = [this, &tape, i, slot, s, gradients](residual_stream<T> in, auto&& watch) {
             const auto between = this->attention_sublayer(tape, in, i, slot, s, gradients, watch);
             return this->mlp_sublayer(tape, between, i, slot, gradients, watch);

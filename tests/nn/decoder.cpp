@@ -12,7 +12,7 @@ namespace dg = depthgrow;
 
 namespace {
 
-using model_type = dg::llama<double, dg::reference>;
+using model_type = dg::decoder<double, dg::reference>;
 
 std::vector<dg::token> some_tokens(std::size_t count, std::size_t vocab) {
     std::vector<dg::token> ids(count);
@@ -115,7 +115,7 @@ TEST_CASE("the identity order gives bit-equal logits, and an order runs what cop
 
 TEST_CASE("too long a sequence and unequal sequences are refused") {
     dg::blas backend;
-    const dg::llama<float, dg::blas> model(backend, dg::tiny(), 1);
+    const dg::decoder<float, dg::blas> model(backend, dg::tiny(), 1);
     dg::tape<float, dg::blas> tape(backend);
     const auto ids = some_tokens(65, 256);
     CHECK_THROWS_WITH(dg::logits(model, tape, dg::span<const dg::token>(ids), 1), Catch::Contains("at most 64 tokens"));
