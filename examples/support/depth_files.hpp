@@ -55,8 +55,7 @@ std::vector<std::size_t> unroll(dg::decoder<T, Backend>& model, const dg::checkp
     const auto sources = wanted.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", wanted);
     if (sources.empty()) return sources;
     dg::require(model.config().norms != dg::norm_placement::mix, "--order: expected a model without post-norm layers, found norm placement mix");
-    model.weights.layers = dg::grow(std::move(model.weights.layers), dg::layer_order(sources, model.layers()));
-    model.adopt_depth();
+    model.grow(dg::layer_order(sources, model.layers()));
     return sources;
 }
 

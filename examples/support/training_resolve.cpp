@@ -3,6 +3,7 @@
 
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/hf_directory.hpp"
+#include "depthgrow/nn/presets.hpp"
 #include "support/loop_flags.hpp"
 #include "support/training_data.hpp"
 
@@ -21,16 +22,17 @@ constexpr preset_defaults defaults[] = {
     {"smollm-135m", 200000, 512, 4, 2000, 5, 3e-3}, {"smollm-360m", 200000, 512, 4, 2000, 4, 3e-3}, {"smollm-1.7b", 200000, 1024, 2, 2000, 4, 5e-4},
 };
 
-dg::decoder_config base_config(const training_settings& s) {
+dg::hf_config base_config(const training_settings& s) {
     const std::string wanted = s.preset.empty() ? "small" : s.preset;
     if (!s.config.empty()) {
-        auto config = dg::read_hf_config(s.config).model;
-        config.name = "config.json";
-        return config;
+        auto read = dg::read_hf_config(s.config);
+        read.model.name = "config.json";
+        for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) read.fields.erase(key);  // another vocabulary's
+        return read;
     }
     std::vector<std::string> names;
     for (const auto& preset : dg::presets()) {
-        if (preset.name == wanted) return preset;
+        if (preset.name == wanted) return {preset, {}};
         names.push_back(preset.name);
     }
     std::string all;
@@ -86,7 +88,9 @@ resolved_run resolve(const training_settings& given) {
     std::optional<dg::checkpoint_reader> init;
     if (s.init.empty()) {
         dg::require(!s.init_optimizer, "--init-optimizer: expected --init, found none");
-        m = base_config(s);
+        auto base = base_config(s);
+        m = std::move(base.model);
+        run.config_base = std::move(base.fields);
     } else {
         dg::require(s.resume.empty() || s.resume == "auto", "--init, --resume: expected one of the two (or --resume auto, to go on with the run that --init began), found both");
         take_from(init.emplace(s.init), run);

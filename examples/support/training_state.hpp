@@ -81,7 +81,8 @@ private:
     dg::adamw_constants constants() const { return {.decay = run_.settings.weight_decay, .clip = run_.settings.clip}; }
     /// A trainer with the weights of a checkpoint, which is this run's model at some depth.
     void load(const dg::checkpoint_reader& checkpoint) {
-        const auto expected = run_.model.with_depth(checkpoint.config().layers);
+        auto expected = run_.model.with_depth(checkpoint.config().layers);
+        expected.kinds = checkpoint.config().kinds;  // which growth has carried along
         const auto wanted = dg::hf_config_fields(expected), found = dg::hf_config_fields(checkpoint.config());
         for (const auto& [key, value] : wanted.items())
             dg::require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(), ": expected ", key, " ", value.dump(), ", as this run's model has it, found ",

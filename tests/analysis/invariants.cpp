@@ -39,9 +39,9 @@ std::vector<shape_case> shapes() {
 }
 
 template <class T>
-void set_layer_output_zero(dg::decoder<T, dg::blas>& model, std::size_t layer, const char* name) {
-    const auto layout = dg::layer_layout(model.config(), 0);
-    const auto rows = model.weights.layers[layer].at(layout.find(name));
+void set_layer_output_zero(dg::decoder<T, dg::blas>& model, std::size_t layer, dg::part which) {
+    const auto layout = dg::layer_layout(model.config());
+    const auto rows = model.weights.layers[layer].at(layout.at(which));
     std::fill(rows.data, rows.data + rows.size(), T(0));
 }
 
@@ -122,9 +122,9 @@ TEMPLATE_TEST_CASE("a unit that adds nothing has rows of zeros", "", float, doub
     auto config = shapes()[0].config;
     const auto prompts = shapes()[0].prompts;
     dg::decoder<TestType, dg::blas> model(backend, config, 5);
-    set_layer_output_zero(model, 2, "self_attn.o_proj.weight");
-    set_layer_output_zero(model, 2, "mlp.down_proj.weight");
-    set_layer_output_zero(model, 3, "self_attn.o_proj.weight");
+    set_layer_output_zero(model, 2, dg::part::o);
+    set_layer_output_zero(model, 2, dg::part::down);
+    set_layer_output_zero(model, 3, dg::part::o);
     const std::size_t L = config.layers;
     const auto check_zero = [&](const dg::skip_effects_result& got, std::size_t s) {
         for (std::size_t l = 0; l < L; ++l) CHECK((got.current.change_max[s * L + l] == 0 && got.future.change_max[s * L + l] == 0));
@@ -147,7 +147,7 @@ TEST_CASE("a model whose layers add nothing has no depth score, which is an erro
     dg::blas backend;
     const auto one = shapes()[0];
     dg::decoder<float, dg::blas> model(backend, one.config, 5);
-    for (std::size_t l = 0; l < one.config.layers; ++l) set_layer_output_zero(model, l, "self_attn.o_proj.weight"), set_layer_output_zero(model, l, "mlp.down_proj.weight");
+    for (std::size_t l = 0; l < one.config.layers; ++l) set_layer_output_zero(model, l, dg::part::o), set_layer_output_zero(model, l, dg::part::down);
     CHECK_THROWS_WITH(dg::depth_score(dg::future_effects(model, one.prompts)), "[centre_of_mass] expected effects with a finite sum above 0, got 0");
 }
 
@@ -204,7 +204,7 @@ TEST_CASE("prompts and boundaries out of range are refused with a sentence") {
     CHECK_THROWS_WITH(run({tokens, {33}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 33");
     CHECK_THROWS_WITH(run({tokens, {1}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 1");
     CHECK_THROWS_WITH(dg::skip_effects(model, std::vector<dg::prompt>{}), "[skip_effects] expected at least 1 prompt, got 0");
-    model.weights.layers[1].at(dg::layer_layout(one.config, 0).find("mlp.up_proj.weight"))(2, 3) = NAN;
+    model.weights.layers[1].at(dg::layer_layout(one.config).at(dg::part::up))(2, 3) = NAN;
     CHECK_THROWS_WITH(dg::skip_effects(model, one.prompts), Catch::Contains("[skip_effects] expected finite activations, got NaN or infinity in layer 1"));
 }
 

@@ -33,8 +33,7 @@ TEST_CASE("a lens is refused by another model, by a deeper one, and grows by an 
     dg::decoder<float, dg::blas> other(backend, f.model.config(), 99);
     CHECK_THROWS_WITH(dg::tuned_lens_statistics(other, f.prompts, lens), Catch::Contains("got another; refit the lens to this model"));
     const auto order = dg::lidas{4}(f.model.layers());
-    f.model.weights.layers = dg::grow(std::move(f.model.weights.layers), order);
-    f.model.adopt_depth();
+    f.model.grow(order);
     CHECK_THROWS_WITH(dg::tuned_lens_statistics(f.model, f.prompts, lens), Catch::Contains("expected a model of 8 layers, got 12; a grown model needs its lens refitted"));
     const auto before = lens.translators[5].A.to_host();
     lens = dg::grow(std::move(lens), order);
@@ -142,8 +141,7 @@ TEST_CASE("an exit under an order is that of the model whose layers and lens wer
     for (const auto& order : {dg::lidas{4}(8), dg::swap_blocks(8, 2, 2), dg::loop(8, 5, 2, 1)}) {
         INFO(order.to_string());
         analysis_fixture<double, dg::blas> grown(backend, "plain");
-        grown.model.weights.layers = dg::grow(std::move(grown.model.weights.layers), order);
-        grown.model.adopt_depth();
+        grown.model.grow(order);
         const auto copied = dg::grow(f.lens("random"), order);
         const std::vector<dg::prompt> one = {f.prompts[1]};
         const auto logit = dg::logit_lens(grown.model, one).quantity(5), tuned = dg::tuned_lens_statistics(grown.model, one, copied).quantity(5);

@@ -82,6 +82,34 @@ struct gradient_check {
 TEST_CASE("linear differentiates") {
     gradient_check{5, 3, {{4, 3}}, [](tape& t, variable x, const auto& w) { return dg::ops::linear(t, x, w[0]); }}.run();
 }
+TEST_CASE("linear with a bias differentiates") {
+    gradient_check{5, 3, {{4, 3}, {1, 4}}, [](tape& t, variable x, const auto& w) { return dg::ops::linear(t, x, w[0], w[1]); }}.run();
+}
+TEST_CASE("LayerNorm differentiates, with a bias, a scale and gains of one plus the parameter") {
+    for (const bool offset : {false, true})
+        gradient_check{4, 6, {{1, 6}, {1, 6}}, [offset](tape& t, variable x, const auto& w) {
+                           return dg::ops::normalize(t, x, dg::ops::norm_parameters<double>{w[0], w[1], 1e-5, true, offset}, 0.7);
+                       }}.run();
+    gradient_check{4, 6, {{1, 6}}, [](tape& t, variable x, const auto& w) {
+                       return dg::ops::normalize(t, x, dg::ops::norm_parameters<double>{w[0], {}, 1e-5, false, true});
+                   }}.run();
+}
+TEST_CASE("a residual sum with LayerNorm behind it differentiates through both") {
+    gradient_check{3, 6, {{1, 6}, {1, 6}, {6, 6}}, [](tape& t, variable x, const auto& w) {
+                       const auto both = dg::ops::add_and_normalize(t, x, dg::ops::linear(t, x, w[2]), dg::ops::norm_parameters<double>{w[0], w[1], 1e-5, true, false});
+                       return dg::ops::add(t, both.sum, both.normed);
+                   }}.run();
+}
+TEST_CASE("gated and plain MLPs differentiate with every activation and with biases") {
+    for (const auto act : {dg::activation::silu, dg::activation::gelu, dg::activation::gelu_tanh}) {
+        gradient_check{3, 4, {{10, 4}, {1, 10}, {4, 5}, {1, 4}}, [act](tape& t, variable x, const auto& w) {
+                           return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], w[1], w[2], w[3], act, true});
+                       }}.run();
+        gradient_check{3, 4, {{5, 4}, {1, 5}, {4, 5}, {1, 4}}, [act](tape& t, variable x, const auto& w) {
+                           return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], w[1], w[2], w[3], act, false});
+                       }}.run();
+    }
+}
 TEST_CASE("RMSNorm differentiates, with a scale") {
     gradient_check{4, 6, {{1, 6}}, [](tape& t, variable x, const auto& w) { return dg::ops::rms_norm(t, x, w[0], 1e-5, 0.7); }}.run();
 }
@@ -110,7 +138,7 @@ TEST_CASE("the fused residual norm gives what add and norm give") {
     }
 }
 TEST_CASE("the gated MLP differentiates") {
-    gradient_check{3, 4, {{10, 4}, {4, 5}}, [](tape& t, variable x, const auto& w) { return dg::ops::swiglu_mlp(t, x, w[0], w[1]); }}.run();
+    gradient_check{3, 4, {{10, 4}, {4, 5}}, [](tape& t, variable x, const auto& w) { return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], {}, w[1], {}}); }}.run();
 }
 TEST_CASE("sum and difference differentiate, also of one variable with itself") {
     gradient_check{3, 4, {{4, 4}}, [](tape& t, variable x, const auto& w) {
@@ -132,7 +160,38 @@ TEST_CASE("causal grouped-query attention with RoPE differentiates") {
     const dg::attention_shape shape{2, 5, 4, 2, 4};
     gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}}, [shape](tape& t, variable x, const auto& w) {
                        const dg::ops::rope_table<double> table{{cosine.data(), 7, 2}, {sine.data(), 7, 2}};
-                       return dg::ops::attention(t, dg::ops::projections(t, x, w[0], shape, table), shape, table);
+                       return dg::ops::attention(t, dg::ops::projections(t, x, dg::ops::projection_parameters<double>{w[0], {}, {}, {}}, shape, table), shape, table);
+                   }}.run();
+}
+TEST_CASE("attention differentiates with windows, biases, norms of queries and keys, a share of the head rotated, and its own scale") {
+    static const std::vector<double> cosine = [] {
+        std::vector<double> c;
+        for (std::size_t t = 0; t < 7; ++t) c.push_back(std::cos(0.3 * static_cast<double>(t)));
+        return c;
+    }();
+    static const std::vector<double> sine = [] {
+        std::vector<double> s;
+        for (std::size_t t = 0; t < 7; ++t) s.push_back(std::sin(0.3 * static_cast<double>(t)));
+        return s;
+    }();
+    const dg::attention_shape shape{2, 5, 4, 2, 4, 3, 0.4};  // a window of 3
+    for (const bool whole : {false, true}) {                  // norms of a head each, of the whole width
+        const std::size_t q = whole ? shape.width() : shape.head_width, k = whole ? shape.kv_width() : shape.head_width;
+        gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}, {1, shape.packed_width()}, {1, q}, {1, k}}, [shape](tape& t, variable x, const auto& w) {
+                           const dg::ops::rope_table<double> table{{cosine.data(), 7, 1}, {sine.data(), 7, 1}};
+                           const dg::ops::projection_parameters<double> p{w[0], w[1], {w[2], {}, 1e-5, false, true}, {w[3], {}, 1e-5, false, false}};
+                           return dg::ops::attention(t, dg::ops::projections(t, x, p, shape, table), shape, table);
+                       }}.run();
+    }
+    gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}, {1, shape.packed_width()}}, [shape](tape& t, variable x, const auto& w) {  // no rotation, no norms
+                       return dg::ops::attention(t, dg::ops::projections(t, x, dg::ops::projection_parameters<double>{w[0], w[1], {}, {}}, shape, {}), shape, {});
+                   }}.run();
+}
+TEST_CASE("learned positions differentiate by stretches") {
+    static const std::vector<dg::token> places = {0, 1, 2, 3, 4, 5, 6};
+    static const std::vector<dg::row_stretch> stretches = {{0, 3, 0}, {3, 3, 2}};
+    gradient_check{6, 4, {{7, 4}, {4, 4}}, [](tape& t, variable x, const auto& w) {
+                       return dg::ops::add_positions(t, dg::ops::linear(t, x, w[1]), w[0], dg::span<const dg::token>(places), stretches);
                    }}.run();
 }
 TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk") {

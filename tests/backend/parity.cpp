@@ -111,12 +111,51 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
     }
     SECTION("SwiGLU and its way back") {
         operand<T> gate_up(rows, 2 * cols, 1), out(rows, cols, 0), dout(rows, cols, 2), d(rows, 2 * cols, 0);
-        blas.swiglu_forward<T>(gate_up.got(), out.got());
-        reference.swiglu_forward<double>(gate_up.want(), out.want());
+        blas.gated_forward<T>(dg::activation::silu, gate_up.got(), out.got());
+        reference.gated_forward<double>(dg::activation::silu, gate_up.want(), out.want());
         out.agrees(bound<T>(1));
-        blas.swiglu_backward<T>(gate_up.got(), dout.got(), d.got());
-        reference.swiglu_backward<double>(gate_up.want(), dout.want(), d.want());
+        blas.gated_backward<T>(dg::activation::silu, gate_up.got(), dout.got(), d.got());
+        reference.gated_backward<double>(dg::activation::silu, gate_up.want(), dout.want(), d.want());
         d.agrees(bound<T>(1));
+    }
+    SECTION("every activation, gated and plain, forward and backward") {
+        for (const auto kind : {dg::activation::silu, dg::activation::gelu, dg::activation::gelu_tanh}) {
+            operand<T> gate_up(rows, 2 * cols, 1), out(rows, cols, 0), dout(rows, cols, 2), d(rows, 2 * cols, 0), x(rows, cols, 3), dx(rows, cols, 0);
+            blas.gated_forward<T>(kind, gate_up.got(), out.got());
+            reference.gated_forward<double>(kind, gate_up.want(), out.want());
+            out.agrees(bound<T>(1));
+            blas.gated_backward<T>(kind, gate_up.got(), dout.got(), d.got());
+            reference.gated_backward<double>(kind, gate_up.want(), dout.want(), d.want());
+            d.agrees(bound<T>(1));
+            blas.activation_forward<T>(kind, x.got(), out.got());
+            reference.activation_forward<double>(kind, x.want(), out.want());
+            out.agrees(bound<T>(1));
+            blas.activation_backward<T>(kind, x.got(), dout.got(), dx.got());
+            reference.activation_backward<double>(kind, x.want(), dout.want(), dx.want());
+            dx.agrees(bound<T>(1));
+        }
+    }
+    SECTION("LayerNorm and biases, forward and backward") {
+        operand<T> x(rows, cols, 1), gain(1, cols, 3), bias(1, cols, 7), y(rows, cols, 0), mean(1, rows, 0), rstd(1, rows, 0);
+        blas.layer_norm_forward<T>(x.got(), gain.got_flat(), bias.got_flat(), T(1e-5), T(0.6), y.got(), mean.got_flat(), rstd.got_flat());
+        reference.layer_norm_forward<double>(x.want(), gain.want_flat(), bias.want_flat(), 1e-5, 0.6, y.want(), mean.want_flat(), rstd.want_flat());
+        y.agrees(4 * bound<T>(cols));  // the deviation feels the rounded mean
+        mean.agrees(bound<T>(cols));
+        rstd.agrees(4 * bound<T>(cols));
+        for (bool skip : {false, true}) {
+            operand<T> dy(rows, cols, 4), past(rows, cols, 5), dx(rows, cols, 0), dgain(1, cols, 6), dbias(1, cols, 8);
+            blas.layer_norm_backward<T>(x.got(), gain.got_flat(), mean.got_flat(), rstd.got_flat(), T(0.6), dy.got(), skip ? past.got() : dg::matrix<T>{}, dx.got(), dgain.got_flat(), dbias.got_flat());
+            reference.layer_norm_backward<double>(x.want(), gain.want_flat(), mean.want_flat(), rstd.want_flat(), 0.6, dy.want(), skip ? past.want() : dg::matrix<double>{}, dx.want(), dgain.want_flat(), dbias.want_flat());
+            dx.agrees(16 * bound<T>(cols));
+            dgain.agrees(4 * bound<T>(rows));
+            dbias.agrees(bound<T>(rows));
+            blas.add_bias_inplace<T>(bias.got_flat(), dx.got());
+            reference.add_bias_inplace<double>(bias.want_flat(), dx.want());
+            dx.agrees(16 * bound<T>(cols));
+            blas.bias_backward<T>(dy.got(), dbias.got_flat());
+            reference.bias_backward<double>(dy.want(), dbias.want_flat());
+            dbias.agrees(bound<T>(rows));
+        }
     }
     SECTION("sums") {
         operand<T> a(rows, cols, 1), b(rows, cols, 2), out(rows, cols, 0);
@@ -169,7 +208,8 @@ TEMPLATE_TEST_CASE("blas attention agrees with the reference in double", "", flo
     dg::reference reference;
     dg::blas blas({.threads = GENERATE(1, 2)});
     const dg::attention_shape s = GENERATE(dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8},
-                                           dg::attention_shape{2, 300, 2, 2, 16}, dg::attention_shape{2, 33, 4, 2, 34}, dg::attention_shape{1, 64, 1, 1, 80});
+                                           dg::attention_shape{2, 300, 2, 2, 16}, dg::attention_shape{2, 33, 4, 2, 34}, dg::attention_shape{1, 64, 1, 1, 80},
+                                           dg::attention_shape{2, 70, 4, 2, 8, 9}, dg::attention_shape{1, 129, 3, 1, 8, 64, 0.7}, dg::attention_shape{1, 5, 2, 1, 8, 1});
     operand<T> qkv(s.rows(), s.packed_width(), 1), out(s.rows(), s.width(), 0), lse(1, s.rows() * s.heads, 0);
     operand<T> dout(s.rows(), s.width(), 2), dqkv(s.rows(), s.packed_width(), 0);
     blas.attention_forward<T>(qkv.got(), s, out.got(), lse.got_flat());
@@ -226,7 +266,8 @@ TEMPLATE_TEST_CASE("blas attention behind a cache agrees with the reference in d
     dg::reference reference;
     dg::blas blas({.threads = GENERATE(1, 3)});
     const auto [s, start, capacity] = GENERATE(std::tuple(dg::attention_shape{1, 1, 2, 2, 4}, 0, 1), std::tuple(dg::attention_shape{1, 1, 3, 1, 64}, 700, 801),
-                                               std::tuple(dg::attention_shape{1, 7, 4, 2, 6}, 0, 9), std::tuple(dg::attention_shape{1, 5, 3, 1, 34}, 40, 45));
+                                               std::tuple(dg::attention_shape{1, 7, 4, 2, 6}, 0, 9), std::tuple(dg::attention_shape{1, 5, 3, 1, 34}, 40, 45),
+                                               std::tuple(dg::attention_shape{1, 5, 3, 1, 34, 7}, 40, 45), std::tuple(dg::attention_shape{1, 9, 4, 2, 8, 3, 0.5}, 0, 9));
     operand<T> qkv(s.length, s.packed_width(), 1, 3), out(s.length, s.width(), 0, 2), keys(s.kv_heads * static_cast<std::size_t>(capacity), s.head_width, 2), values(keys.rows, s.head_width, 3);
     const auto cache = [room = static_cast<std::size_t>(capacity), there = static_cast<std::size_t>(start)](auto k, auto v) { return dg::key_value_cache<std::remove_reference_t<decltype(k[0])>>{k, v, room, there}; };
     blas.cached_attention<T>(qkv.got(), s, cache(keys.got_flat(), values.got_flat()), out.got());

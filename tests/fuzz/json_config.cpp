@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const hf_config config = parse_hf_config(value, "config.json");
         const decoder_config& model = config.model;
         const decoder_config again = parse_hf_config(hf_config_fields(model, config.fields), "again.json").model;
-        if (again.layers != model.layers || again.width != model.width || again.rope_theta != model.rope_theta || again.norms != model.norms) std::abort();
+        if (again.layers != model.layers || again.width != model.width || again.ropes != model.ropes || again.kinds != model.kinds || again.norms != model.norms) std::abort();
     } catch (const error& problem) {
         const std::string sentence = problem.what();
         if (sentence.find('\n') != std::string::npos || sentence.rfind("again.json", 0) == 0) std::abort();

@@ -28,10 +28,10 @@ void swiglu(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn,
     reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), in.want(), 0, gate_up.want());
     rounded(gate_up);
     const double bound = one * (1 + 1.1 * largest(gate_up.want()));
-    reference.swiglu_forward<double>(gate_up.want(), out.want());
+    reference.gated_forward<double>(dg::activation::silu, gate_up.want(), out.want());
     results.row("linear_swiglu, its result", "bf16", size, taken ? out.error() : INFINITY, bound);
     dout.assign([](std::size_t, std::size_t) { return 1; });
-    reference.swiglu_backward<double>(gate_up.want(), dout.want(), slopes.want());
+    reference.gated_backward<double>(dg::activation::silu, gate_up.want(), dout.want(), slopes.want());
     results.row("linear_swiglu, the slopes", "bf16", size, slopes.error(), bound);
 
     operand<T> dy(gpu, rows, width, 3, extra), down(gpu, width, ffn, 4, extra, scale), given(gpu, rows, 2 * ffn, 5, extra), d(gpu, rows, 2 * ffn, 0, extra);

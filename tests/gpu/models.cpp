@@ -54,9 +54,12 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         const auto weights = on_device(gpu, scaled);
         dg::token_losses<T, dg::cuda>(model, tape, ids.flat(), targets.flat(), weights.flat(), want.sequences, &gradients);
         double worst = 0;
-        dg::each_tensor(model.config(), [&](const std::string& tensor, const dg::tensor_place& place, std::size_t block) {
+        for (const auto& stored : dg::model_tensors(model.config())) {
+            const std::string& tensor = stored.name;
+            const std::size_t block = stored.block;
+            const dg::tensor_place& place = stored.place;
             worst = std::max(worst, distance(fixture::values_of(dg::block_of(gradients, block), place), want.tensor("grad." + tensor)));
-        });
+        }
         results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
     }
     for (const std::string op : {"midas", "lidas"}) {
@@ -72,14 +75,63 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
             loss = std::max(loss, relative(result.loss, expected["loss"][step].get<double>()));
             norm = std::max(norm, relative(result.gradient_norm, expected["grad_norm"][step].get<double>()));
         }
-        dg::each_tensor(trainer.model.config(), [&](const std::string& tensor, const dg::tensor_place& place, std::size_t block) {
+        for (const auto& stored : dg::model_tensors(trainer.model.config())) {
+            const std::string& tensor = stored.name;
+            const std::size_t block = stored.block;
+            const dg::tensor_place& place = stored.place;
             weights = std::max(weights, distance(fixture::values_of(dg::block_of(trainer.trained(), block), place), want.tensor(op + "." + tensor)));
-        });
+        }
         const std::string what = "six AdamW steps, grown by " + op + (record ? "" : ", not recorded");
         results.row(what, name_of_type<T>, name + ": losses", loss, bound<T>);
         results.row(what, name_of_type<T>, name + ": gradient norms", norm, trajectory_bound<T>);
         results.row(what, name_of_type<T>, name + ": weights", weights, bound<T>);
     }
+}
+
+/// Ten decoders of other families against transformers.
+template <class T>
+void family_values(dg::cuda& gpu, const std::string& folder, const std::string& name) {
+    const fixture::family_values want(folder, name);
+    auto model = dg::load_model<T>(gpu, want.directory);
+    dg::tape<T, dg::cuda> tape(gpu);
+    const auto host_ids = want.tokens("tokens"), longer = want.tokens("long");
+    const auto ids = on_device(gpu, host_ids), long_ids = on_device(gpu, longer);
+    const std::size_t batch = 2, length = host_ids.size() / batch;
+    const auto run = [&](const auto& tokens, std::size_t sequences, dg::span<const std::size_t> order) {
+        const auto out = dg::logits(model, tape, tokens.flat(), sequences, order);
+        std::vector<T> got(out.size());
+        gpu.to_host<T>(out.data, got.data(), got.size());
+        return got;
+    };
+    const auto order = want.values["order"].get<std::vector<std::size_t>>();
+    double worst = std::max(distance(run(ids, batch, {}), want.tensor("logits")), distance(run(ids, batch, order), want.tensor("order_logits")));
+    results.row("logits, with a repeated layer too", name_of_type<T>, name, worst, bound<T>);
+    results.row("logits past window and context", name_of_type<T>, name, distance(run(long_ids, 1, {}), want.tensor("long_logits")), bound<T>);
+    std::vector<dg::token> host_targets(host_ids.size(), -1);
+    for (std::size_t i = 0; i < host_ids.size(); ++i)
+        if ((i + 1) % length) host_targets[i] = host_ids[i + 1];
+    const auto targets = on_device(gpu, host_targets);
+    const auto weights = on_device(gpu, std::vector<float>(host_ids.size(), static_cast<float>(1.0 / static_cast<double>(batch * (length - 1)))));
+    dg::parameter_set<float, dg::cuda> gradients(gpu, model.config(), model.layers());
+    dg::token_losses<T, dg::cuda>(model, tape, ids.flat(), targets.flat(), weights.flat(), batch, &gradients);
+    worst = 0;
+    for (const auto& stored : dg::model_tensors(model.config())) {
+        auto got = fixture::values_of(dg::block_of(gradients, stored.block), stored.place);
+        if (!stored.plain()) got = dg::detail::rearranged(stored, got, true);
+        worst = std::max(worst, distance(got, want.tensor(want.gradient_of(stored.name))));
+    }
+    results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
+    dg::cached_decoder<T, dg::cuda> decoder(model);
+    const auto whole = want.tensor("long_logits");
+    const std::size_t vocab = model.config().vocab;
+    worst = 0;
+    for (std::size_t at = 0; at < longer.size();) {
+        const std::size_t taken = at == 0 ? 3 : 1;
+        const auto z = decoder.append({longer.data() + at, taken});
+        at += taken;
+        worst = std::max(worst, distance(std::vector<float>(z.begin(), z.end()), {whole.begin() + static_cast<std::ptrdiff_t>((at - 1) * vocab), whole.begin() + static_cast<std::ptrdiff_t>(at * vocab)}));
+    }
+    results.row("token by token behind a cache", name_of_type<T>, name, worst, 2 * bound<T>);
 }
 
 /// Token by token against the reference in float: the greedy continuation (float alone: bf16 rounds logits beyond ties),
@@ -149,6 +201,11 @@ void check_models(const std::string& fixtures) {
         fixture_values<dg::bfloat16>(fixtures, name, true);
     }
     fixture_values<float>(fixtures, "grouped", false);
+    for (const char* name : fixture::families) {
+        dg::cuda gpu;
+        family_values<float>(gpu, fixtures, name);
+        family_values<dg::bfloat16>(gpu, fixtures, name);
+    }
     const auto plain = losses<float>({.record = false}, 8, 12), narrow_losses = losses<dg::bfloat16>({}, 8, 12);
     results.row("recorded steps = steps as they are", "float", "small, 12 steps", farthest(losses<float>({}, 8, 12), plain), 1e-5);
     results.row("micro-batches of 2 = one of 8", "float", "small, 12 steps", farthest(losses<float>({}, 2, 12), plain), 1e-5);

@@ -98,8 +98,8 @@ void fp8_copies(dg::cuda& gpu, std::size_t rows, std::size_t width) {
         gpu.linear_fp8(again.got(), w.got(), {}, other.got());
         same(gate_up, other);
         operand<T> d(gpu, rows, 2 * width, 0), d_again(gpu, rows, 2 * width, 0), up(gpu, rows, width, 0);
-        gpu.swiglu_forward<T>(gate_up.got(), up.got());
-        gpu.swiglu_backward<T>(gate_up.got(), up.got(), d.got());
+        gpu.gated_forward<T>(dg::activation::silu, gate_up.got(), up.got());
+        gpu.gated_backward<T>(dg::activation::silu, gate_up.got(), up.got(), d.got());
         gpu.linear_fp8_backward(d.got(), w.got(), 0, dx.got());
         gpu.copy<T>(d.got().data, d_again.got().data, 2 * rows * width);
         gpu.linear_fp8_backward(d_again.got(), w.got(), 0, again.got());
@@ -109,7 +109,7 @@ void fp8_copies(dg::cuda& gpu, std::size_t rows, std::size_t width) {
         gpu.copy<T>(x.got().data, again.got().data, rows * width);
         gpu.linear_fp8(again.got(), w2.got(), {}, other.got());
         same(gate_up, other);
-        gpu.swiglu_forward<T>(gate_up.got(), x.got());
+        gpu.gated_forward<T>(dg::activation::silu, gate_up.got(), x.got());
         gpu.linear_fp8(x.got(), w3.got(), {}, gate_up.got());
         gpu.copy<T>(x.got().data, again.got().data, rows * width);
         gpu.linear_fp8(again.got(), w3.got(), {}, other.got());
@@ -143,11 +143,43 @@ void row_wise(dg::cuda& gpu, std::size_t rows, std::size_t cols, std::size_t ext
     }
     {
         operand<T> gate_up(gpu, rows, 2 * cols, 1, 2 * extra), out(gpu, rows, cols, 0, extra), dout(gpu, rows, cols, 2, extra), d(gpu, rows, 2 * cols, 0, 2 * extra);
-        gpu.swiglu_forward<T>(gate_up.got(), out.got());
-        reference.swiglu_forward<double>(gate_up.want(), out.want());
-        gpu.swiglu_backward<T>(gate_up.got(), dout.got(), d.got());
-        reference.swiglu_backward<double>(gate_up.want(), dout.want(), d.want());
+        gpu.gated_forward<T>(dg::activation::silu, gate_up.got(), out.got());
+        reference.gated_forward<double>(dg::activation::silu, gate_up.want(), out.want());
+        gpu.gated_backward<T>(dg::activation::silu, gate_up.got(), dout.got(), d.got());
+        reference.gated_backward<double>(dg::activation::silu, gate_up.want(), dout.want(), d.want());
         results.row("swiglu, forward and backward", name_of_type<T>, size, std::max(out.error(), d.error()), bound<T>(4));
+        for (const auto kind : {dg::activation::silu, dg::activation::gelu, dg::activation::gelu_tanh}) {
+            const std::string name = kind == dg::activation::silu ? "silu" : kind == dg::activation::gelu ? "gelu" : "gelu_tanh";
+            operand<T> x(gpu, rows, cols, 5, extra), dx(gpu, rows, cols, 0, extra);
+            gpu.gated_forward<T>(kind, gate_up.got(), out.got());
+            reference.gated_forward<double>(kind, gate_up.want(), out.want());
+            gpu.gated_backward<T>(kind, gate_up.got(), dout.got(), d.got());
+            reference.gated_backward<double>(kind, gate_up.want(), dout.want(), d.want());
+            results.row("gated " + name + ", both ways", name_of_type<T>, size, std::max(out.error(), d.error()), bound<T>(4));
+            gpu.activation_forward<T>(kind, x.got(), out.got());
+            reference.activation_forward<double>(kind, x.want(), out.want());
+            gpu.activation_backward<T>(kind, x.got(), dout.got(), dx.got());
+            reference.activation_backward<double>(kind, x.want(), dout.want(), dx.want());
+            results.row("plain " + name + ", both ways", name_of_type<T>, size, std::max(out.error(), dx.error()), bound<T>(4));
+        }
+    }
+    {
+        operand<T> x(gpu, rows, cols, 1, extra), gain(gpu, 1, cols, 3), bias(gpu, 1, cols, 9), y(gpu, rows, cols, 0, extra), dy(gpu, rows, cols, 4, extra), skip(gpu, rows, cols, 5, extra), dx(gpu, rows, cols, 0, extra);
+        operand<float> mean(gpu, 1, rows, 0), rstd(gpu, 1, rows, 0), dgain(gpu, 1, cols, 6), dbias(gpu, 1, cols, 7);
+        gpu.layer_norm_forward<T>(x.got(), gain.got_flat(), bias.got_flat(), 1e-5f, 0.5f, y.got(), mean.got_flat(), rstd.got_flat());
+        reference.layer_norm_forward<double>(x.want(), gain.want_flat(), bias.want_flat(), 1e-5, 0.5, y.want(), mean.want_flat(), rstd.want_flat());
+        // the deviation of few numbers feels their rounded mean
+        results.row("layer_norm_forward", name_of_type<T>, size, std::max({y.error() / bound<T>(cols), mean.error() / bound<float>(cols), rstd.error() / bound<float>(cols)}), 4);
+        mean.assign([&](std::size_t, std::size_t c) { return mean.want_flat()[c]; });
+        rstd.assign([&](std::size_t, std::size_t c) { return rstd.want_flat()[c]; });
+        gpu.layer_norm_backward<T>(x.got(), gain.got_flat(), mean.got_flat(), rstd.got_flat(), 0.5f, dy.got(), skip.got(), dx.got(), dgain.got_flat(), dbias.got_flat());
+        reference.layer_norm_backward<double>(x.want(), gain.want_flat(), mean.want_flat(), rstd.want_flat(), 0.5, dy.want(), skip.want(), dx.want(), dgain.want_flat(), dbias.want_flat());
+        results.row("layer_norm_backward", name_of_type<T>, size, std::max({dx.error() / bound<T>(cols), dgain.error() / bound<float>(rows), dbias.error() / bound<float>(rows)}), 2);
+        gpu.add_bias_inplace<T>(bias.got_flat(), dx.got());
+        reference.add_bias_inplace<double>(bias.want_flat(), dx.want());
+        gpu.bias_backward<T>(dy.got(), dbias.got_flat());
+        reference.bias_backward<double>(dy.want(), dbias.want_flat());
+        results.row("biases, both ways", name_of_type<T>, size, std::max(dx.error() / bound<T>(cols), dbias.error() / bound<float>(rows)), 2);
     }
     {
         operand<T> a(gpu, rows, cols, 1, extra), b(gpu, rows, cols, 2, extra), out(gpu, rows, cols, 0, extra);
@@ -196,14 +228,14 @@ void attention(dg::cuda& gpu, dg::attention_shape s) {
     operand<float> lse(gpu, 1, s.rows() * s.heads, 0);
     gpu.attention_forward<T>(qkv.got(), s, out.got(), lse.got_flat());
     reference.attention_forward<double>(qkv.want(), s, out.want(), lse.want_flat());
-    const auto size = by(s.batch, s.length) + ", heads " + by(s.heads, s.kv_heads, s.head_width);
+    const auto size = by(s.batch, s.length) + ", heads " + by(s.heads, s.kv_heads, s.head_width) + (s.window ? ", window " + by(s.window) : "");
     const double weights = narrow<T> ? 4 : 16;  // weights and scores are rounded before they are summed
     results.row("attention_forward", name_of_type<T>, size, out.error(), weights * bound<T>(s.length));
     gpu.attention_backward<T>(qkv.got(), s, out.got(), lse.got_flat(), dout.got(), dqkv.got());
     reference.attention_backward<double>(qkv.want(), s, out.want(), lse.want_flat(), dout.want(), dqkv.want());
     results.row("attention_backward", name_of_type<T>, size, dqkv.error(), 2 * weights * bound<T>(s.length) * std::sqrt(static_cast<double>(s.group())));
 
-    const std::size_t half = s.head_width / 2;
+    const std::size_t half = s.window ? s.head_width / 4 : s.head_width / 2;  // with windows, a share of the head rotates
     operand<float> cosine(gpu, s.length, half, 0), sine(gpu, s.length, half, 0);
     cosine.assign([](std::size_t t, std::size_t i) { return std::cos(static_cast<double>(t) * std::pow(0.1, static_cast<double>(i))); });
     sine.assign([](std::size_t t, std::size_t i) { return std::sin(static_cast<double>(t) * std::pow(0.1, static_cast<double>(i))); });
@@ -342,9 +374,11 @@ void check_operations(dg::cuda& gpu, bool small) {
     for (const auto& s : {dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8}, dg::attention_shape{2, 300, 2, 2, 16},
                           dg::attention_shape{2, 160, 6, 2, 64}, dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128}})
         if (!small || s.length < 100) attention<T>(gpu, s);
+    for (const dg::attention_shape s : {dg::attention_shape{3, 40, 4, 2, 16, 7}, dg::attention_shape{2, 70, 6, 2, 64, 33}, dg::attention_shape{1, 33, 3, 1, 64, 1}, dg::attention_shape{2, 64, 4, 2, 32, 64}}) attention<T>(gpu, s);
     if (!small) attention<T>(gpu, {1, 2048, 3, 1, 64}), attention<T>(gpu, {17, 512, 3, 1, 64});  // the second: so many rows that plans are tuned
     cached_attention<T>(gpu, {1, 1, 2, 2, 4}, 0, 1), cached_attention<T>(gpu, {1, 17, 4, 2, 6}, 0, 20), cached_attention<T>(gpu, {1, 1, 3, 1, 33}, 30, 31);
     cached_attention<T>(gpu, {1, 5, 15, 5, 64}, 62, 100), cached_attention<T>(gpu, {1, 3, 4, 1, 128}, 200, 210), cached_attention<T>(gpu, {1, 2, 2, 1, 250}, 9, 16);
+    cached_attention<T>(gpu, {1, 5, 15, 5, 64, 20}, 62, 100), cached_attention<T>(gpu, {1, 1, 3, 1, 33, 7}, 30, 31), cached_attention<T>(gpu, {1, 9, 4, 2, 32, 3}, 0, 9), cached_attention<T>(gpu, {1, 2, 4, 2, 32, 100}, 40, 50);
     if (!small) cached_attention<T>(gpu, {1, 1, 15, 5, 64}, 8191, 8192), cached_attention<T>(gpu, {1, 700, 6, 2, 64}, 0, 1024);
     optimiser<T>(gpu, 1), optimiser<T>(gpu, 100), optimiser<T>(gpu, 4099), optimiser<T>(gpu, 100000);
     row_operations<T>(gpu, 3, 37);

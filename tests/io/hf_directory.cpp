@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "depthgrow/io/hf_directory.hpp"
+#include "depthgrow/nn/presets.hpp"
 #include "io/temporary.hpp"
 
 using namespace depthgrow;
@@ -21,7 +22,18 @@ std::string refusal_of(const std::function<void(json&)>& change) {
 }
 
 /// Writes the tensors that `keep` lets through into one file, every value the count of elements.
-void write_weights(const std::filesystem::path& path, const std::vector<expected_tensor>& tensors) {
+struct named_shape {
+    std::string name;
+    std::vector<std::size_t> shape;
+};
+std::vector<named_shape> expected_tensors(const decoder_config& config) {
+    std::vector<named_shape> out;
+    for (const auto& tensor : model_tensors(config)) out.push_back({tensor.name, tensor.shape()});
+    const auto layers = std::find_if(out.begin(), out.end(), [](const auto& tensor) { return tensor.name.find("layers.") != std::string::npos; });
+    std::rotate(out.begin() + 1, layers, out.end());  // the embedding, the layers, the rest
+    return out;
+}
+void write_weights(const std::filesystem::path& path, const std::vector<named_shape>& tensors) {
     std::vector<tensor_entry> entries;
     for (const auto& tensor : tensors) entries.push_back({tensor.name, "F32", tensor.shape});
     safetensors_writer file(path, entries);
@@ -40,11 +52,11 @@ TEST_CASE("both fixtures are read with their configuration") {
     const checkpoint_reader plain(std::filesystem::path(DEPTHGROW_FIXTURES) / "plain"), grouped(std::filesystem::path(DEPTHGROW_FIXTURES) / "grouped");
     CHECK(plain.config().layers == 8);
     CHECK(plain.config().tied);
-    CHECK(plain.config().rope_theta == 10000);
+    CHECK(plain.config().ropes[0].theta == 10000);
     CHECK(grouped.config().layers == 9);
     CHECK_FALSE(grouped.config().tied);
     CHECK(grouped.config().kv_heads == 1);
-    CHECK(grouped.config().rope_theta == 100000);
+    CHECK(grouped.config().ropes[0].theta == 100000);
     CHECK(plain.names().size() == 2 + 8 * 9);
     CHECK(grouped.names().size() == 3 + 9 * 9);
 }
@@ -58,7 +70,7 @@ TEST_CASE("a configuration survives being written and read, norm placement too")
         CHECK(back.norms == norms);
         CHECK(back.post_layers == config.post_layers);
         CHECK(back.parameters() == config.parameters());
-        CHECK(back.rms_eps == config.rms_eps);
+        CHECK(back.norm_eps == config.norm_eps);
         CHECK(back.context == config.context);
     }
 }
@@ -75,31 +87,46 @@ TEST_CASE("unknown fields stay when a configuration is rewritten") {
     CHECK(again["torch_dtype"] == "bfloat16");
 }
 
+TEST_CASE("rope_theta inside a dictionary counts before the one beside it, as in transformers 5") {
+    json fields = small_fields();
+    fields["rope_theta"] = 10000;
+    fields["rope_parameters"] = {{"rope_theta", 500000}, {"rope_type", "default"}};
+    CHECK(parse_hf_config(fields, "f").model.ropes[0].theta == 500000);
+    fields.erase("rope_parameters");
+    fields["rope_scaling"] = {{"rope_theta", 500000}, {"rope_type", "default"}};
+    CHECK(parse_hf_config(fields, "f").model.ropes[0].theta == 500000);
+    const json again = hf_config_fields(parse_hf_config(fields, "f").model, fields);
+    CHECK(again["rope_theta"] == 500000);
+    CHECK(again["rope_scaling"]["rope_theta"] == 500000);
+}
+
 TEST_CASE("rope_theta is found where old and new transformers put it") {
     json fields = small_fields();
     fields.erase("rope_theta");
-    CHECK(parse_hf_config(fields, "f").model.rope_theta == 10000);
+    CHECK(parse_hf_config(fields, "f").model.ropes[0].theta == 10000);
     fields["rope_parameters"] = {{"rope_theta", 130000}, {"rope_type", "default"}};
-    CHECK(parse_hf_config(fields, "f").model.rope_theta == 130000);
+    CHECK(parse_hf_config(fields, "f").model.ropes[0].theta == 130000);
     CHECK(hf_config_fields(parse_hf_config(fields, "f").model, fields)["rope_parameters"]["rope_theta"] == 130000);
 }
 
 TEST_CASE("what would be computed differently is refused by its field") {
     CHECK(refusal_of([](json&) {}) == "nothing thrown");
-    CHECK(refusal_of([](json& f) { f["model_type"] = "mistral"; }) == "config.json: expected model_type llama, found mistral");
+    CHECK(refusal_of([](json& f) { f["model_type"] = "mamba"; }) == "config.json: expected model_type llama, mistral, qwen2, qwen3, olmo2, smollm3, gemma3_text, gpt2, gpt_neox, found mamba");
     CHECK(says(refusal_of([](json& f) { f["architectures"] = {"GPT2LMHeadModel"}; }), "expected architectures to name LlamaForCausalLM, found [\"GPT2LMHeadModel\"]"));
-    CHECK(says(refusal_of([](json& f) { f["hidden_act"] = "gelu"; }), "expected hidden_act silu, found gelu"));
-    CHECK(says(refusal_of([](json& f) { f["attention_bias"] = true; }), "expected attention_bias to be false"));
-    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"rope_type", "llama3"}}; }), "expected plain RoPE, found rope_scaling of type llama3"));
-    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"type", "linear"}}; }), "found rope_scaling of type linear"));
-    CHECK(says(refusal_of([](json& f) { f["head_dim"] = 6; }), "expected head_dim to be hidden_size / num_attention_heads = 4, found 6"));
+    CHECK(says(refusal_of([](json& f) { f["hidden_act"] = "relu2"; }), "expected hidden_act silu, gelu, gelu_new or gelu_pytorch_tanh, found relu2"));
+    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"rope_type", "longrope"}}; }), "expected RoPE of type default, linear, llama3 or yarn, found rope_scaling of type longrope"));
+    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"type", "linear"}}; }), "expected factor to be a number, found nothing"));
+    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 1}}; }), "expected high_freq_factor above low_freq_factor, found 1 and 4"));
+    CHECK(says(refusal_of([](json& f) { f["head_dim"] = 5; }), "expected an even head width for RoPE, got 5"));
     CHECK(says(refusal_of([](json& f) { f["quantization_config"] = json::object(); }), "found quantization_config"));
     CHECK(says(refusal_of([](json& f) { f["norm_placement"] = "post"; }), "expected norm_placement pre, ln_scaling or mix, found post"));
     CHECK(says(refusal_of([](json& f) { f["norm_placement"] = "mix"; }), "expected post_layers to be an integer of at least 0, found nothing"));
 }
 
 TEST_CASE("impossible extents are refused with the file's name") {
-    CHECK(refusal_of([](json& f) { f["num_attention_heads"] = 3; }) == "config.json: expected heads to divide width 8, got 3 heads");
+    CHECK(refusal_of([](json& f) { f.erase("head_dim"), f["num_attention_heads"] = f["num_key_value_heads"] = 3; }) ==
+          "config.json: expected num_attention_heads to divide hidden_size 8 where head_dim is absent, found 3");
+    CHECK(refusal_of([](json& f) { f["num_key_value_heads"] = 3; }) == "config.json: expected num_key_value_heads to divide num_attention_heads 2, found 3");
     CHECK(refusal_of([](json& f) { f["num_hidden_layers"] = 0; }) == "config.json: expected num_hidden_layers to be a positive integer, found 0");
     CHECK(refusal_of([](json& f) { f["hidden_size"] = "8"; }) == "config.json: expected hidden_size to be a positive integer, found \"8\"");
     CHECK(refusal_of([](json& f) { f.erase("vocab_size"); }) == "config.json: expected vocab_size to be a positive integer, found nothing");
@@ -109,11 +136,12 @@ TEST_CASE("impossible extents are refused with the file's name") {
 TEST_CASE("names of layers split and join") {
     std::size_t layer = 0;
     std::string part;
-    REQUIRE(split_layer_name("model.layers.10.mlp.up_proj.weight", layer, part));
+    const family& llama = *find_family("llama");
+    REQUIRE(split_layer_name(llama, "model.layers.10.mlp.up_proj.weight", layer, part));
     CHECK(layer == 10);
     CHECK(part == "mlp.up_proj.weight");
-    CHECK(layer_tensor_name(layer, part) == "model.layers.10.mlp.up_proj.weight");
-    for (const char* name : {"model.norm.weight", "model.layers.", "model.layers.x.y", "model.layers.1", "model.layers.99999999999.x"}) CHECK_FALSE(split_layer_name(name, layer, part));
+    CHECK(llama.layer_tensor(layer, part) == "model.layers.10.mlp.up_proj.weight");
+    for (const char* name : {"model.norm.weight", "model.layers.", "model.layers.x.y", "model.layers.1", "model.layers.99999999999.x"}) CHECK_FALSE(split_layer_name(llama, name, layer, part));
 }
 
 TEST_CASE("shards are found by the index and read across files") {
@@ -184,7 +212,7 @@ TEST_CASE("a tied model may carry its head when it equals the embedding") {
     decoder_config config = parse_hf_config(small_fields(), "f").model;
     write_hf_config(folder.path / "config.json", config);
     auto tensors = expected_tensors(config);
-    tensors.push_back({head_tensor_name, {11, 8}});
+    tensors.push_back({"lm_head.weight", {11, 8}});
     write_weights(folder.path / "model.safetensors", tensors);
     CHECK_NOTHROW(checkpoint_reader(folder.path));
     tensors.back().shape = {8, 8};

@@ -54,7 +54,7 @@ TEST_CASE("both moments and the step count come back") {
     dg::adamw<float, dg::reference> back(backend, config);
     dg::read_optimizer(out.path / "optimizer.safetensors", config, back);
     CHECK(back.steps() == 41);
-    dg::each_tensor(config, [&](const std::string&, const dg::tensor_place& place, std::size_t block) {
+    dg::each_tensor(config, [&](const dg::tensor_place& place, std::size_t block) {
         CHECK(fixture::values_of(dg::block_of(back.first, block), place) == fixture::values_of(dg::block_of(optimizer.first, block), place));
         CHECK(fixture::values_of(dg::block_of(back.second, block), place) == fixture::values_of(dg::block_of(optimizer.second, block), place));
     });

@@ -58,9 +58,9 @@ TEST_CASE("initialisation has SmolLM's deviations, scaled by the final depth, an
     const model_type model(backend, config, 9, final_layers);
     const double std = 1 / std::sqrt(64.0);
     const double out = config.norms == dg::norm_placement::pre ? std / std::sqrt(2.0 * 32) : std;
-    for (const auto& place : dg::layer_layout(config, final_layers).places) {
-        INFO(place.name);
-        const double want = place.vector ? 1.0 : place.name.find("o_proj") != std::string::npos || place.name.find("down_proj") != std::string::npos ? out : std;
+    for (const auto& place : dg::layer_layout(config).places) {
+        INFO(dg::name_of(place.which));
+        const double want = place.vector() ? 1.0 : place.which == dg::part::o || place.which == dg::part::down ? out : std;
         CHECK(deviation(model.weights.layers[2].flat(), place) == Approx(want).epsilon(0.05));
     }
     CHECK(deviation(model.weights.outer.flat(), dg::outer_layout(config).places[0]) == Approx(std).epsilon(0.05));
@@ -106,8 +106,7 @@ TEST_CASE("the identity order gives bit-equal logits, and an order runs what cop
     const bool same_slots = config.norms != dg::norm_placement::mix;  // a grown mix model has more post-norm slots
     const auto wanted = run(order.sources());
     CHECK(wanted != run({}));
-    model.weights.layers = dg::grow(std::move(model.weights.layers), order);
-    model.adopt_depth();
+    model.grow(order);
     if (same_slots) CHECK(run({}) == wanted);
     const std::vector<std::size_t> outside = {0, 8};
     CHECK_THROWS_WITH(run(outside), Catch::Contains("got 8 at place 1"));

@@ -37,6 +37,29 @@ struct expectations {
     std::size_t sequences = 0;
 };
 
+/// The ten decoders of other families, and what transformers gives for them.
+inline constexpr const char* families[] = {"llama3_scaled", "llama_wide_heads", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "gemma3", "gpt2", "gpt_neox"};
+
+struct family_values {
+    family_values(const std::string& folder, const std::string& name)
+        : directory(folder + "/families/" + name), values(dg::read_json_file(directory + "/expected.json")), tensors(directory + "/expected.safetensors") {}
+    std::vector<double> tensor(const std::string& key) const {
+        std::vector<double> out(tensors.find(key).elements());
+        tensors.read(key, out.data(), out.size());
+        return out;
+    }
+    std::vector<dg::token> tokens(const std::string& key) const {
+        std::vector<std::int64_t> wide(tensors.find(key).elements());
+        tensors.read_bytes(key, reinterpret_cast<char*>(wide.data()), wide.size() * sizeof(std::int64_t), 0);
+        return {wide.begin(), wide.end()};
+    }
+    /// The model's own name of a stored tensor's parameter: GPT-NeoX's head is embed_out in files alone.
+    std::string gradient_of(const std::string& stored) const { return tensors.contains("d/" + stored) ? "d/" + stored : "d/lm_head.weight"; }
+    std::string directory;
+    dg::json values;
+    dg::safetensors_file tensors;
+};
+
 /// |got - want| over |want|, Euclidean norms of the whole tensor. (Not the largest element: Adam divides by the root of
 /// the second moment, so an element whose gradient is near its rounding error has no determined update in float.)
 template <class T>

@@ -66,7 +66,7 @@ TEST_CASE("a weight that is not a number is refused with its file and tensor") {
     dg::blas backend;
     dg::decoder_config config{"t", 16, 8, 8, 4, 2, 2, 16};
     dg::decoder<float, dg::blas> model(backend, config, 1);
-    model.weights.layers[2].at(dg::layer_layout(config, 0).find("self_attn.o_proj.weight"))(1, 3) = INFINITY;
+    model.weights.layers[2].at(dg::layer_layout(config).at(dg::part::o))(1, 3) = INFINITY;
     dg::write_model(here.path, model);
     CHECK(refusal([&] { tools::load_finite_model<float>(backend, dg::checkpoint_reader(here.path)); }) ==
           (here.path / "model.safetensors").string() + ": expected finite numbers in tensor model.layers.2.self_attn.o_proj.weight, found NaN or infinity at element 11");

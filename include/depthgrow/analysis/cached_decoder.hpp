@@ -1,6 +1,6 @@
 // Token by token through a model that remembers keys and values: generation in time linear in what is generated.
 // Assumes one sequence and a backend with cached_attention. Any layer order, early exit and lens.
-// Maths: nn/decoder.hpp's graph; attention over cached keys and values (analysis/cached_attention.hpp).
+// Maths: nn/decoder.hpp's graph; attention over cached keys and values (nn/key_values.hpp).
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
     explicit cached_decoder(const decoder<T, Backend>& model, scoring_options<T, Backend> options = {})
         : run_("cached_decoder", model, std::move(options)), logits_(model.config().vocab) {
-        for (std::size_t slot = 0; slot < run_.exit(); ++slot) caches_.emplace_back(model);
+        for (std::size_t slot = 0; slot < run_.exit(); ++slot) caches_.emplace_back(model.backend(), model.config());
     }
 
     /// Positions seen so far.
@@ -38,7 +38,7 @@ public:
         const auto h = run_.stretches(ids, {&all, 1}, [&](std::size_t slot) -> auto& { return caches_[slot]; });
         const matrix<const T> last = run_.answer({h.value.row_range(ids.size() - 1, 1), nullptr, true});
         const matrix<wide_t<T>> z(run_.tape().make_wide(logits_.size()).data(), 1, logits_.size());
-        model.backend().template gemm<T>(transpose::no, transpose::yes, 1, last, model.head().value, 0, z);
+        ops::unembed<T>(model.backend(), last, model.head().value, z);
         model.backend().template to_host<wide_t<T>>(z.data, logits_.data(), z.cols);
         length_ += ids.size();
         return logits_;

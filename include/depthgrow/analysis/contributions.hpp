@@ -95,15 +95,16 @@ contribution_report contributions(const decoder<T, Backend>& model, span<const p
 /// Chosen: gate, up and down of the block's layers in order as one vector; attention and norms are left out, as there.
 template <class T, class Backend>
 std::vector<std::vector<double>> block_similarity(const decoder<T, Backend>& model, std::size_t block) {
-    const block_layout layout = layer_layout(model.config(), 0);
+    const block_layout layout = layer_layout(model.config());
     std::vector<std::vector<T>> host(model.layers());
     return block_similarity(model.layers(), block, [&](std::size_t layer) {
         const auto& numbers = model.weights.layers[layer];
         host[layer].resize(layout.size);
         numbers.backend().template to_host<T>(numbers.flat().data(), host[layer].data(), layout.size);
         std::vector<span<const T>> parts;
-        for (const char* name : {"mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"}) {
-            const auto& place = layout.find(name);
+        for (part which : {part::gate, part::up, part::down}) {
+            if (!layout.contains(which)) continue;
+            const auto& place = layout.at(which);
             parts.emplace_back(host[layer].data() + place.offset, place.size());
         }
         return parts;

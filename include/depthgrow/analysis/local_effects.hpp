@@ -31,7 +31,7 @@ public:
         distance_ = tensor<wide_t<T>, Backend>(backend_, {std::max(length_, options_.layer_rows)});
         stream_ = tensor<T, Backend>(backend_, {length_, width});
         tape_.start(false);
-        const auto embedded = model_.embedding(tape_, ids_.flat(), nullptr).value;
+        const auto embedded = model_.embedding(tape_, ids_.flat(), model_.extents(length_, 1)).value;
         backend_.template copy<T>(embedded.data, stream_.data(), embedded.size());
         std::vector<std::vector<wide_t<T>>> added(layers);  // ‖c_l‖ of each position
         std::vector<skip_run> earlier;

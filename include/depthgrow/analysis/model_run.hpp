@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "depthgrow/analysis/cached_attention.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
+#include "depthgrow/nn/forward.hpp"
 
 namespace depthgrow {
 
@@ -52,22 +52,21 @@ public:
     /// The residual at the exit of `batch` whole sequences of equal length, (B*T, C).
     variable<T> sequences(span<const token> tokens, std::size_t batch) {
         const auto extents = model_.extents(tokens.size(), batch);
-        return layers(begin(tokens), [&](residual_stream<T> in, std::size_t slot) { return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr); });
+        take(tokens);
+        const auto h = model_.embedding(tape_, ids_.flat(), extents);
+        return layers(h, [&](residual_stream<T> in, std::size_t slot) { return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr); });
     }
     /// The same of stretches of sequences, stacked, (rows, C): `cache(slot)` holds what comes before them.
     template <class CacheOf>
         requires concepts::has_cached_attention<Backend, T>
     variable<T> stretches(span<const token> tokens, span<const row_stretch> parts, CacheOf cache) {
-        const auto h = begin(tokens);
-        const auto at_positions = [&](matrix<const wide_t<T>> table) -> matrix<const wide_t<T>> {
-            if (parts.size() == 1) return table.row_range(parts[0].start, parts[0].count);
-            const matrix<wide_t<T>> out(tape_.make_wide(tokens.size() * table.cols).data(), tokens.size(), table.cols);
-            for (const auto& part : parts) model_.backend().template copy<wide_t<T>>(table.row(part.start), out.row(part.first), part.count * table.cols);
-            return out;
-        };
-        const auto tables = model_.rope_table();
-        const auto cosine = at_positions(tables.first), sine = at_positions(tables.second);
-        return layers(h, [&](residual_stream<T> in, std::size_t slot) { return cached_attention_sublayer(model_, tape_, in, options_.order[slot], slot, parts, cosine, sine, cache(slot)); });
+        take(tokens);
+        const auto h = model_.embedding(tape_, ids_.flat(), parts);
+        const auto positions = model_.positions(tape_, parts);
+        return layers(h, [&](residual_stream<T> in, std::size_t slot) {
+            const std::size_t source = options_.order[slot];
+            return model_.attention_sublayer(tape_, in, source, slot, model_.cached(positions, tokens.size(), source, cache(slot)), nullptr);
+        });
     }
     /// Norm_f of rows of the residual at the exit, through the lens if there is one: what the head takes. (rows, C).
     matrix<T> answer(variable<T> h) {
@@ -78,17 +77,16 @@ public:
             detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit_, model_.layers()), h.value, ones.value, moved.value);
             h = moved;
         }
-        return model_.final_norm(tape_, h, nullptr).value;
+        return model_.final_norm(tape_, h).value;
     }
 
 private:
-    variable<T> begin(span<const token> tokens) {
+    void take(span<const token> tokens) {
         for (token id : tokens)
             require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[", owner_, "] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
         ids_ = tensor<token, Backend>::from_host(model_.backend(), {tokens.size()}, tokens);
         tokens_run_ += tokens.size();
         tape_.start(false);
-        return model_.embedding(tape_, ids_.flat(), nullptr);
     }
     template <class Attention>
     variable<T> layers(variable<T> h, Attention attention) {

@@ -154,7 +154,7 @@ private:
                 ids.insert(ids.end(), tokens.begin(), tokens.end() - 1);
             }
         }
-        if (!cache_) cache_.emplace(model_);
+        if (!cache_) cache_.emplace(model_.backend(), model_.config());
         const auto h = run_.stretches(ids, stretches, [&](std::size_t) -> auto& { return *cache_; });  // one layer after another
         const auto rows = run_.tape().make(wanted, h.value.cols);
         std::size_t r = 0;
@@ -176,13 +176,10 @@ private:
         const auto device_targets = tensor<token, Backend>::from_host(backend_, {wanted}, targets);
         const auto loss = run_.tape().make_wide(wanted);
         const span<token> best(run_.tape().memory().template take<token>(wanted), wanted);
-        for (std::size_t first = 0; first < wanted; first += chunk) {
-            const std::size_t count = std::min(chunk, wanted - first);
-            const auto part = z.row_range(0, count);
-            backend_.template gemm<T>(transpose::no, transpose::yes, 1, rows.row_range(first, count), model_.head().value, 0, part);
-            backend_.template row_argmax<T>(part, best.subspan(first, count));
-            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, loss.subspan(first, count), false);
-        }
+        ops::each_logits<T>(backend_, rows, model_.head().value, z, [&](std::size_t first, matrix<T> part) {
+            backend_.template row_argmax<T>(part, best.subspan(first, part.rows));
+            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, part.rows), {}, loss.subspan(first, part.rows), false);
+        });
         std::vector<wide_t<T>> losses(wanted);
         std::vector<token> likeliest(wanted);
         backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), wanted);
@@ -211,15 +208,14 @@ private:
         const auto device_targets = tensor<token, Backend>::from_host(backend_, {targets.size()}, targets);
         const auto loss = run_.tape().make_wide(x.rows), best_loss = run_.tape().make_wide(x.rows);
         const span<token> best(run_.tape().memory().template take<token>(x.rows), x.rows);
-        for (std::size_t first = 0; first < x.rows; first += chunk) {
-            const std::size_t count = std::min(chunk, x.rows - first);
-            const auto part = z.row_range(0, count), copy = again.row_range(0, count);
-            backend_.template gemm<T>(transpose::no, transpose::yes, 1, x.row_range(first, count), model_.head().value, 0, part);
+        ops::each_logits<T>(backend_, x, model_.head().value, z, [&](std::size_t first, matrix<T> part) {
+            const std::size_t count = part.rows;
+            const auto copy = again.row_range(0, count);
             backend_.template copy<T>(part.data, copy.data, count * vocab);
             backend_.template row_argmax<T>(part, best.subspan(first, count));
             backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, loss.subspan(first, count), false);
             backend_.template cross_entropy_inplace<T>(copy, best.subspan(first, count), {}, best_loss.subspan(first, count), false);
-        }
+        });
         std::vector<wide_t<T>> losses(x.rows), best_losses(x.rows);
         std::vector<token> likeliest(x.rows);
         backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), x.rows);

@@ -101,7 +101,7 @@ private:
         measured_ = 0;
         if (changes_.size() < model_.layers() * rows) changes_ = tensor<wide_t<T>, Backend>(backend_, {model_.layers() * rows});
         tape_.start(false);
-        const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), nullptr).value;
+        const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), model_.extents(length_, 1)).value;
         backend_.template copy<T>(h.data, stream_.data(), h.size());
     }
     static variable<T> borrowed(matrix<T> rows) { return {rows, nullptr, true}; }
@@ -184,13 +184,13 @@ private:
         for (std::size_t first = 0; first < length_; first += chunk) {
             const std::size_t end = std::min(first + chunk, length_);
             const auto clean = y.row_range(0, end - first);
-            backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.row_range(first, end - first), model_.head().value, 0, clean);
+            ops::unembed<T>(backend_, normed.row_range(first, end - first), model_.head().value, clean);
             rows::softmax_inplace<T>(backend_, clean);
             for (std::size_t r = 0; r < active_.size(); ++r) {
                 const std::size_t from = std::max(first, active_[r].from);
                 if (from >= end) continue;
                 const auto part = z.row_range(0, end - from);
-                backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value, 0, part);
+                ops::unembed<T>(backend_, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value, part);
                 rows::softmax_distances<T>(backend_, part, clean.row_range(from - first, end - from), distance_.flat().subspan(r * length_ + from, end - from));
             }
         }

@@ -69,7 +69,7 @@ namespace detail {
 /// x = h + A h + b; `ones` is a column of as many ones as h has rows.
 template <class T, class Backend>
 void translate(Backend& backend, const translator<T, Backend>& map, matrix<const T> h, matrix<const T> ones, matrix<T> x) {
-    if constexpr (ops::adds_linear_maps<Backend, T>) {
+    if constexpr (adds_linear_maps<Backend, T>) {
         if (h.stride == x.stride) return backend.template linear_add<T>(h, map.A.rows(), h, x, map.b.flat());
     }
     backend.template copy<T>(h.data, x.data, h.size());
@@ -166,7 +166,7 @@ private:
             const auto y = y_all.row_range(0, count), z = z_all.row_range(0, count);
             const auto entropy = entropy_.flat().subspan(0, count);
             const matrix<const T> ones(ones_.data(), count, 1);
-            backend_.template gemm<T>(transpose::no, transpose::yes, 1, last.row_range(first, count), model_.head().value, 0, y);
+            ops::unembed<T>(backend_, last.row_range(first, count), model_.head().value, y);
             rows::softmax_inplace<T>(backend_, y);
             rows::negative_entropies<T>(backend_, y, entropy);
             for (std::size_t l = 0; l < lens.layers(); ++l) {
@@ -176,7 +176,7 @@ private:
                 const auto x = norm_tape_.make(count, width);
                 detail::translate<T>(backend_, lens.translators[l], h, ones, x.value);
                 const auto normed = model_.final_norm(norm_tape_, x, nullptr);
-                backend_.template gemm<T>(transpose::no, transpose::yes, 1, normed.value, model_.head().value, 0, z);
+                ops::unembed<T>(backend_, normed.value, model_.head().value, z);
                 rows::kl_gradient_inplace<T>(backend_, z, y, {entropy.data(), count}, static_cast<wide_t<T>>(share), loss);
                 backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0, norm_tape_.claim(normed).out);
                 norm_tape_.backward();

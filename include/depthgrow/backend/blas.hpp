@@ -146,9 +146,51 @@ public:
     }
 
     template <class T>
+    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
+                            span<wide_t<T>> mean, span<wide_t<T>> rstd) {
+        ranges(x.rows, 16, [&](std::size_t first, std::size_t last) {
+            const auto part = [&](span<wide_t<T>> all) { return all.subspan(first, last - first); };
+            reference::layer_norm_forward<T>(x.row_range(first, last - first), gain, bias, eps, scale, y.row_range(first, last - first), part(mean), part(rstd));
+        });
+    }
+    template <class T>
+    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> mean, span<const wide_t<T>> rstd, wide_t<T> scale,
+                             matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<T> dgain, span<T> dbias) {
+        contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
+        const std::size_t width = x.cols, parts = static_cast<std::size_t>(threads_), share = (x.rows + parts - 1) / parts;
+        T* partial = scratch<T>(0, 2 * parts * width);
+        std::fill_n(partial, 2 * parts * width, T(0));
+#pragma omp parallel for schedule(static, 1) num_threads(threads_)
+        for (std::size_t part = 0; part < parts; ++part) {
+            const std::size_t first = std::min(x.rows, part * share), count = std::min(x.rows, first + share) - first;
+            const auto rows = [&](auto m) { return m.data ? m.row_range(first, count) : m; };
+            reference::layer_norm_backward<T>(rows(x), gain, mean.subspan(first, count), rstd.subspan(first, count), scale, rows(dy), rows(skip), rows(dx),
+                                              {partial + 2 * part * width, width}, {partial + (2 * part + 1) * width, width});
+        }
+        for (std::size_t part = 0; part < parts; ++part)
+            for (std::size_t c = 0; c < width; ++c) {
+                dgain[c] += partial[2 * part * width + c];
+                if (!dbias.empty()) dbias[c] += partial[(2 * part + 1) * width + c];
+            }
+    }
+    template <class T>
+    void add_bias_inplace(span<const T> bias, matrix<T> y) {
+        ranges(y.rows, 64, [&](std::size_t first, std::size_t last) { reference::add_bias_inplace<T>(bias, y.row_range(first, last - first)); });
+    }
+    /// Threads share the columns, so that every sum runs in row order.
+    template <class T>
+    void bias_backward(matrix<const T> dy, span<T> dbias) {
+        contract::length("bias_backward", "dbias", dbias, dy.cols);
+        ranges(dy.cols, 32, [&](std::size_t first, std::size_t last) {
+            reference::bias_backward<T>(dy.col_range(first, last - first), dbias.subspan(first, last - first));
+        });
+    }
+
+    template <class T>
     void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
                       matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine, wide_t<T> sign) {
-        const std::size_t half = head_width / 2;
+        contract::rope<T>(x, heads, head_width, cosine, sine);
+        const std::size_t half = cosine.cols;
         ranges(x.rows, 16, [&](std::size_t first, std::size_t last) {
             for (std::size_t r = first; r < last; ++r) {
                 const T* DEPTHGROW_RESTRICT c = cosine.row(r % length);
@@ -173,7 +215,7 @@ public:
         using tile = detail::tile<T>;
         const std::size_t reach = tile::padded(s.length), keys_size = reach * s.head_width, values_size = s.length * tile::padded(s.head_width);
         reserve<T>(keys_size + values_size + std::min(queries, reach) * reach);
-        const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
+        const T scale = s.score_scale<T>();
         each(s.batch * s.heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.heads, h = task % s.heads;
             const auto head = slice(qkv, s, b, h);
@@ -189,6 +231,7 @@ public:
                                                         tile::width, false);
                     });
                 for (std::size_t r = 0; r < rows; ++r) {
+                    hide_before(s.first_seen(first + r), weights + r * reach);
                     const auto [largest, sum] = tile::exponentials(weights + r * reach, first + r + 1);
                     inverse[r] = T(1) / sum;
                     lse[(b * s.length + first + r) * s.heads + h] = largest + std::log(sum);
@@ -219,7 +262,7 @@ public:
         using tile = detail::tile<T>;
         const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows_most = std::min(block, reach), scores = rows_most * reach;
         reserve<T>(attention_backward_numbers<T>(s));
-        const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
+        const T scale = s.score_scale<T>();
         each(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;
             T *keys_turned = scratch<T>(thread, 0), *values_turned = keys_turned + reach * s.head_width, *keys = values_turned + reach * s.head_width;
@@ -245,6 +288,7 @@ public:
                             tile::template multiply<height>(d.row(r), d.stride, 1, s.head_width, values_turned + u * s.head_width, dscores + r * reach + u, reach, tile::width, false);
                         });
                     for (std::size_t r = 0; r < rows; ++r) {
+                        hide_before(s.first_seen(first + r), weights + r * reach);
                         T delta = 0;
                         for (std::size_t c = 0; c < s.head_width; ++c) delta += d(r, c) * o(r, c);
                         tile::softmax_backward(weights + r * reach, dscores + r * reach, first + r + 1, lse[(b * s.length + first + r) * s.heads + h], delta, scale);
@@ -275,21 +319,23 @@ public:
             return attention_forward<T>(qkv, s, out, lse);
         }
         const std::size_t D = s.head_width, reach = cache.length + s.length;
-        const T scale = T(1) / std::sqrt(static_cast<T>(D));
+        const T scale = s.score_scale<T>();
         T* scores = scratch<T>(0, s.heads * reach);
         ranges(s.heads, (1 << 16) / (s.length * reach * D + 1) + 1, [&](std::size_t first, std::size_t last) {
             for (std::size_t h = first; h < last; ++h)
                 for (std::size_t r = 0; r < s.length; ++r) {
-                    const std::size_t place = h / s.group() * cache.capacity * D;
-                    detail::attend(qkv.row(r) + h * D, cache.keys.data() + place, cache.values.data() + place, cache.length + r + 1, D, scale, scores + h * reach, out.row(r) + h * D);
+                    const std::size_t unseen = s.first_seen(cache.length + r), place = (h / s.group() * cache.capacity + unseen) * D;
+                    detail::attend(qkv.row(r) + h * D, cache.keys.data() + place, cache.values.data() + place, cache.length + r + 1 - unseen, D, scale,
+                                   scores + h * reach, out.row(r) + h * D);
                 }
         });
     }
 
     template <class T>
-    void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
-        contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
+    void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
+        contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
         ranges(out.rows, 8, [&](std::size_t first, std::size_t last) {
+            if (kind != activation::silu) return reference::gated_forward<T>(kind, gate_up.row_range(first, last - first), out.row_range(first, last - first));
             for (std::size_t r = first; r < last; ++r) {
                 const T* DEPTHGROW_RESTRICT gate = gate_up.row(r);
                 const T* DEPTHGROW_RESTRICT up = gate + out.cols;
@@ -300,9 +346,11 @@ public:
         });
     }
     template <class T>
-    void swiglu_backward(matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
-        contract::extents("swiglu_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
+    void gated_backward(activation kind, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
+        contract::extents("gated_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
         ranges(dout.rows, 8, [&](std::size_t first, std::size_t last) {
+            const auto part = [&](auto m) { return m.row_range(first, last - first); };
+            if (kind != activation::silu) return reference::gated_backward<T>(kind, part(gate_up), part(dout), part(dgate_up));
             for (std::size_t r = first; r < last; ++r) {
                 const T* DEPTHGROW_RESTRICT gate = gate_up.row(r);
                 const T* DEPTHGROW_RESTRICT up = gate + dout.cols;
@@ -316,6 +364,21 @@ public:
                     dup[c] = d[c] * gate[c] * sigmoid;
                 }
             }
+        });
+    }
+    template <class T>
+    void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
+        contract::extents("activation_forward", "x", x, out.rows, out.cols);
+        ranges(out.rows, 8, [&](std::size_t first, std::size_t last) {
+            reference::activation_forward<T>(kind, x.row_range(first, last - first), out.row_range(first, last - first));
+        });
+    }
+    template <class T>
+    void activation_backward(activation kind, matrix<const T> x, matrix<const T> dout, matrix<T> dx) {
+        contract::extents("activation_backward", "x", x, dout.rows, dout.cols);
+        ranges(dout.rows, 8, [&](std::size_t first, std::size_t last) {
+            const auto part = [&](auto m) { return m.row_range(first, last - first); };
+            reference::activation_backward<T>(kind, part(x), part(dout), part(dx));
         });
     }
 
@@ -400,6 +463,8 @@ private:
     static constexpr std::size_t block = 64;    // queries at a time on the way back of attention
     static constexpr std::size_t queries = 32;  // and forward, where their scores stay in the first-level cache
 
+    /// Scores of positions before `first` weigh nothing.
+    template <class T> static void hide_before(std::size_t first, T* scores) { std::fill_n(scores, first, -std::numeric_limits<T>::infinity()); }
     template <class T> struct head_views { matrix<T> q, k, v; };
     template <class T>
     static head_views<T> slice(matrix<T> qkv, const attention_shape& s, std::size_t b, std::size_t h) {

@@ -39,6 +39,17 @@ concept has_rms_norm = requires(B b, matrix<const T> in, matrix<T> out, span<con
     b.template rms_norm_backward<T>(in, gain, saved, x, in, in, out, dgain);
 };
 template <class B, class T>
+concept has_layer_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<wide_t<T>> sums, wide_t<T> x,
+                                  span<const wide_t<T>> saved) {
+    b.template layer_norm_forward<T>(in, gain, gain, x, x, out, sums, sums);
+    b.template layer_norm_backward<T>(in, gain, saved, saved, x, in, in, out, sums, sums);
+};
+template <class B, class T>
+concept has_bias = requires(B b, span<const T> bias, matrix<T> out, matrix<const T> in, span<wide_t<T>> sums) {
+    b.template add_bias_inplace<T>(bias, out);
+    b.template bias_backward<T>(in, sums);
+};
+template <class B, class T>
 concept has_rope = requires(B b, matrix<T> out, std::size_t n, matrix<const wide_t<T>> table, wide_t<T> sign) {
     b.template rope_inplace<T>(out, n, n, n, table, table, sign);
 };
@@ -47,15 +58,17 @@ concept has_attention = requires(B b, matrix<const T> in, attention_shape s, mat
     b.template attention_forward<T>(in, s, out, lse);
     b.template attention_backward<T>(in, s, in, saved, in, out);
 };
-/// For generation token by token and options behind one context (analysis/cached_attention.hpp); training does without.
+/// For generation token by token and options behind one context; training does without.
 template <class B, class T>
 concept has_cached_attention = requires(B b, matrix<const T> in, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
     b.template cached_attention<T>(in, s, cache, out);
 };
 template <class B, class T>
-concept has_swiglu = requires(B b, matrix<const T> in, matrix<T> out) {
-    b.template swiglu_forward<T>(in, out);
-    b.template swiglu_backward<T>(in, in, out);
+concept has_activations = requires(B b, activation kind, matrix<const T> in, matrix<T> out) {
+    b.template gated_forward<T>(kind, in, out);
+    b.template gated_backward<T>(kind, in, in, out);
+    b.template activation_forward<T>(kind, in, out);
+    b.template activation_backward<T>(kind, in, in, out);
 };
 template <class B, class T>
 concept has_add = requires(B b, matrix<const T> in, matrix<T> out, wide_t<T> x) {
@@ -78,8 +91,9 @@ concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, sp
 /// B can train and run a model of T.
 template <class B, class T>
 concept backend_for = concepts::has_memory<B, T> && concepts::has_gemm<B, T> && concepts::has_embedding<B, T> &&
-                      concepts::has_rms_norm<B, T> && concepts::has_rope<B, T> && concepts::has_attention<B, T> &&
-                      concepts::has_swiglu<B, T> && concepts::has_add<B, T> && concepts::has_cross_entropy<B, T> &&
+                      concepts::has_rms_norm<B, T> && concepts::has_layer_norm<B, T> && concepts::has_bias<B, T> &&
+                      concepts::has_rope<B, T> && concepts::has_attention<B, T> &&
+                      concepts::has_activations<B, T> && concepts::has_add<B, T> && concepts::has_cross_entropy<B, T> &&
                       concepts::has_adamw<B, T>;
 
 }  // namespace depthgrow

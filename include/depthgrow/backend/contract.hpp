@@ -3,6 +3,7 @@
 // The maths of each operation is written out once, in reference.hpp.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
@@ -27,13 +28,23 @@ struct attention_shape {
     std::size_t heads = 0;       // H
     std::size_t kv_heads = 0;    // H_kv, divides H
     std::size_t head_width = 0;  // D
+    std::size_t window = 0;      // positions that a query sees, its own the last of them; 0: all up to its own
+    double scale = 0;            // of the scores q·k; 0: 1/sqrt(D)
 
     std::size_t rows() const { return batch * length; }
     std::size_t width() const { return heads * head_width; }
     std::size_t kv_width() const { return kv_heads * head_width; }
     std::size_t packed_width() const { return width() + 2 * kv_width(); }
     std::size_t group() const { return heads / kv_heads; }
+    /// The first position that the query at position t sees.
+    std::size_t first_seen(std::size_t t) const { return window > 0 && t + 1 > window ? t + 1 - window : 0; }
+    template <class T>
+    T score_scale() const { return scale > 0 ? static_cast<T>(scale) : T(1) / std::sqrt(static_cast<T>(head_width)); }
 };
+
+/// What stands between an MLP's linear maps. `gelu` is x Φ(x) by the error function, `gelu_tanh` its usual approximation
+/// (Hendrycks & Gimpel 2016); `silu` is x σ(x).
+enum class activation { silu, gelu, gelu_tanh };
 
 /// Keys and values that a sequence's earlier positions left, (kv_heads, capacity, head_width) each.
 template <class T>
@@ -118,6 +129,22 @@ void rms_norm(const char* op, matrix<const T> x, span<const T> gain, matrix<T> y
     if (gain.size() != x.cols)
         fail("[", op, "] expected weight of ", x.cols, " elements (last extent of x), got ", gain.size());
     length(op, "rstd", rstd, x.rows);
+}
+
+template <class T>
+void layer_norm(const char* op, matrix<const T> x, span<const T> gain, span<const T> bias, matrix<const T> y, span<const wide_t<T>> mean, span<const wide_t<T>> rstd) {
+    extents(op, "y", y, x.rows, x.cols);
+    length(op, "weight", gain, x.cols);
+    length(op, "bias", bias, bias.empty() ? 0 : x.cols);
+    length(op, "mean", mean, x.rows);
+    length(op, "rstd", rstd, x.rows);
+}
+
+template <class T>
+void rope(matrix<const T> x, std::size_t heads, std::size_t head_width, matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine) {
+    require(x.cols >= heads * head_width, "[rope] expected rows of at least ", heads * head_width, " columns, got ", x.cols);
+    require(2 * cosine.cols <= head_width, "[rope] expected a table of at most ", head_width / 2, " channel pairs, got ", cosine.cols);
+    extents("rope", "sine", sine, cosine.rows, cosine.cols);
 }
 
 template <class T>

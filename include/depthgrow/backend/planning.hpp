@@ -45,8 +45,14 @@ public:
     template <class T> void rope_inplace(matrix<T>, std::size_t, std::size_t, std::size_t, matrix<const wide_t<T>>, matrix<const wide_t<T>>, wide_t<T>) {}
     template <class T> void attention_forward(matrix<const T>, attention_shape, matrix<T>, span<wide_t<T>>) {}
     template <class T> void attention_backward(matrix<const T>, attention_shape, matrix<const T>, span<const wide_t<T>>, matrix<const T>, matrix<T>) {}
-    template <class T> void swiglu_forward(matrix<const T>, matrix<T>) {}
-    template <class T> void swiglu_backward(matrix<const T>, matrix<const T>, matrix<T>) {}
+    template <class T> void layer_norm_forward(matrix<const T>, span<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>, span<wide_t<T>>, span<wide_t<T>>) {}
+    template <class T> void layer_norm_backward(matrix<const T>, span<const T>, span<const wide_t<T>>, span<const wide_t<T>>, wide_t<T>, matrix<const T>, matrix<const T>, matrix<T>, span<wide_t<T>>, span<wide_t<T>>) {}
+    template <class T> void add_bias_inplace(span<const T>, matrix<T>) {}
+    template <class T> void bias_backward(matrix<const T>, span<wide_t<T>>) {}
+    template <class T> void gated_forward(activation, matrix<const T>, matrix<T>) {}
+    template <class T> void gated_backward(activation, matrix<const T>, matrix<const T>, matrix<T>) {}
+    template <class T> void activation_forward(activation, matrix<const T>, matrix<T>) {}
+    template <class T> void activation_backward(activation, matrix<const T>, matrix<const T>, matrix<T>) {}
     template <class T> void add(matrix<const T>, wide_t<T>, matrix<const T>, matrix<T>) {}
     template <class T> void add_inplace(wide_t<T>, matrix<const T>, matrix<T>) {}
     template <class T> void cross_entropy_inplace(matrix<T>, span<const token>, span<const wide_t<T>>, span<wide_t<T>>, bool) {}

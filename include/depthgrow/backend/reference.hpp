@@ -93,12 +93,67 @@ public:
         }
     }
 
-    // ---- RoPE on the first heads * head_width columns of each row, position r % length; channel i pairs with i + half
-    /// cosine and sine are (length, head_width / 2); `sign` is 1 forward and -1 on the way back.
+    // ---- LayerNorm: y = scale * (gain * (x - mean) / sqrt(var + eps) + bias) (Ba et al. 2016); an empty bias is none
+    template <class T>
+    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
+                            span<wide_t<T>> mean, span<wide_t<T>> rstd) {
+        contract::layer_norm<T>("layer_norm", x, gain, bias, y, {mean.data(), mean.size()}, {rstd.data(), rstd.size()});
+        const auto width = static_cast<T>(x.cols);
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            T sum = 0, squares = 0;
+            for (std::size_t c = 0; c < x.cols; ++c) sum += x(r, c);
+            mean[r] = sum / width;
+            for (std::size_t c = 0; c < x.cols; ++c) squares += (x(r, c) - mean[r]) * (x(r, c) - mean[r]);
+            rstd[r] = T(1) / std::sqrt(squares / width + eps);
+            for (std::size_t c = 0; c < x.cols; ++c)
+                y(r, c) = ((x(r, c) - mean[r]) * rstd[r] * gain[c] + (bias.empty() ? T(0) : bias[c])) * scale;
+        }
+    }
+    /// dx = skip + d(LayerNorm), as of rms_norm_backward; dgain and dbias (empty: not wanted) += ...
+    template <class T>
+    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> mean, span<const wide_t<T>> rstd, wide_t<T> scale,
+                             matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<T> dgain, span<T> dbias) {
+        contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
+        const auto width = static_cast<T>(x.cols);
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            T sum = 0, dot = 0;
+            for (std::size_t c = 0; c < x.cols; ++c) {
+                const T up = dy(r, c) * scale, normed = (x(r, c) - mean[r]) * rstd[r];
+                sum += up * gain[c];
+                dot += up * gain[c] * normed;
+                dgain[c] += up * normed;
+                if (!dbias.empty()) dbias[c] += up;
+            }
+            for (std::size_t c = 0; c < x.cols; ++c) {
+                const T normed = (x(r, c) - mean[r]) * rstd[r];
+                const T through = rstd[r] * (dy(r, c) * scale * gain[c] - sum / width - normed * dot / width);
+                dx(r, c) = through + (skip.data ? skip(r, c) : T(0));
+            }
+        }
+    }
+
+    // ---- biases: y[r] += bias; dbias += the sum of dy's rows
+    template <class T>
+    void add_bias_inplace(span<const T> bias, matrix<T> y) {
+        contract::length("add_bias", "bias", bias, y.cols);
+        for (std::size_t r = 0; r < y.rows; ++r)
+            for (std::size_t c = 0; c < y.cols; ++c) y(r, c) += bias[c];
+    }
+    template <class T>
+    void bias_backward(matrix<const T> dy, span<T> dbias) {
+        contract::length("bias_backward", "dbias", dbias, dy.cols);
+        for (std::size_t r = 0; r < dy.rows; ++r)
+            for (std::size_t c = 0; c < dy.cols; ++c) dbias[c] += dy(r, c);
+    }
+
+    // ---- RoPE on the first `heads` heads of each row, position r % length; of each head's first 2 * half channels,
+    // channel i pairs with i + half
+    /// cosine and sine are (length, half), half at most head_width / 2; `sign` is 1 forward and -1 on the way back.
     template <class T>
     void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
                       matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine, wide_t<T> sign) {
-        const std::size_t half = head_width / 2;
+        contract::rope<T>(x, heads, head_width, cosine, sine);
+        const std::size_t half = cosine.cols;
         for (std::size_t r = 0; r < x.rows; ++r)
             for (std::size_t h = 0; h < heads; ++h)
                 for (std::size_t i = 0; i < half; ++i) {
@@ -118,7 +173,7 @@ public:
         for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
             const auto k = [&](std::size_t u) { return key(qkv, s, row - t + u, h); };
             const auto v = [&](std::size_t u) { return value(qkv, s, row - t + u, h); };
-            lse[row * s.heads + h] = attend(qkv.row(row) + h * s.head_width, s.head_width, t + 1, k, v, out.row(row) + h * s.head_width);
+            lse[row * s.heads + h] = attend(qkv.row(row) + h * s.head_width, s, s.first_seen(t), t + 1, k, v, out.row(row) + h * s.head_width);
         });
     }
     /// dqkv is overwritten; weights are recomputed from lse.
@@ -126,14 +181,14 @@ public:
     void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
                             matrix<const T> dout, matrix<T> dqkv) {
         contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
-        const T scale = T(1) / std::sqrt(static_cast<T>(s.head_width));
+        const T scale = s.score_scale<T>();
         for (std::size_t r = 0; r < dqkv.rows; ++r) std::fill_n(dqkv.row(r), dqkv.cols, T(0));
         for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
             const std::size_t column = h * s.head_width;
             const T* q = qkv.row(row) + column;
             const T* d = dout.row(row) + column;
             const T delta = dot(d, out.row(row) + column, s.head_width);
-            for (std::size_t u = 0; u <= t; ++u) {
+            for (std::size_t u = s.first_seen(t); u <= t; ++u) {
                 const std::size_t other = row - t + u;
                 const T* k = key(qkv, s, other, h);
                 const T weight = std::exp(scale * dot(q, k, s.head_width) - lse[row * s.heads + h]);
@@ -160,31 +215,41 @@ public:
             const auto place = [&](std::size_t u) { return (h / s.group() * cache.capacity + u) * s.head_width; };
             const auto k = [&](std::size_t u) { return cache.keys.data() + place(u); };
             const auto v = [&](std::size_t u) { return cache.values.data() + place(u); };
-            attend(qkv.row(row) + h * s.head_width, s.head_width, cache.length + t + 1, k, v, out.row(row) + h * s.head_width);
+            const std::size_t at = cache.length + t;
+            attend(qkv.row(row) + h * s.head_width, s, s.first_seen(at), at + 1, k, v, out.row(row) + h * s.head_width);
         });
     }
 
-    // ---- SwiGLU: out = silu(gate) * up, where a row of gate_up is gate then up (F each)
+    // ---- gated MLPs (Shazeer 2020): out = f(gate) * up, where a row of gate_up is gate then up (F each)
     template <class T>
-    void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
-        contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
+    void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
+        contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
         for (std::size_t r = 0; r < out.rows; ++r)
-            for (std::size_t c = 0; c < out.cols; ++c) {
-                const T gate = gate_up(r, c);
-                out(r, c) = gate / (T(1) + std::exp(-gate)) * gate_up(r, out.cols + c);
-            }
+            for (std::size_t c = 0; c < out.cols; ++c) out(r, c) = activated(kind, gate_up(r, c)).value * gate_up(r, out.cols + c);
     }
     template <class T>
-    void swiglu_backward(matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
-        contract::extents("swiglu_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
+    void gated_backward(activation kind, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
+        contract::extents("gated_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
         const std::size_t width = dout.cols;
         for (std::size_t r = 0; r < dout.rows; ++r)
             for (std::size_t c = 0; c < width; ++c) {
-                const T gate = gate_up(r, c), up = gate_up(r, width + c);
-                const T sigmoid = T(1) / (T(1) + std::exp(-gate));
-                dgate_up(r, c) = dout(r, c) * up * sigmoid * (T(1) + gate * (T(1) - sigmoid));
-                dgate_up(r, width + c) = dout(r, c) * gate * sigmoid;
+                const auto [value, slope] = activated(kind, gate_up(r, c));
+                dgate_up(r, c) = dout(r, c) * gate_up(r, width + c) * slope;
+                dgate_up(r, width + c) = dout(r, c) * value;
             }
+    }
+    // ---- plain MLPs: out = f(x); dx is overwritten
+    template <class T>
+    void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
+        contract::extents("activation_forward", "x", x, out.rows, out.cols);
+        for (std::size_t r = 0; r < out.rows; ++r)
+            for (std::size_t c = 0; c < out.cols; ++c) out(r, c) = activated(kind, x(r, c)).value;
+    }
+    template <class T>
+    void activation_backward(activation kind, matrix<const T> x, matrix<const T> dout, matrix<T> dx) {
+        contract::extents("activation_backward", "x", x, dout.rows, dout.cols);
+        for (std::size_t r = 0; r < dout.rows; ++r)
+            for (std::size_t c = 0; c < dout.cols; ++c) dx(r, c) = dout(r, c) * activated(kind, x(r, c)).slope;
     }
 
     // ---- sums: out = a + factor * b
@@ -262,6 +327,22 @@ public:
     }
 
 protected:
+    template <class T> struct value_and_slope { T value, slope; };
+    /// f(x) and f'(x).
+    template <class T>
+    static value_and_slope<T> activated(activation kind, T x) {
+        if (kind == activation::silu) {
+            const T sigmoid = T(1) / (T(1) + std::exp(-x));
+            return {x / (T(1) + std::exp(-x)), sigmoid * (T(1) + x * (T(1) - sigmoid))};
+        }
+        if (kind == activation::gelu) {
+            const T below = T(0.5) * (T(1) + std::erf(x * T(0.70710678118654752440)));
+            return {x * below, below + x * std::exp(T(-0.5) * x * x) * T(0.39894228040143267794)};
+        }
+        const T root = T(0.79788456080286535588), cubic = T(0.044715);  // sqrt(2 / π)
+        const T t = std::tanh(root * (x + cubic * x * x * x));
+        return {T(0.5) * x * (T(1) + t), T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * root * (T(1) + 3 * cubic * x * x)};
+    }
     /// Puts the keys and values of new rows behind those that a cache holds.
     template <class T>
     static void remember(matrix<const T> qkv, const attention_shape& s, const key_value_cache<T>& cache) {
@@ -274,20 +355,21 @@ protected:
     }
 
 private:
-    /// out = Σ softmax(q · k(u) / √width) v(u) over u < count; returns the log of the softmax's denominator.
+    /// out = Σ softmax(scale q · k(u)) v(u) over u in [first, last); returns the log of the softmax's denominator.
     template <class T, class Key, class Value>
-    static T attend(const T* q, std::size_t width, std::size_t count, const Key& k, const Value& v, T* out) {
-        const T scale = T(1) / std::sqrt(static_cast<T>(width));
-        std::vector<T> weight(count);
+    static T attend(const T* q, const attention_shape& s, std::size_t first, std::size_t last, const Key& k, const Value& v, T* out) {
+        const T scale = s.score_scale<T>();
+        const std::size_t width = s.head_width;
+        std::vector<T> weight(last);
         T largest = -INFINITY;
-        for (std::size_t u = 0; u < count; ++u) {
+        for (std::size_t u = first; u < last; ++u) {
             weight[u] = scale * dot(q, k(u), width);
             largest = std::max(largest, weight[u]);
         }
         T sum = 0;
-        for (std::size_t u = 0; u < count; ++u) sum += weight[u] = std::exp(weight[u] - largest);
+        for (std::size_t u = first; u < last; ++u) sum += weight[u] = std::exp(weight[u] - largest);
         std::fill_n(out, width, T(0));
-        for (std::size_t u = 0; u < count; ++u)
+        for (std::size_t u = first; u < last; ++u)
             for (std::size_t c = 0; c < width; ++c) out[c] += weight[u] / sum * v(u)[c];
         return largest + std::log(sum);
     }

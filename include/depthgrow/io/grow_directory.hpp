@@ -43,39 +43,44 @@ struct grown_tensor {
     bool is_new = false;  // in a layer that the order copies
 };
 
-/// "exp_avg.model.layers.3.mlp.up_proj.weight": prefix "exp_avg.", layer 3, part "mlp.up_proj.weight".
-inline bool split_prefixed(const std::string& name, std::string& prefix, std::size_t& layer, std::string& part) {
-    const auto at = name.find("model.layers.");
-    if (at == name.npos) return false;
-    prefix = name.substr(0, at);
-    return split_layer_name(std::string_view(name).substr(at), layer, part);
+/// "exp_avg.model.layers.3.mlp.up_proj.weight": prefix "exp_avg.model.layers.", layer 3, part "mlp.up_proj.weight".
+inline bool split_prefixed(const family& own, const std::string& name, std::string& prefix, std::size_t& layer, std::string& part) {
+    for (const char* moment : {"", "exp_avg.", "exp_avg_sq."}) {
+        const std::size_t skipped = std::string_view(moment).size();
+        if (name.compare(0, skipped, moment) != 0 || !split_layer_name(own, std::string_view(name).substr(skipped), layer, part)) continue;
+        prefix = name.substr(0, name.size() - part.size() - 1 - std::to_string(layer).size());
+        return true;
+    }
+    return false;
 }
 
 /// The tensors of the grown file: embedding, layers by slot, the rest by name (`tied` leaves a stored head out).
-inline std::vector<grown_tensor> grow_names(const std::vector<std::string>& names, const layer_order& order, bool tied, const std::string& label) {
+inline std::vector<grown_tensor> grow_names(const family& own, const std::vector<std::string>& names, const layer_order& order, bool tied, const std::string& label) {
     std::map<std::size_t, std::vector<std::pair<std::string, std::string>>> layers;  // layer -> (prefix, part)
     std::vector<grown_tensor> first, rest;
     std::string prefix, part;
     std::size_t layer = 0;
     for (const auto& name : names) {
-        if (split_prefixed(name, prefix, layer, part)) {
+        if (split_prefixed(own, name, prefix, layer, part)) {
             require(layer < order.source_depth(), label, ": expected ", order.source_depth(), " layers, found a tensor ", quotable(name));
             layers[layer].emplace_back(prefix, part);
-        } else if (name.ends_with(embedding_tensor_name)) {
+        } else if (name.ends_with(own.outer.front().name)) {
             first.push_back({name, name});
-        } else if (!(tied && name == head_tensor_name)) {
+        } else if (!(tied && name == own.head)) {
             rest.push_back({name, name});
         }
     }
     for (std::size_t slot = 0; slot < order.size(); ++slot)
         for (const auto& [pre, rear] : layers[order[slot]])
-            first.push_back({pre + layer_tensor_name(slot, rear), pre + layer_tensor_name(order[slot], rear), order.is_new(slot)});
+            first.push_back({text(pre, slot, ".", rear), text(pre, order[slot], ".", rear), order.is_new(slot)});
     first.insert(first.end(), rest.begin(), rest.end());
     return first;
 }
 
-inline bool is_residual_projection(const std::string& name) {
-    return name.ends_with("self_attn.o_proj.weight") || name.ends_with("mlp.down_proj.weight");
+inline bool is_residual_projection(const decoder_config& config, const std::string& name) {
+    std::size_t layer = 0;
+    std::string rest;
+    return split_layer_name(family_of(config), name, layer, rest) && writes_residual(config, rest);
 }
 
 /// Weights of other formats: they would be those of the model before growth.
@@ -116,9 +121,9 @@ inline std::uint64_t bytes_of(const std::vector<grown_tensor>& tensors, const st
 /// Both moments of every tensor of the model must be there, or growth would make a file that cannot be resumed from.
 inline void check_optimizer(const safetensors_file& file, const decoder_config& config) {
     for (const char* moment : {"exp_avg.", "exp_avg_sq."})
-        for (const auto& [name, shape] : expected_tensors(config)) {
-            const tensor_info& info = file.find(moment + name);
-            require(info.shape == shape, file.path().string(), ": expected tensor ", moment, name, " of shape ", shape_text(shape), ", found ", shape_text(info.shape));
+        for (const auto& tensor : model_tensors(config)) {
+            const tensor_info& info = file.find(moment + tensor.name);
+            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", moment, tensor.name, " of shape ", shape_text(tensor.shape()), ", found ", shape_text(info.shape));
         }
 }
 
@@ -134,10 +139,10 @@ inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, 
             ": expected norm placement pre for new layers that begin as identities, found ", name_of(plan.before.norms), " (its layers depend on their slot)");
     require(!options.zero_new || detail::keeps_function(order), in.directory().string(),
             ": expected an order that keeps every layer in place for new layers that begin as identities, got ", order.to_string());
-    plan.after = plan.before.with_depth(order.size());
+    plan.after = plan.before.with_layers(order.sources());
     const auto find = [&](const std::string& name) -> const tensor_info& { return in.find(name); };
-    plan.bytes_before = detail::bytes_of(detail::grow_names(in.names(), layer_order::identity(plan.before.layers), plan.before.tied, in.directory().string()), find);
-    plan.bytes_after = detail::bytes_of(detail::grow_names(in.names(), order, plan.before.tied, in.directory().string()), find);
+    plan.bytes_before = detail::bytes_of(detail::grow_names(family_of(plan.before), in.names(), layer_order::identity(plan.before.layers), plan.before.tied, in.directory().string()), find);
+    plan.bytes_after = detail::bytes_of(detail::grow_names(family_of(plan.before), in.names(), order, plan.before.tied, in.directory().string()), find);
     if (in.sharded())
         for (const auto& file : in.files()) {
             std::size_t bytes = 0;
@@ -155,8 +160,8 @@ inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, 
         const safetensors_file file(moments);
         detail::check_optimizer(file, plan.before);
         const auto find_moment = [&](const std::string& name) -> const tensor_info& { return file.find(name); };
-        plan.optimizer_before = detail::bytes_of(detail::grow_names(file.names(), layer_order::identity(plan.before.layers), false, moments.string()), find_moment);
-        plan.optimizer_after = detail::bytes_of(detail::grow_names(file.names(), order, false, moments.string()), find_moment);
+        plan.optimizer_before = detail::bytes_of(detail::grow_names(family_of(plan.before), file.names(), layer_order::identity(plan.before.layers), false, moments.string()), find_moment);
+        plan.optimizer_after = detail::bytes_of(detail::grow_names(family_of(plan.before), file.names(), order, false, moments.string()), find_moment);
     }
     plan.history = read_growth(in);
     make_lineage(plan.history, plan.before.layers, in.files().front().path().string());
@@ -191,18 +196,18 @@ inline directory_growth_plan grow_directory(const checkpoint_reader& in, const s
     auto metadata = in.files().front().metadata();
     metadata[growth_metadata_key] = plan.history.dump();
     metadata.erase(order_metadata_key);  // the order named the layers before growth
-    const auto tensors = detail::grow_names(in.names(), order, plan.before.tied, in.directory().string());
+    const auto tensors = detail::grow_names(family_of(plan.before), in.names(), order, plan.before.tied, in.directory().string());
     checkpoint_writer files(folder.path(), detail::entries_of(tensors, [&](const std::string& name) -> const tensor_info& { return in.find(name); }), plan.shard_bytes, metadata);
     for (const auto& tensor : tensors) {
         auto& file = files.file_of(tensor.name);
-        if (options.zero_new && tensor.is_new && detail::is_residual_projection(tensor.name)) file.write_zeros(tensor.name);
+        if (options.zero_new && tensor.is_new && detail::is_residual_projection(plan.before, tensor.name)) file.write_zeros(tensor.name);
         else file.copy(tensor.name, in.file_of(tensor.source), tensor.source);
     }
     files.commit();
 
     if (plan.optimizer_before > 0) {
         const safetensors_file from(in.directory() / "optimizer.safetensors");
-        const auto moments = detail::grow_names(from.names(), order, false, from.path().string());
+        const auto moments = detail::grow_names(family_of(plan.before), from.names(), order, false, from.path().string());
         safetensors_writer to(folder.path() / "optimizer.safetensors", detail::entries_of(moments, [&](const std::string& name) -> const tensor_info& { return from.find(name); }),
                               from.metadata());
         for (const auto& moment : moments) {
@@ -218,12 +223,13 @@ inline directory_growth_plan grow_directory(const checkpoint_reader& in, const s
         require(!problem, (in.directory() / name).string(), ": expected a file that can be copied, found: ", problem.message());
     }
     json config = in.config_fields();
-    config["num_hidden_layers"] = plan.after.layers;
+    config[family_of(plan.before).depth_field] = plan.after.layers;
     if (plan.after.norms == norm_placement::mix) config["post_layers"] = plan.after.post_layers;
-    if (config.contains("layer_types") && config["layer_types"].is_array() && config["layer_types"].size() == plan.before.layers) {
-        json types = json::array();
-        for (std::size_t source : order) types.push_back(config["layer_types"][source]);
-        config["layer_types"] = types;
+    for (const char* key : {"layer_types", "no_rope_layers"}) {
+        if (!config.contains(key) || !config[key].is_array() || config[key].size() != plan.before.layers) continue;
+        json list = json::array();
+        for (std::size_t source : order) list.push_back(config[key][source]);
+        config[key] = list;
     }
     if (const auto state = in.directory() / "trainer_state.json"; std::filesystem::exists(state)) {
         json value = read_json_file(state);

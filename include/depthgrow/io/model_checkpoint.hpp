@@ -17,30 +17,28 @@ namespace depthgrow {
 
 namespace detail {
 
-inline std::vector<std::size_t> stored_shape(const tensor_place& place) {
-    return place.vector ? std::vector<std::size_t>{place.cols} : std::vector<std::size_t>{place.rows, place.cols};
-}
-
 template <class T, class Backend, class Writer>
 void write_set(Writer& file, const decoder_config& config, const parameter_set<T, Backend>& set, const std::string& prefix) {
     std::vector<T> values;
-    each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
-        values.resize(place.size());
-        const auto& numbers = block_of(set, block);
-        numbers.backend().template to_host<T>(numbers.at(place).data, values.data(), values.size());
-        file.write(prefix + name, values.data(), values.size());
-    });
+    for (const auto& tensor : model_tensors(config)) {
+        values.resize(tensor.place.size());
+        const auto& numbers = block_of(set, tensor.block);
+        numbers.backend().template to_host<T>(numbers.at(tensor.place).data, values.data(), values.size());
+        if (!tensor.plain()) values = rearranged(tensor, values, true);
+        file.write(prefix + tensor.name, values.data(), values.size());
+    }
 }
 
 template <class T, class Backend, class Reader>
 void read_set(const Reader& file, const decoder_config& config, parameter_set<T, Backend>& set, const std::string& prefix) {
     std::vector<T> values;
-    each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t block) {
-        values.resize(place.size());
-        file.read(prefix + name, values.data(), values.size());
-        auto& numbers = block_of(set, block);
-        numbers.backend().template from_host<T>(values.data(), numbers.at(place).data, values.size());
-    });
+    for (const auto& tensor : model_tensors(config)) {
+        values.resize(tensor.place.size());
+        file.read(prefix + tensor.name, values.data(), values.size());
+        if (!tensor.plain()) values = rearranged(tensor, values, false);
+        auto& numbers = block_of(set, tensor.block);
+        numbers.backend().template from_host<T>(values.data(), numbers.at(tensor.place).data, values.size());
+    }
 }
 
 }  // namespace detail
@@ -51,9 +49,7 @@ template <class T, class Backend>
 void write_model(const std::filesystem::path& directory, const decoder_config& config, const parameter_set<T, Backend>& weights, dtype stored = dtype::f32,
                  const std::map<std::string, std::string>& metadata = {}, const json& base = json::object(), std::size_t shard_bytes = 0) {
     std::vector<tensor_entry> entries;
-    each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
-        entries.push_back({name, std::string(name_of(stored)), detail::stored_shape(place)});
-    });
+    for (const auto& tensor : model_tensors(config)) entries.push_back({tensor.name, std::string(name_of(stored)), tensor.shape()});
     checkpoint_writer files(directory, entries, shard_bytes, metadata);
     detail::write_set(files, config, weights, "");
     files.commit();
@@ -92,9 +88,7 @@ void write_optimizer(const std::filesystem::path& file_name, const decoder_confi
     std::vector<tensor_entry> entries;
     const std::string type(name_of(dtype_of<wide_t<T>>::value));
     for (const char* moment : {"exp_avg.", "exp_avg_sq."})
-        each_tensor(config, [&](const std::string& name, const tensor_place& place, std::size_t) {
-            entries.push_back({moment + name, type, detail::stored_shape(place)});
-        });
+        for (const auto& tensor : model_tensors(config)) entries.push_back({moment + tensor.name, type, tensor.shape()});
     safetensors_writer file(file_name, entries, {{"step", std::to_string(optimizer.steps())}});
     detail::write_set(file, config, optimizer.first, "exp_avg.");
     detail::write_set(file, config, optimizer.second, "exp_avg_sq.");

@@ -43,17 +43,14 @@ token_scores score_tokens(const decoder<T, Backend>& model, tape<T, Backend>& ta
     Backend& backend = model.backend();
     tape.start(false);
     const auto x = model.residual(tape, ids, batch, nullptr, order).normed.value;
-    const std::size_t chunk = std::min(ops::head_rows(backend), x.rows), vocab = model.config().vocab;
+    const std::size_t chunk = std::min(head_rows(backend), x.rows), vocab = model.config().vocab;
     matrix<T> logits(tape.memory().template take<T>(chunk * vocab), chunk, vocab);  // (chunk, V)
     const auto loss = tape.make_wide(x.rows);
     const span<token> best(tape.memory().template take<token>(x.rows), x.rows);
-    for (std::size_t first = 0; first < x.rows; first += chunk) {
-        const std::size_t count = std::min(chunk, x.rows - first);
-        const auto part = logits.row_range(0, count);
-        backend.template gemm<T>(transpose::no, transpose::yes, 1, x.row_range(first, count), model.head().value, 0, part);
-        backend.template row_argmax<T>(part, best.subspan(first, count));
-        backend.template cross_entropy_inplace<T>(part, targets.subspan(first, count), {}, loss.subspan(first, count), false);
-    }
+    ops::each_logits<T>(backend, x, model.head().value, logits, [&](std::size_t first, matrix<T> part) {
+        backend.template row_argmax<T>(part, best.subspan(first, part.rows));
+        backend.template cross_entropy_inplace<T>(part, targets.subspan(first, part.rows), {}, loss.subspan(first, part.rows), false);
+    });
     std::vector<wide_t<T>> wide(x.rows);
     token_scores scores{{}, std::vector<token>(x.rows)};
     backend.template to_host<wide_t<T>>(loss.data(), wide.data(), x.rows);

@@ -8,16 +8,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "depthgrow/backend/capabilities.hpp"
 #include "depthgrow/growth/optimizer_traits.hpp"
 #include "depthgrow/nn/parameters.hpp"
 
 namespace depthgrow {
-
-/// Whether a backend takes a whole step at once.
-template <class Backend, class T>
-concept updates_together = requires(Backend b, span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
-    b.template adamw_step<T>(blocks, constants, squares);
-};
 
 template <class T, class Backend>
 class adamw {

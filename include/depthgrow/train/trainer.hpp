@@ -60,7 +60,7 @@ public:
     /// Zero weights and moments, to be loaded.
     trainer(Backend& backend, const decoder_config& config, adamw_constants constants = {})
         : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend),
-          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config, 0)) {}
+          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config)) {}
 
     /// Layers that steps and losses run; empty: all, once. A layer named twice is shared and its gradients add up: looped
     /// models and retrofitted recurrence (Kapl et al. 2026, arXiv 2602.16490). Growth resets it.
@@ -125,10 +125,9 @@ public:
         order_.clear();
         tape_.memory().release();
         gradients.layers.clear();  // gone before the new layers arrive, so that they cost no extra memory
-        model.weights.layers = depthgrow::grow(std::move(model.weights.layers), order);
+        model.grow(order);
         optimizer.grow_layers(order, policy);
-        model.adopt_depth();
-        const std::size_t size = layer_layout(model.config(), 0).size;
+        const std::size_t size = layer_layout_.size;
         for (std::size_t l = 0; l < model.layers(); ++l) gradients.layers.emplace_back(backend, size);
     }
 
@@ -156,20 +155,20 @@ private:
     void reserve_workspace(std::size_t sequences, std::size_t length) {
         const std::array<std::size_t, 3> size{sequences, length, model.layers()};
         if (size == reserved_for_) return;
-        using planner = std::conditional_t<ops::adds_linear_maps<Backend, T>, joining_planning, planning>;
-        const std::size_t bytes = workspace_bytes<T, planner>(model.config(), sequences, length, ops::head_rows(model.backend()), tape_.recomputes());
+        const std::size_t bytes = workspace_bytes<T, planning_for<Backend, T>>(model.config(), sequences, length, head_rows(model.backend()), tape_.recomputes());
         if (tape_.memory().bytes_reserved() < bytes) {
             tape_.memory().release();
             tape_.memory().reserve(bytes);
         }
         reserved_for_ = size;
     }
-    /// Zeroes the gradients that only ever add up: gains, and an embedding that is not also the head. A pass that uses
+    /// Zeroes the gradients that only ever add up: gains, biases, and embeddings that are not also the head. A pass that uses
     /// every layer once overwrites all others.
     void clear_sums() {
         const auto clear = [&](auto& block, const block_layout& layout) {
             for (const auto& place : layout.places) {
-                if (!place.vector && !(place.name == "model.embed_tokens.weight" && !model.config().tied)) continue;
+                const bool looked_up = place.kind == role::embedding && !(place.which == part::embedding && model.config().tied);
+                if (!place.vector() && !looked_up) continue;
                 const auto sums = block.at(place);
                 model.backend().template fill<wide_t<T>>(sums.data, sums.size(), wide_t<T>(0));
             }
@@ -218,11 +217,11 @@ private:
     }
     std::string first_bad_of(const set& numbers, const char* kind) const {
         std::string found;
-        each_tensor(model.config(), [&](const std::string& name, const tensor_place& place, std::size_t block) {
+        each_tensor(model.config(), [&](const tensor_place& place, std::size_t block) {
             if (!found.empty()) return;
             std::vector<wide_t<T>> values(place.size());
             model.backend().template to_host<wide_t<T>>(block_of(numbers, block).at(place).data, values.data(), values.size());
-            if (!finite(values)) found = text(kind, " ", name);
+            if (!finite(values)) found = text(kind, " ", tensor_title(place.which, block));
         });
         return found;
     }

@@ -1,27 +1,12 @@
-// Linear map without bias: y = x Wᵀ. Assumes W is (out, in), as Hugging Face stores it.
-// dx = dy W; dW += dyᵀ x.
-// Rows of x are tokens; the product runs on the backend's gemm.
+// Linear map: y = x Wᵀ + b. Assumes W is (out, in); a bias without numbers is none.
+// dx = dy W; dW += dyᵀ x; db += the sum of dy's rows.
+// Rows of x are tokens; the matmul runs on the backend's gemm, or fused where the backend can (backend/capabilities.hpp).
 #pragma once
 
-#include <concepts>
-
 #include "depthgrow/autograd/tape.hpp"
+#include "depthgrow/backend/capabilities.hpp"
 
 namespace depthgrow::ops {
-
-/// Whether a backend adds a linear map to the residual stream in one pass.
-template <class Backend, class T>
-concept adds_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out) { b.template linear_add<T>(in, in, in, out); };
-
-/// Whether a backend may run linear maps of inner layers in eight bits.
-template <class Backend, class T>
-concept maps_in_fp8 = requires(Backend b, matrix<const T> in, matrix<T> out) { b.linear_fp8(in, in, in, out); };
-
-/// Whether a backend may join linear maps with SwiGLU and RoPE; each call says whether it has.
-template <class Backend, class T>
-concept joins_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out) {
-    { b.template linear_swiglu<T>(in, in, out, out) } -> std::same_as<bool>;
-};
 
 namespace detail {
 
@@ -39,6 +24,31 @@ void map(Backend& backend, matrix<const T> x, const parameter<T>& weight, matrix
     if constexpr (adds_linear_maps<Backend, T>)
         if (addend.data) return backend.template linear_add<T>(x, weight.value, addend, y);
     backend.template gemm<T>(transpose::no, transpose::yes, 1, x, weight.value, 0, y);
+}
+
+/// y += b, unless there is none.
+template <class T, class Backend>
+void add_bias(Backend& backend, const parameter<T>& bias, matrix<T> y) {
+    if (bias.value.data) backend.template add_bias_inplace<T>(bias.flat(), y);
+}
+/// db += the sum of dy's rows.
+template <class T, class Backend>
+void bias_backward(tape<T, Backend>& tape, const parameter<T>& bias, matrix<const T> dy) {
+    if (bias.value.data && bias.gradient.data) tape.backend().template bias_backward<T>(dy, bias.flat_gradient());
+}
+/// Rows [first, first + count) of a weight, with their gradient.
+template <class T>
+parameter<T> rows_of(parameter<T> weight, std::size_t first, std::size_t count) {
+    weight.value = weight.value.row_range(first, count);
+    if (weight.gradient.data) weight.gradient = weight.gradient.row_range(first, count);
+    return weight;
+}
+/// Columns [first, first + count) of a bias.
+template <class T>
+parameter<T> columns_of(parameter<T> bias, std::size_t first, std::size_t count) {
+    if (bias.value.data) bias.value = bias.value.col_range(first, count);
+    if (bias.gradient.data) bias.gradient = bias.gradient.col_range(first, count);
+    return bias;
 }
 
 /// dW += dyᵀ x.
@@ -61,29 +71,33 @@ void linear_backward(tape<T, Backend>& tape, const variable<T>& x, const paramet
 
 }  // namespace detail
 
-/// x (M, in), weight (out, in) -> (M, out).
+/// x (M, in), weight (out, in), bias (1, out) or none -> (M, out).
 template <class T, class Backend>
-variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight) {
+variable<T> linear(tape<T, Backend>& tape, variable<T> x, parameter<T> weight, parameter<T> bias = {}) {
     auto y = tape.make(x.value.rows, weight.value.rows);  // (M, out)
     detail::map<T>(tape.backend(), x.value, weight, {}, y.value);
-    tape.record([&tape, x, weight, y] {
+    detail::add_bias(tape.backend(), bias, y.value);
+    tape.record([&tape, x, weight, bias, y] {
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
+        detail::bias_backward(tape, bias, dy);
         detail::linear_backward(tape, x, weight, dy);
         tape.release(y);
     });
     return y;
 }
 
-/// h (M, out) + x Wᵀ. Definition: linear, then add.
+/// h (M, out) + x Wᵀ + b in one pass. Definition: linear, then add.
 template <class T, class Backend>
     requires adds_linear_maps<Backend, T>
-variable<T> linear_add(tape<T, Backend>& tape, variable<T> x, parameter<T> weight, variable<T> h) {
+variable<T> linear_add(tape<T, Backend>& tape, variable<T> x, parameter<T> weight, variable<T> h, parameter<T> bias = {}) {
     auto y = tape.make(h.value.rows, h.value.cols);  // (M, out)
     detail::map<T>(tape.backend(), x.value, weight, h.value, y.value);
-    tape.record([&tape, x, weight, h, y] {
+    detail::add_bias(tape.backend(), bias, y.value);
+    tape.record([&tape, x, weight, bias, h, y] {
         const auto dy = tape.gradient(y);
         if (!dy.data) return;
+        detail::bias_backward(tape, bias, dy);
         detail::linear_backward(tape, x, weight, dy);
         tape.share(h, y);
         tape.release(y);

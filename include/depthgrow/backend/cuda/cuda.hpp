@@ -146,6 +146,7 @@ public:
         with_copy(matrix<const T>(dx), true, [&](kernels::fp8_copy copy) { return kernels::rms_norm_backward<T>(context_, x, gain, rstd, scale, dy, skip, dx, dgain, copy); });
     }
     template <class T> void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign) {
+        contract::rope<T>(x, heads, head_width, cosine, sine);
         kernels::rope_inplace<T>(context_, x, length, heads, head_width, cosine, sine, sign);
     }
     /// lse is (rows, heads), or (B, H, T) where the fused engines run: the way back knows.
@@ -165,12 +166,13 @@ public:
         contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
         if (cosine.data) {
             require(cosine.rows >= s.length && sine.rows >= s.length, "[attention_backward] expected a table of at least ", s.length, " positions, got ", std::min(cosine.rows, sine.rows));
-            contract::extents("attention_backward", "cosine", cosine, cosine.rows, s.head_width / 2);
-            contract::extents("attention_backward", "sine", sine, sine.rows, s.head_width / 2);
+            contract::rope<T>(dqkv, s.heads + s.kv_heads, s.head_width, cosine, sine);
         }
         if (fused<T>(s, qkv.stride, out.stride)) {
             require(dqkv.stride == qkv.stride && dout.stride == out.stride, "[attention_backward] expected gradients with the leading dimensions ", qkv.stride, " and ", out.stride, ", got ", dqkv.stride, " and ", dout.stride);
-            if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv, cosine, sine);
+            const bool whole = 2 * cosine.cols == s.head_width;  // the fused backward turns whole heads
+            if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv, whole ? cosine : matrix<const float>{}, whole ? sine : matrix<const float>{});
+            if (cosine.data && !whole) kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
         } else {
             kernels::attention_backward<T>(context_, qkv, s, out, lse, dout, dqkv);
             if (cosine.data) kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
@@ -180,13 +182,44 @@ public:
         contract::cached_attention<T>(qkv, s, cache, out);
         kernels::cached_attention<T>(context_, qkv, s, cache, out);
     }
-    template <class T> void swiglu_forward(matrix<const T> gate_up, matrix<T> out) {
-        contract::extents("swiglu_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
+    template <class T> void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
+        contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
+        if (kind != activation::silu) return fp8_.forget_copy(), kernels::activation_forward<T>(context_, kind, true, gate_up, out);
         with_copy(matrix<const T>(out), false, [&](kernels::fp8_copy copy) { return kernels::swiglu_forward<T>(context_, gate_up, out, copy); });
     }
-    template <class T> void swiglu_backward(matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
-        contract::extents("swiglu_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
+    template <class T> void gated_backward(activation kind, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
+        contract::extents("gated_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
+        if (kind != activation::silu) return fp8_.forget_copy(), kernels::activation_backward<T>(context_, kind, true, gate_up, dout, dgate_up);
         with_copy(matrix<const T>(dgate_up), true, [&](kernels::fp8_copy copy) { return kernels::swiglu_backward<T>(context_, gate_up, dout, dgate_up, copy); });
+    }
+    template <class T> void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
+        contract::extents("activation_forward", "x", x, out.rows, out.cols);
+        fp8_.forget_copy();
+        kernels::activation_forward<T>(context_, kind, false, x, out);
+    }
+    template <class T> void activation_backward(activation kind, matrix<const T> x, matrix<const T> dout, matrix<T> dx) {
+        contract::extents("activation_backward", "x", x, dout.rows, dout.cols);
+        fp8_.forget_copy();
+        kernels::activation_backward<T>(context_, kind, false, x, dout, dx);
+    }
+    template <class T> void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, float eps, float scale, matrix<T> y, span<float> mean, span<float> rstd) {
+        contract::layer_norm<T>("layer_norm", x, gain, bias, y, {mean.data(), mean.size()}, {rstd.data(), rstd.size()});
+        fp8_.forget_copy();
+        kernels::layer_norm_forward<T>(context_, x, gain, bias, eps, scale, y, mean, rstd);
+    }
+    template <class T> void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const float> mean, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, span<float> dbias) {
+        contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
+        fp8_.forget_copy();
+        kernels::layer_norm_backward<T>(context_, x, gain, mean, rstd, scale, dy, skip, dx, dgain, dbias);
+    }
+    template <class T> void add_bias_inplace(span<const T> bias, matrix<T> y) {
+        contract::length("add_bias", "bias", bias, y.cols);
+        fp8_.forget_copy();
+        kernels::add_bias_inplace<T>(context_, bias, y);
+    }
+    template <class T> void bias_backward(matrix<const T> dy, span<float> dbias) {
+        contract::length("bias_backward", "dbias", dbias, dy.cols);
+        kernels::bias_backward<T>(context_, dy, dbias);
     }
     template <class T> void add(matrix<const T> a, float factor, matrix<const T> b, matrix<T> out) {
         contract::extents("add", "a", a, out.rows, out.cols);

@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "depthgrow/backend/cuda/cudnn_attention_plan.hpp"
 #include "depthgrow/backend/cuda/launch.hpp"
@@ -30,7 +31,7 @@ public:
     }
     /// Whether these extents run on fused engines. Rows must start at multiples of 16 bytes.
     bool takes(const attention_shape& s, std::size_t packed, std::size_t out) {
-        if (!handle_ || s.length < (many_shapes_ ? 512 : 16) || s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0) return false;
+        if (!handle_ || (s.window > 0 && s.window < s.length) || s.length < (many_shapes_ ? 512 : 16) || s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0) return false;
         return plan(piece(s, s.batch), packed, out, false) != nullptr;
     }
     void forward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<bfloat16> out, float* lse) {
@@ -53,7 +54,7 @@ public:
     std::size_t memory_moves() const { return memory_moves_; }
 
 private:
-    using key = std::array<std::size_t, 8>;
+    using key = std::pair<std::array<std::size_t, 8>, double>;
     /// The next sequences of `left` that are run together.
     attention_shape piece(const attention_shape& s, std::size_t left) const {
         attention_shape part = s;
@@ -84,7 +85,7 @@ private:
         pass();
     }
     attention_plan* plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
-        const key extents{s.batch, s.length, s.heads, s.kv_heads, s.head_width, packed, out, backward};
+        const key extents{{s.batch, s.length, s.heads, s.kv_heads, s.head_width, packed, out, backward}, s.scale};
         auto found = plans_.find(extents);
         if (found == plans_.end()) {
             auto made = std::make_unique<attention_plan>(s, packed, out, backward, deterministic_);

@@ -100,12 +100,12 @@ public:
     const bfloat16* dv_apart(const void* workspace) const { return apart_ ? dk_apart(workspace) + apart_bytes() / sizeof(bfloat16) : nullptr; }
 
     void forward(cudnnHandle_t handle, const bfloat16* qkv, bfloat16* out, float* lse, void* workspace) const {
-        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = lowest;
+        const float root = shape_.score_scale<float>(), low = lowest;
         graph_.run(handle, {{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + shape_.width() + shape_.kv_width()}, {at_[o], out},
                             {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low}}, workspace);
     }
     void backward(cudnnHandle_t handle, cudaStream_t stream, const bfloat16* qkv, const bfloat16* out, const float* lse, const bfloat16* dout, bfloat16* dqkv, void* workspace) const {
-        const float root = 1.0f / std::sqrt(static_cast<float>(shape_.head_width)), low = lowest, unit = 1;
+        const float root = shape_.score_scale<float>(), low = lowest, unit = 1;
         const std::size_t values = shape_.width() + shape_.kv_width();
         auto* bytes = static_cast<unsigned char*>(workspace);
         std::vector<std::pair<int, const void*>> places{{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + values}, {at_[o], out}, {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low},

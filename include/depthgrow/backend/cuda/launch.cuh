@@ -3,12 +3,14 @@
 // Declarations: launch.hpp.
 #pragma once
 
+#include "depthgrow/backend/cuda/kernels/activations.cuh"
 #include "depthgrow/backend/cuda/kernels/analysis_rows.cuh"
 #include "depthgrow/backend/cuda/kernels/attention.cuh"
 #include "depthgrow/backend/cuda/kernels/cross_entropy.cuh"
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
+#include "depthgrow/backend/cuda/kernels/layer_norm.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"
 #include "depthgrow/backend/cuda/kernels/optimizer.cuh"
 #include "depthgrow/backend/cuda/kernels/rope.cuh"
@@ -25,6 +27,12 @@
     template void cached_attention<T>(const launch_context&, matrix<const T>, attention_shape, key_value_cache<T>, matrix<T>);                                                                      \
     template bool swiglu_forward<T>(const launch_context&, matrix<const T>, matrix<T>, fp8_copy);                                                                                                   \
     template bool swiglu_backward<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>, fp8_copy);                                                                                 \
+    template void activation_forward<T>(const launch_context&, activation, bool, matrix<const T>, matrix<T>); \
+    template void activation_backward<T>(const launch_context&, activation, bool, matrix<const T>, matrix<const T>, matrix<T>); \
+    template void layer_norm_forward<T>(const launch_context&, matrix<const T>, span<const T>, span<const T>, float, float, matrix<T>, span<float>, span<float>); \
+    template void layer_norm_backward<T>(const launch_context&, matrix<const T>, span<const T>, span<const float>, span<const float>, float, matrix<const T>, matrix<const T>, matrix<T>, span<float>, span<float>); \
+    template void add_bias_inplace<T>(const launch_context&, span<const T>, matrix<T>); \
+    template void bias_backward<T>(const launch_context&, matrix<const T>, span<float>); \
     template void add<T>(const launch_context&, matrix<const T>, float, matrix<const T>, matrix<T>);                                                                                                \
     template void cross_entropy_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<const float>, span<float>, bool);                                                              \
     template void row_argmax<T>(const launch_context&, matrix<const T>, span<token>);                                                                                                               \

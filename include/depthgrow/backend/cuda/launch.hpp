@@ -69,6 +69,13 @@ template <class T> void attention_backward(const launch_context&, matrix<const T
 template <class T> void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache, matrix<T> out);
 template <class T> bool swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out, fp8_copy copy);
 template <class T> bool swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up, fp8_copy copy);
+/// Activations other than SwiGLU's; x holds gate and up side by side when `gated`.
+template <class T> void activation_forward(const launch_context&, activation, bool gated, matrix<const T> x, matrix<T> out);
+template <class T> void activation_backward(const launch_context&, activation, bool gated, matrix<const T> x, matrix<const T> dout, matrix<T> dx);
+template <class T> void layer_norm_forward(const launch_context&, matrix<const T> x, span<const T> gain, span<const T> bias, float eps, float scale, matrix<T> y, span<float> mean, span<float> rstd);
+template <class T> void layer_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> mean, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, span<float> dbias);
+template <class T> void add_bias_inplace(const launch_context&, span<const T> bias, matrix<T> y);
+template <class T> void bias_backward(const launch_context&, matrix<const T> dy, span<float> dbias);
 /// out = a + factor * b; `a` and `out` may be one matrix.
 template <class T> void add(const launch_context&, matrix<const T> a, float factor, matrix<const T> b, matrix<T> out);
 template <class T> void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient);

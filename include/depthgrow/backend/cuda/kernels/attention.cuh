@@ -10,7 +10,11 @@ namespace depthgrow::kernels {
 constexpr int attention_channels = 8;  // a lane holds channels lane, lane + 32, ...: head widths up to 256
 
 struct attention_places {
-    std::size_t batch, length, heads, kv_heads, width, stride;
+    std::size_t batch, length, heads, kv_heads, width, stride, window;  // window 0: all earlier positions
+
+    __device__ std::size_t first_seen(std::size_t t) const { return window > 0 && t + 1 > window ? t + 1 - window : 0; }
+    /// One behind the last query that sees position u.
+    __device__ std::size_t last_seeing(std::size_t u) const { return window > 0 && u + window < length ? u + window : length; }
 
     __device__ std::size_t q(std::size_t b, std::size_t t, std::size_t h) const { return (b * length + t) * stride + h * width; }
     __device__ std::size_t k(std::size_t b, std::size_t t, std::size_t kv) const { return (b * length + t) * stride + (heads + kv) * width; }
@@ -49,7 +53,7 @@ static __global__ void attention_forward_kernel(const D* qkv, attention_places p
     float q[attention_channels], o[attention_channels] = {}, x[attention_channels];
     read_channels(qkv + p.q(b, t, h), p.width, q);
     float top = -INFINITY, sum = 0;
-    for (std::size_t u = 0; u <= t; ++u) {
+    for (std::size_t u = p.first_seen(t); u <= t; ++u) {
         read_channels(qkv + p.k(b, u, kv), p.width, x);
         const float score = scale * channel_dot(q, x);
         if (score > top) {
@@ -77,7 +81,7 @@ static __global__ void attention_dq_kernel(const D* qkv, attention_places p, flo
     read_channels(dout + (b * p.length + t) * dout_stride + h * p.width, p.width, d);
     read_channels(out + (b * p.length + t) * out_stride + h * p.width, p.width, x);
     const float delta = channel_dot(d, x), shift = lse[task];
-    for (std::size_t u = 0; u <= t; ++u) {
+    for (std::size_t u = p.first_seen(t); u <= t; ++u) {
         read_channels(qkv + p.k(b, u, kv), p.width, x);
         read_channels(qkv + p.v(b, u, kv), p.width, y);
         const float weight = exp_of<D>(scale * channel_dot(q, x) - shift), dscore = scale * weight * (channel_dot(d, y) - delta);
@@ -95,7 +99,7 @@ static __global__ void attention_dkv_kernel(const D* qkv, attention_places p, fl
     read_channels(qkv + p.k(b, u, kv), p.width, k);
     read_channels(qkv + p.v(b, u, kv), p.width, v);
     for (std::size_t h = kv * group; h < (kv + 1) * group; ++h)
-        for (std::size_t t = u; t < p.length; ++t) {
+        for (std::size_t t = u; t < p.last_seeing(u); ++t) {
             const std::size_t row = b * p.length + t;
             read_channels(qkv + p.q(b, t, h), p.width, q);
             read_channels(dout + row * dout_stride + h * p.width, p.width, d);
@@ -127,7 +131,7 @@ static __global__ void cached_attention_kernel(const D* qkv, attention_places p,
         }
     float q[N], o[N] = {}, x[keys_in_flight][N], score[keys_in_flight], top = -INFINITY, sum = 0;
     read_channels(qkv + p.q(0, row, h), p.width, q);
-    for (std::size_t first = warp * keys_in_flight; first < count; first += cached_warps * keys_in_flight) {
+    for (std::size_t first = p.first_seen(count - 1) + warp * keys_in_flight; first < count; first += cached_warps * keys_in_flight) {
         float largest = top;
 #pragma unroll
         for (int j = 0; j < keys_in_flight; ++j) {
@@ -145,7 +149,7 @@ static __global__ void cached_attention_kernel(const D* qkv, attention_places p,
             const std::size_t u = min(first + j, count - 1);
             read_channels(u < start ? values + u * p.width : qkv + p.v(0, u - start, kv), p.width, x[j]);
         }
-        const float shrink = exp_of<D>(top - largest);
+        const float shrink = exp_of<D>(top - largest);  // some key of the first round is seen: largest is finite
         top = largest, sum *= shrink;
 #pragma unroll
         for (int i = 0; i < N; ++i) o[i] *= shrink;
@@ -178,16 +182,16 @@ template <class T>
 void attention_forward(const launch_context& k, matrix<const T> qkv, attention_shape s, matrix<T> out, span<float> lse) {
     if (s.rows() == 0) return;
     if (s.head_width > 32 * attention_channels) fail("[attention] expected heads of at most ", 32 * attention_channels, " channels, got ", s.head_width);
-    const attention_places p{s.batch, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride};
-    const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_width));
+    const attention_places p{s.batch, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride, s.window};
+    const float scale = s.score_scale<float>();
     attention_forward_kernel<<<blocks_for(s.rows() * s.heads, 4), 128, 0, k.stream>>>(device(qkv.data), p, scale, device(out.data), out.stride, lse.data());
     launched("attention_forward");
 }
 template <class T>
 void attention_backward(const launch_context& k, matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv) {
     if (s.rows() == 0) return;
-    const attention_places p{s.batch, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride};
-    const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_width));
+    const attention_places p{s.batch, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride, s.window};
+    const float scale = s.score_scale<float>();
     attention_dq_kernel<<<blocks_for(s.rows() * s.heads, 4), 128, 0, k.stream>>>(device(qkv.data), p, scale, device(out.data), out.stride, lse.data(), device(dout.data), dout.stride, device(dqkv.data), dqkv.stride);
     attention_dkv_kernel<<<blocks_for(s.rows() * s.kv_heads, 4), 128, 0, k.stream>>>(device(qkv.data), p, scale, device(out.data), out.stride, lse.data(), device(dout.data), dout.stride, device(dqkv.data), dqkv.stride);
     launched("attention_backward");
@@ -197,8 +201,8 @@ template <class T>
 void cached_attention(const launch_context& k, matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
     if (s.rows() == 0) return;
     if (s.head_width > 32 * attention_channels) fail("[cached_attention] expected heads of at most ", 32 * attention_channels, " channels, got ", s.head_width);
-    const attention_places p{1, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride};
-    const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_width));
+    const attention_places p{1, s.length, s.heads, s.kv_heads, s.head_width, qkv.stride, s.window};
+    const float scale = s.score_scale<float>();
     const auto go = [&](auto channels) {
         cached_attention_kernel<decltype(channels)::value><<<blocks_for(s.rows() * s.heads, 1), 32 * cached_warps, 0, k.stream>>>(
             device(qkv.data), p, scale, device(cache.keys.data()), device(cache.values.data()), cache.capacity, cache.length, device(out.data), out.stride);

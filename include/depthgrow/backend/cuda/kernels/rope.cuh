@@ -1,5 +1,5 @@
 // RoPE kernels: in place, and on the way back together with the sums of keys' and values' gradients over their groups.
-// Assumes rows of packed queries, keys and values, sequences of `length` rows, tables of (context, head width / 2).
+// Assumes rows of packed queries, keys and values, sequences of `length` rows, tables of (context, half): the first 2 half channels of a head turn.
 // Maths: Su et al. 2021, half-split; backend/reference.hpp. Bound by memory.
 #pragma once
 
@@ -14,11 +14,11 @@ __device__ inline void turn(float& low, float& high, float cosine, float sine) {
     high = high * cosine + kept * sine;
 }
 template <class D, int N>
-static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length, std::size_t heads, std::size_t half, const float* cosine, const float* sine, float sign, std::size_t count) {
+static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length, std::size_t heads, std::size_t head_width, std::size_t half, const float* cosine, const float* sine, float sign, std::size_t count) {
     const std::size_t pieces = half / N;
     for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t piece = i % pieces, head = i / pieces % heads, row = i / pieces / heads, at = row % length * half + piece * N;
-        D* low = x + row * stride + head * 2 * half + piece * N;
+        D* low = x + row * stride + head * head_width + piece * N;
         float a[N], b[N];
         load<N>(low, a);
         load<N>(low + half, b);
@@ -30,20 +30,20 @@ static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length,
 }
 template <class T>
 void rope_inplace(const launch_context& k, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign) {
-    const std::size_t half = head_width / 2;
+    const std::size_t half = cosine.cols;
     if (x.rows * heads * half == 0) return;
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = x.rows * heads * (half / n);
-        rope_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(device(x.data), x.stride, length, heads, half, cosine.data, sine.data, sign, count);
+        rope_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(device(x.data), x.stride, length, heads, head_width, half, cosine.data, sine.data, sign, count);
     };
     constexpr int n = widest<device_t<T>>;
-    if (half % n == 0 && x.stride % n == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0) go(std::integral_constant<int, n>());
+    if (half % n == 0 && head_width % n == 0 && x.stride % n == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0) go(std::integral_constant<int, n>());
     else go(std::integral_constant<int, 1>());
     launched("rope");
 }
 
-/// N channels of both halves of a head: queries are turned back, keys summed over their group and turned back, values summed.
+/// N channels of both halves of a head that turns whole: queries are turned back, keys summed over their group and turned back, values summed.
 template <int N>
 static __global__ void finish_attention_gradients_kernel(attention_shape s, const __nv_bfloat16* dk, const __nv_bfloat16* dv, __nv_bfloat16* dqkv, std::size_t stride, const float* cosine, const float* sine, std::size_t count) {
     const unsigned half = static_cast<unsigned>(s.head_width / 2), pieces = half / N, heads = static_cast<unsigned>(s.heads), kv_heads = static_cast<unsigned>(s.kv_heads), group = heads / kv_heads;

@@ -1,0 +1,65 @@
+// What queries attend to: the sequences that are run, or a cache of what came before with the rows that are run behind it.
+// Assumes causal attention. Rows [first, first + count) of a stretch are the positions from `start` on of a sequence whose
+// earlier ones the cache holds by then; stretches run in order and leave their keys and values in the cache.
+// Maths: attention over cached keys and values, Vaswani et al. 2017.
+#pragma once
+
+#include <vector>
+
+#include "depthgrow/autograd/ops/attention.hpp"
+#include "depthgrow/autograd/ops/embedding.hpp"
+#include "depthgrow/nn/description.hpp"
+#include "depthgrow/tensor/tensor.hpp"
+
+namespace depthgrow {
+
+/// Keys and values of one layer: room for a whole context, (H_kv, context, D) each.
+template <class T, class Backend>
+struct layer_cache {
+    layer_cache(Backend& backend, const decoder_config& c)
+        : capacity(c.context), keys(backend, {c.kv_heads, capacity, c.head_width()}), values(backend, keys.extents()) {}
+    key_value_cache<T> at(std::size_t length) { return {keys.flat(), values.flat(), capacity, length}; }
+
+    std::size_t capacity;
+    tensor<T, Backend> keys, values;
+};
+
+/// Whole sequences of equal length that attend to themselves.
+template <class T>
+struct own_keys {
+    attention_shape extents;  // of the layer
+    ops::rope_table<T> table;
+
+    attention_shape rows() const { return extents; }
+    template <class Backend>
+    variable<T> attend(tape<T, Backend>& tape, variable<T> qkv) const { return ops::attention(tape, qkv, extents, table); }
+};
+
+/// Stretches of sequences behind a cache; nothing is recorded for a backward pass.
+template <class T, class Backend>
+struct cached_keys {
+    attention_shape extents;         // of all rows as one sequence, with the layer's window
+    ops::rope_table<T> table;        // of the rows' positions, (rows, pairs)
+    span<const row_stretch> stretches;
+    layer_cache<T, Backend>* cache = nullptr;
+
+    attention_shape rows() const { return extents; }
+    variable<T> attend(tape<T, Backend>& tape, variable<T> qkv) const {
+        const auto mixed = tape.make(qkv.value.rows, extents.width());
+        for (const auto& s : stretches) {
+            attention_shape part = extents;
+            part.length = s.count;
+            tape.backend().template cached_attention<T>(qkv.value.row_range(s.first, s.count), part, cache->at(s.start), mixed.value.row_range(s.first, s.count));
+        }
+        return mixed;
+    }
+};
+
+/// What a run of stretches shares between its layers: the rope tables of the rows' positions, one a rope of the model.
+template <class T>
+struct stretch_positions {
+    span<const row_stretch> stretches;
+    std::vector<ops::rope_table<T>> tables;
+};
+
+}  // namespace depthgrow
