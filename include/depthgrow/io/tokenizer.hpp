@@ -1,14 +1,14 @@
-// A tokenizer.json as byte-level BPE: text to tokens and back.
-// Assumes GPT-2's scheme with or without the digit split; normalizers, other patterns, templates and byte fallback are
-// refused by field. Format: huggingface/tokenizers 1.0; merges as "a b" or ["a", "b"]. Bytes without a token are dropped,
-// or become unk_token when the file names one, as in that library.
+// A tokenizer.json with a BPE model: text to tokens and back, as the tokenizers library does it.
+// Assumes the parts of the headers in io/tokenizers; others are refused by name. Truncation and padding are left to callers.
+// Format: huggingface/tokenizers 1.0; merges as "a b" or ["a", "b"]. Symbols without a token fall back to bytes, become
+// unk_token or are dropped, as the file says.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,7 +21,11 @@
 #include "depthgrow/io/bpe.hpp"
 #include "depthgrow/io/byte_alphabet.hpp"
 #include "depthgrow/io/json.hpp"
-#include "depthgrow/io/pre_tokenizer.hpp"
+#include "depthgrow/io/tokenizers/added_tokens.hpp"
+#include "depthgrow/io/tokenizers/decoder.hpp"
+#include "depthgrow/io/tokenizers/normalizer.hpp"
+#include "depthgrow/io/tokenizers/pipeline.hpp"
+#include "depthgrow/io/tokenizers/post_processor.hpp"
 
 namespace depthgrow {
 
@@ -31,116 +35,92 @@ public:
     tokenizer(std::string_view text, const std::string& file) : text_(text) {
         const json document = parse_json(text, file);
         const json_fields fields(document, file);
-        read_pipeline(fields, file);
-        const json& model = fields.object("model");
-        read_model(json_fields(model, file), file, read_added(fields, file));
+        normalizer_ = normalizer(fields.find("normalizer"), file);
+        words_ = pre_tokenizer_chain(fields.find("pre_tokenizer"), file);
+        decoder_ = token_decoder(fields.find("decoder"), file);
+        added_ = read_added_tokens(fields, file);
+        for (auto& one : added_) one.match = one.normalized ? normalizer_(one.content) : one.content;
+        read_model(json_fields(fields.object("model"), file), file);
+        std::vector<added_token_entry> exact, normalized;
+        for (const auto& one : added_) (one.normalized ? normalized : exact).push_back(one);
+        exact_ = added_token_set(std::move(exact), file);
+        normalized_ = added_token_set(std::move(normalized), file);
+        around_ = post_processor(fields.find("post_processor"), size(), file);
     }
     /// The tokenizer of a vocab.json and its merges.txt (GPT-2's encoder.json and vocab.bpe), as a tokenizer.json.
     static tokenizer from_vocab_and_merges(const std::filesystem::path& vocab, const std::filesystem::path& merges);
 
     /// Number of token ids: one more than the largest.
-    std::size_t size() const { return bpe_.size(); }
-    /// The bytes that a token stands for.
-    const std::string& token(std::int32_t id) const {
-        require(id >= 0 && static_cast<std::size_t>(id) < size(), "[tokenizer] expected token ids below ", size(), ", got ", id);
-        return bpe_.token(static_cast<std::size_t>(id));
-    }
+    std::size_t size() const { return pieces_.size(); }
+    /// The bytes that a token stands for amid others; `decode` may strip what begins a text.
+    const std::string& token(std::int32_t id) const { return pieces_[place_of(id)]; }
     /// The id of an added token such as "<|endoftext|>"; -1 when there is none of that content.
     std::int32_t added_token(std::string_view content) const {
-        for (const added& one : added_)
+        for (const auto& one : added_)
             if (one.content == content) return one.id;
         return -1;
     }
     bool is_special(std::int32_t id) const {
-        return std::any_of(added_.begin(), added_.end(), [&](const added& one) { return one.id == id && one.special; });
+        return id >= 0 && static_cast<std::size_t>(id) < special_.size() && special_[static_cast<std::size_t>(id)] != 0;
     }
-    bool splits_digits() const { return words_.split_digits; }
+    bool splits_digits() const { return words_.splits_digits(); }
+    /// What the file's template puts before and after a whole text, such as <|begin_of_text|>; `encode` leaves it out.
+    span<const std::int32_t> leading() const { return around_.leading; }
+    span<const std::int32_t> trailing() const { return around_.trailing; }
 
-    /// Appends the tokens of a text; added tokens in it are found first, the leftmost and longest.
+    /// Appends the tokens of a text, without those of the template; added tokens in it are found first.
     void encode(std::string_view text, std::vector<std::int32_t>& out) const {
-        std::size_t start = 0;
-        for (std::size_t i = 0; !added_.empty() && i < text.size(); ++i) {
-            if (!starts_added_[static_cast<unsigned char>(text[i])]) continue;
-            for (const added& one : added_) {  // longest first
-                if (text.compare(i, one.content.size(), one.content) != 0) continue;
-                encode_words(text.substr(start, i - start), out);
-                out.push_back(one.id);
-                start = i + one.content.size();
-                i = start - 1;
-                break;
-            }
-        }
-        encode_words(text.substr(start), out);
+        const auto add = [&](std::int32_t id) { out.push_back(id); };
+        exact_.split(text, [&](std::size_t begin, std::size_t end) {
+            encode_piece(text.substr(begin, end - begin), begin == 0, out);
+        }, add);
     }
     std::vector<std::int32_t> encode(std::string_view text) const {
         std::vector<std::int32_t> out;
         encode(text, out);
         return out;
     }
+    /// The tokens of a whole text, between those of the file's template.
+    std::vector<std::int32_t> encode_whole(std::string_view text) const {
+        std::vector<std::int32_t> out = around_.leading;
+        encode(text, out);
+        out.insert(out.end(), around_.trailing.begin(), around_.trailing.end());
+        return out;
+    }
 
-    /// The bytes of tokens; valid UTF-8 when the tokens are those of a text (`valid_utf8` repairs others).
+    /// The text of tokens; valid UTF-8 when they are those of a text (`valid_utf8` repairs others).
     std::string decode(span<const std::int32_t> ids, bool skip_special = false) const {
         std::string out;
-        for (std::int32_t id : ids)
-            if (const std::string& bytes = token(id); !skip_special || !is_special(id)) out += bytes;
-        return out;
+        std::vector<std::string> names;
+        for (std::int32_t id : ids) {
+            const std::size_t place = place_of(id);
+            if (skip_special && skipped_[place]) continue;
+            if (decoder_.plain_bytes()) out += pieces_[place];
+            else if (used_[place]) names.push_back(names_[place]);
+        }
+        return decoder_.plain_bytes() ? out : decoder_(std::move(names));
     }
 
     /// The file's content, for writing it beside a model.
     const std::string& text() const { return text_; }
 
 private:
-    struct added {
-        std::string content;
-        std::int32_t id = 0;
-        bool special = false;
-    };
+    using id_map = std::unordered_map<std::string, std::int32_t>;
 
-    void encode_words(std::string_view text, std::vector<std::int32_t>& out) const {
-        words_(text, [&](std::string_view word) { bpe_.encode(word, out); });
+    std::size_t place_of(std::int32_t id) const {
+        const bool known = id >= 0 && static_cast<std::size_t>(id) < size();
+        require(known, "[tokenizer] expected token ids below ", size(), ", got ", id);
+        return static_cast<std::size_t>(id);
     }
 
-    void read_level(const json& value, const std::string& file) {
-        const json_fields level(value, file);
-        require(!level.boolean("add_prefix_space", true), file, ": expected add_prefix_space false in pre_tokenizer, found true");
-        words_.use_pattern = level.boolean("use_regex", true);
-    }
-    void read_pipeline(const json_fields& fields, const std::string& file) {
-        require(!fields.find("normalizer"), file, ": expected no normalizer, found ", describe(fields.find("normalizer")));
-        const json& outer = fields.object("pre_tokenizer");
-        const auto type = [&](const json& value) { return json_fields(value, file).string("type"); };
-        std::vector<const json*> steps = {&outer};
-        if (type(outer) == "Sequence") {
-            const json* list = json_fields(outer, file).find("pretokenizers");
-            require(list && list->is_array(), file, ": expected pretokenizers to be a list, found ", describe(list));
-            steps.clear();
-            for (const json& step : *list) steps.push_back(&step);
-        }
-        if (steps.size() == 2 && type(*steps[0]) == "Digits") {
-            require(json_fields(*steps[0], file).boolean("individual_digits", false), file, ": expected individual_digits true in pre_tokenizer, found false");
-            words_.split_digits = true;
-            steps.erase(steps.begin());
-        }
-        require(steps.size() == 1 && type(*steps[0]) == "ByteLevel", file, ": expected pre_tokenizer ByteLevel, or Digits and ByteLevel, found ", describe(&outer));
-        read_level(*steps[0], file);
-        for (const char* key : {"post_processor", "decoder"})
-            if (const json* value = fields.find(key)) require(type(*value) == "ByteLevel", file, ": expected ", key, " ByteLevel, found ", describe(value));
-    }
-
-    std::vector<added> read_added(const json_fields& fields, const std::string& file) {
-        std::vector<added> out;
-        const json* list = fields.find("added_tokens");
-        if (!list) return out;
-        require(list->is_array(), file, ": expected added_tokens to be a list, found ", describe(list));
-        for (const json& value : *list) {
-            const json_fields entry(value, file);
-            added one{entry.string("content"), read_id(entry.find("id"), file), entry.boolean("special", false)};
-            require(!one.content.empty(), file, ": expected added_tokens with content, found an empty one");
-            for (const char* key : {"single_word", "lstrip", "rstrip"})
-                require(!entry.boolean(key, false), file, ": expected ", key, " false in added_tokens, found true for ", detail::quotable(one.content, 40));
-            out.push_back(std::move(one));
-        }
-        return out;
+    /// What is left between added tokens that are looked for as they are.
+    void encode_piece(std::string_view text, bool at_start, std::vector<std::int32_t>& out) const {
+        std::string changed;
+        if (!normalizer_.empty()) text = changed = normalizer_(text);
+        const auto words = [&](std::size_t begin, std::size_t end) {
+            words_(text.substr(begin, end - begin), at_start && begin == 0, [&](std::string_view word) { bpe_.encode(word, out); });
+        };
+        normalized_.split(text, words, [&](std::int32_t id) { out.push_back(id); });
     }
 
     static std::int32_t read_id(const json* value, const std::string& file) {
@@ -149,60 +129,111 @@ private:
         return value->get<std::int32_t>();
     }
 
-    void read_model(const json_fields& model, const std::string& file, std::vector<added> additions) {
+    void read_model(const json_fields& model, const std::string& file) {
         const std::string kind = model.string("type", "BPE");
         require(kind == "BPE", file, ": expected model type BPE, found ", detail::quotable(kind, 40));
-        for (const char* key : {"byte_fallback", "fuse_unk"})
-            require(!model.boolean(key, false), file, ": expected ", key, " false, found true");
         for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
             require(model.string(key, "").empty(), file, ": expected no ", key, ", found ", describe(model.find(key)));
         require(model.number("dropout", 0) == 0, file, ": expected no dropout, found ", describe(model.find("dropout")));
 
         const json& vocab = model.object("vocab");
-        std::unordered_map<std::string, std::int32_t> ids;
-        std::size_t count = 0;
-        const std::size_t limit = 4 * (vocab.size() + additions.size()) + 65536;  // a few ids may be unused, not most
-        const auto claim = [&](const std::string& name, std::int32_t id) {
+        const std::size_t limit = 4 * (vocab.size() + added_.size()) + 65536;  // a few ids may be unused, not most
+        id_map ids;
+        for (const auto& [name, value] : vocab.items()) {
+            const std::int32_t id = read_id(&value, file);
             require(static_cast<std::size_t>(id) < limit, file, ": expected token ids below ", limit, " for ", vocab.size(), " tokens, found ", id);
-            count = std::max(count, static_cast<std::size_t>(id) + 1);
+            name_token(id, name, file);
             ids.emplace(name, id);
-        };
-        for (const auto& [name, id] : vocab.items()) claim(name, read_id(&id, file));
-        for (const added& one : additions) {
-            const auto known = ids.find(one.content);
-            require(known == ids.end() || known->second == one.id, file, ": expected added token ", detail::quotable(one.content, 40), " under one id, found ", one.id, " and ",
-                    known == ids.end() ? one.id : known->second);
-            claim(one.content, one.id);
         }
-        require(count > 0, file, ": expected a vocabulary, found an empty one");
-        std::vector<std::string> tokens(count);
-        std::vector<char> taken(count, 0);
+        name_added(ids, file);
+        require(!names_.empty(), file, ": expected a vocabulary, found an empty one");
+        bpe_options options;
+        options.characters = !words_.byte_level();
+        options.whole_words = model.boolean("ignore_merges", false);
+        options.fuse_unknown = model.boolean("fuse_unk", false);
+        options.byte_fallback = model.boolean("byte_fallback", false);
+        require(!options.byte_fallback || options.characters, file, ": expected byte_fallback false beside ByteLevel, found true");
+        options.unknown = unknown_of(model, ids, file);
+        for (std::size_t byte = 0; byte < 256; ++byte) options.bytes[byte] = find_id(ids, fallback_name(byte));
+        const auto merges = read_merges(model, ids, file);
+        fill_pieces(ids, merges, options.whole_words, file);
+        std::vector<std::string> tokens(names_.size());
         std::string bytes;
         for (const auto& [name, id] : ids) {
-            const auto place = static_cast<std::size_t>(id);
-            require(!taken[place], file, ": expected every token id once, found ", id, " twice");
-            taken[place] = 1;
-            tokens[place] = from_byte_letters(name, bytes) ? bytes : name;
+            auto& known = tokens[static_cast<std::size_t>(id)];
+            if (options.characters) known = name;
+            else if (from_byte_letters(name, bytes)) known = bytes;
         }
-        for (const added& one : additions) tokens[static_cast<std::size_t>(one.id)] = one.content;
-        const std::string unknown = model.string("unk_token", "");
-        std::int32_t unknown_id = -1;
-        if (!unknown.empty()) {
-            require(ids.count(unknown) > 0, file, ": expected unk_token ", detail::quotable(unknown, 40), " in the vocabulary, found none");
-            unknown_id = ids[unknown];
-        }
-        const auto merges = read_merges(model, ids, file);
         try {
-            bpe_ = bpe(std::move(tokens), merges, unknown_id, model.boolean("ignore_merges", false));
+            bpe_ = bpe(std::move(tokens), merges, options);
         } catch (const error& problem) {
             fail(file, ": ", problem.what());
         }
-        added_ = std::move(additions);
-        std::stable_sort(added_.begin(), added_.end(), [](const added& a, const added& b) { return a.content.size() > b.content.size(); });
-        for (const added& one : added_) starts_added_[static_cast<unsigned char>(one.content[0])] = true;
     }
 
-    static std::vector<bpe_merge> read_merges(const json_fields& model, const std::unordered_map<std::string, std::int32_t>& ids, const std::string& file) {
+    void name_token(std::int32_t id, const std::string& name, const std::string& file) {
+        const auto place = static_cast<std::size_t>(id);
+        if (place >= names_.size()) names_.resize(place + 1), used_.resize(place + 1, 0);
+        require(!used_[place], file, ": expected every token id once, found ", id, " twice");
+        names_[place] = name, used_[place] = 1;
+    }
+    /// Added tokens of the vocabulary keep its ids; others have the ids that follow, in order, as that library gives them.
+    void name_added(const id_map& ids, const std::string& file) {
+        auto next = static_cast<std::int32_t>(ids.size());
+        std::set<std::string> special, seen;
+        for (const auto& one : added_) {
+            require(seen.insert(one.content).second, file, ": expected every added token once, found ", detail::quotable(one.content, 40), " twice");
+            const auto known = ids.find(one.content);
+            const std::int32_t wanted = known != ids.end() ? known->second : next++;
+            require(one.id == wanted, file, ": expected added token ", detail::quotable(one.content, 40), " under id ", wanted,
+                    known != ids.end() ? " (the vocabulary's)" : " (the next free one)", ", found ", one.id);
+            if (known == ids.end()) name_token(one.id, one.content, file);
+            names_[static_cast<std::size_t>(one.id)] = one.match;  // the normalized form is what is decoded
+            if (one.special) special.insert(one.content);
+        }
+        special_.resize(names_.size(), 0), skipped_.resize(names_.size(), 0);
+        for (const auto& one : added_) special_[static_cast<std::size_t>(one.id)] = one.special ? 1 : 0;
+        for (std::size_t id = 0; id < names_.size(); ++id) skipped_[id] = special.count(names_[id]) > 0 ? 1 : 0;
+    }
+
+    /// What tokens decode to. An added token of letters that stand for other bytes is its own text as long as no text
+    /// of those bytes is encoded as that id; else one of the two would be lost.
+    void fill_pieces(const id_map& ids, const std::vector<bpe_merge>& merges, bool whole_words, const std::string& file) {
+        pieces_.resize(names_.size());
+        for (std::size_t id = 0; id < names_.size(); ++id) pieces_[id] = decoder_.piece(names_[id]);
+        if (!decoder_.plain_bytes()) return;
+        std::vector<char> merged(names_.size(), 0);
+        for (const bpe_merge& one : merges) merged[static_cast<std::size_t>(one.result)] = 1;
+        for (const auto& one : added_) {
+            const auto place = static_cast<std::size_t>(one.id);
+            if (pieces_[place] == one.match) continue;
+            const bool shared = ids.count(one.content) > 0 && (whole_words || merged[place] || pieces_[place].size() == 1);
+            require(!shared, file, ": expected added tokens that stand for nothing else, found ", describe_text(one.content),
+                    ", which is also what the vocabulary calls other bytes");
+            pieces_[place] = one.match;
+        }
+    }
+    static std::string describe_text(const std::string& text) {
+        const json value = text;
+        return describe(&value);
+    }
+
+    static std::string fallback_name(std::size_t byte) {
+        static constexpr std::string_view digits = "0123456789ABCDEF";
+        return std::string("<0x") + digits[byte >> 4] + digits[byte & 15] + ">";
+    }
+    static std::int32_t find_id(const id_map& ids, const std::string& name) {
+        const auto found = ids.find(name);
+        return found == ids.end() ? -1 : found->second;
+    }
+    static std::int32_t unknown_of(const json_fields& model, const id_map& ids, const std::string& file) {
+        const std::string unknown = model.string("unk_token", "");
+        const std::int32_t id = unknown.empty() ? -1 : find_id(ids, unknown);
+        require(unknown.empty() || id >= 0, file, ": expected unk_token ", detail::quotable(unknown, 40), " in the vocabulary, found none");
+        return id;
+    }
+
+    static std::vector<bpe_merge> read_merges(const json_fields& model, const id_map& ids, const std::string& file) {
         const json* list = model.find("merges");
         require(list && list->is_array(), file, ": expected merges to be a list, found ", describe(list));
         std::vector<bpe_merge> out;
@@ -227,10 +258,15 @@ private:
     }
 
     std::string text_;
-    pre_tokenizer words_;
+    normalizer normalizer_;
+    pre_tokenizer_chain words_;
+    token_decoder decoder_;
+    post_processor around_;
     bpe bpe_;
-    std::vector<added> added_;  // longest content first
-    std::array<bool, 256> starts_added_{};
+    std::vector<added_token_entry> added_;  // in the file's order
+    added_token_set exact_, normalized_;         // by where they are looked for
+    std::vector<std::string> names_, pieces_;    // of ids: as the file spells them, and the bytes they stand for
+    std::vector<char> used_, special_, skipped_;
 };
 
 /// A tokenizer.json document of a vocabulary (byte letters to ids) and merges (pairs of byte letters); the first
