@@ -175,9 +175,9 @@ def broken(rng):
     return bytes(raw)
 
 
-def ours(program, file, texts):
+def ours(program, file, texts, *mode):
     frames = b"".join(struct.pack("<I", len(text)) + text for text in texts)
-    done = subprocess.run([program, file], input=frames, capture_output=True)
+    done = subprocess.run([program, file, *mode], input=frames, capture_output=True)
     if done.returncode != 0:
         sys.exit(f"{file}: {done.stderr.decode().strip()}")
     return [json.loads(one) for one in done.stdout.splitlines()]
@@ -194,15 +194,19 @@ def main():
     parser.add_argument("--lines", type=int, default=10000)
     parser.add_argument("--style", action="append")
     parser.add_argument("--fixtures")
+    parser.add_argument("--file", action="append", default=[], help="a tokenizer.json of somebody's, instead of the styles")
     options = parser.parse_args()
     rng = random.Random(1907)
     lines = [line(rng) for _ in range(options.lines)]
     raw = [broken(rng) for _ in range(max(1, options.lines // 5))]
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.style or STYLES:
+        for name in options.file or options.style or STYLES:
             made = Vocabulary(lines[:2000], 120 if options.fixtures else 1500)
-            STYLES[name](made)
+            if options.file:
+                made.tokenizer = Tokenizer.from_file(name)
+            else:
+                STYLES[name](made)
             if options.fixtures:
                 target = pathlib.Path(options.fixtures)
                 target.mkdir(parents=True, exist_ok=True)
@@ -211,8 +215,10 @@ def main():
                     for text in lines[:40]:
                         out.write(json.dumps({"given": text, **theirs(made.tokenizer, text)}) + "\n")
                 continue
-            file = str(pathlib.Path(folder) / f"{name}.json")
-            made.tokenizer.save(file)
+            file = name
+            if not options.file:
+                file = str(pathlib.Path(folder) / f"{name}.json")
+                made.tokenizer.save(file)
             different = 0
             for text, mine in zip(lines, ours(options.program, file, [text.encode() for text in lines]), strict=True):
                 other = theirs(made.tokenizer, text)
@@ -223,7 +229,13 @@ def main():
                     if different <= 3:
                         print(f"  {name}: {text!r}", *(f"\n    {key}: ours {mine[key]!r}\n    {key}: theirs {other[key]!r}" for key in other if mine[key] != other[key]))
             kept = sum(one["same"] for one in ours(options.program, file, raw))
-            print(f"{name}: {len(lines)} lines, {different} different; of {len(raw)} with broken bytes {kept} come back as they were", flush=True)
+            size = made.tokenizer.get_vocab_size()
+            drawn = [[rng.randrange(size) for _ in range(rng.randint(0, 12))] for _ in raw]
+            decoded = 0 if name in KEPT else sum(
+                mine != {"text": made.tokenizer.decode(ids, skip_special_tokens=False), "plain": made.tokenizer.decode(ids)}
+                for ids, mine in zip(drawn, ours(options.program, file, [json.dumps(ids).encode() for ids in drawn], "ids"), strict=True))
+            failed += decoded > 0
+            print(f"{name}: {len(lines)} lines, {different} different; {len(drawn)} draws of ids, {decoded} decoded differently; of {len(raw)} with broken bytes {kept} come back as they were", flush=True)
             failed += different > 0
     sys.exit(1 if failed else 0)
 

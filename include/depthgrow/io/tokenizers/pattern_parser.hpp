@@ -67,6 +67,7 @@ private:
 
     pattern_part item(int depth) {
         pattern_part part;
+        if (at_ >= source_.size()) refuse("its end");
         const char first = source_[at_];
         if (first == '(') {
             const bool was_ignoring = ignore_case_;
