@@ -88,6 +88,8 @@ STYLES = {
     "added_latin": added_latin,
     "splits": zoo_of_splits,
     "llama2": lambda m: sentencepiece(m, None, normalizers.Sequence([normalizers.Prepend(SIGN), normalizers.Replace(" ", SIGN)]), llama2_decoder(), byte_fallback=True, fuse_unk=True),
+    "llama2_legacy": lambda m: (sentencepiece(m, None, normalizers.Sequence([normalizers.Prepend(SIGN), normalizers.Replace(" ", SIGN)]), llama2_decoder(), byte_fallback=True, fuse_unk=True),
+                                m.tokenizer.add_special_tokens([AddedToken(one, special=True, normalized=True) for one in ("<unk>", "<s>", "</s>")])),
     "mistral": lambda m: sentencepiece(m, pre_tokenizers.Metaspace(SIGN, "first", False), None, llama2_decoder(), byte_fallback=True, fuse_unk=True),
     "metaspace": lambda m: sentencepiece(m, pre_tokenizers.Metaspace(SIGN, "always", True), None, decoders.Metaspace(SIGN, "always"), byte_fallback=True),
     "metaspace_never": lambda m: sentencepiece(m, pre_tokenizers.Metaspace(SIGN, "never", True), normalizers.NFC(), decoders.Metaspace(SIGN, "never"), fuse_unk=True),

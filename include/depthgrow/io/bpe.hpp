@@ -57,11 +57,13 @@ public:
             if (tokens_[id].empty()) continue;
             encoded.clear();
             if (!options_.whole_words) merge_word(tokens_[id], encoded);
-            if (options_.whole_words || (encoded.size() == 1 && encoded[0] == static_cast<std::int32_t>(id))) remember(id);
+            if (options_.whole_words || (encoded.size() == 1 && encoded[0] == static_cast<std::int32_t>(id)))
+                remember(id);
         }
     }
     /// Of bytes.
-    bpe(std::vector<std::string> tokens, const std::vector<bpe_merge>& merges, std::int32_t unknown = -1, bool whole_words = false)
+    bpe(std::vector<std::string> tokens, const std::vector<bpe_merge>& merges, std::int32_t unknown = -1,
+        bool whole_words = false)
         : bpe(std::move(tokens), merges, bpe_options{unknown, whole_words, false, false, false, {}}) {}
 
     std::size_t size() const { return tokens_.size(); }
@@ -118,7 +120,8 @@ private:
     }
     std::int32_t find_word(std::string_view word) const {
         std::size_t slot = hash(word) & (words_.size() - 1);
-        while (words_[slot] >= 0 && tokens_[static_cast<std::size_t>(words_[slot])] != word) slot = (slot + 1) & (words_.size() - 1);
+        while (words_[slot] >= 0 && tokens_[static_cast<std::size_t>(words_[slot])] != word)
+            slot = (slot + 1) & (words_.size() - 1);
         return words_[slot];
     }
 
@@ -137,11 +140,14 @@ private:
         };
         for (std::size_t i = 0; i < count; ++i) look(i);
         while (count > 1) {
-            const auto best = static_cast<std::size_t>(std::min_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(count - 1)) - ranks.begin());
+            const auto best = static_cast<std::size_t>(
+                std::min_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(count - 1)) -
+                ranks.begin());
             if (ranks[best] == no_rank) break;
             ids[best] = results[best];
             --count;
-            for (std::size_t i = best + 1; i < count; ++i) ids[i] = ids[i + 1], ranks[i] = ranks[i + 1], results[i] = results[i + 1];
+            for (std::size_t i = best + 1; i < count; ++i)
+                ids[i] = ids[i + 1], ranks[i] = ranks[i + 1], results[i] = results[i + 1];
             look(best);
             if (best > 0) look(best - 1);
         }
@@ -158,7 +164,9 @@ private:
             std::uint32_t rank;
             std::size_t at;
             std::int32_t left, right, result;
-            bool operator<(const candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
+            bool operator<(const candidate& other) const {
+                return rank != other.rank ? rank > other.rank : at > other.at;
+            }
         };
         const std::size_t none = std::numeric_limits<std::size_t>::max();
         std::vector<node> nodes;
@@ -177,7 +185,8 @@ private:
             const candidate best = queue.top();
             queue.pop();
             node& left = nodes[best.at];
-            if (left.id != best.left || left.after == none || nodes[left.after].id != best.right) continue;  // merged meanwhile
+            if (left.id != best.left || left.after == none || nodes[left.after].id != best.right)
+                continue;  // merged meanwhile
             node& right = nodes[left.after];
             left.id = best.result;
             right.id = -1;

@@ -1,5 +1,5 @@
 // A tokenizer.json with a BPE model: text to tokens and back, as the tokenizers library does it.
-// Assumes the parts of the headers in io/tokenizers; others are refused by name. Truncation and padding are left to callers.
+// Assumes the parts that io/tokenizers knows; others are refused by name. Truncation and padding are left to callers.
 // Format: huggingface/tokenizers 1.0; merges as "a b" or ["a", "b"]. Symbols without a token fall back to bytes, become
 // unk_token or are dropped, as the file says.
 #pragma once
@@ -11,7 +11,6 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -23,6 +22,8 @@
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/tokenizers/added_tokens.hpp"
 #include "depthgrow/io/tokenizers/decoder.hpp"
+#include "depthgrow/io/tokenizers/document.hpp"
+#include "depthgrow/io/tokenizers/model_fields.hpp"
 #include "depthgrow/io/tokenizers/normalizer.hpp"
 #include "depthgrow/io/tokenizers/pipeline.hpp"
 #include "depthgrow/io/tokenizers/post_processor.hpp"
@@ -105,7 +106,7 @@ public:
     const std::string& text() const { return text_; }
 
 private:
-    using id_map = std::unordered_map<std::string, std::int32_t>;
+    using id_map = detail::token_ids;
 
     std::size_t place_of(std::int32_t id) const {
         const bool known = id >= 0 && static_cast<std::size_t>(id) < size();
@@ -118,15 +119,10 @@ private:
         std::string changed;
         if (!normalizer_.empty()) text = changed = normalizer_(text);
         const auto words = [&](std::size_t begin, std::size_t end) {
-            words_(text.substr(begin, end - begin), at_start && begin == 0, [&](std::string_view word) { bpe_.encode(word, out); });
+            words_(text.substr(begin, end - begin), at_start && begin == 0,
+                   [&](std::string_view word) { bpe_.encode(word, out); });
         };
         normalized_.split(text, words, [&](std::int32_t id) { out.push_back(id); });
-    }
-
-    static std::int32_t read_id(const json* value, const std::string& file) {
-        const bool whole = value && value->is_number_integer() && (value->is_number_unsigned() || value->get<std::int64_t>() >= 0);
-        require(whole && value->get<std::uint64_t>() < 0x7fffffffu, file, ": expected token ids from 0 up, found ", describe(value));
-        return value->get<std::int32_t>();
     }
 
     void read_model(const json_fields& model, const std::string& file) {
@@ -134,14 +130,16 @@ private:
         require(kind == "BPE", file, ": expected model type BPE, found ", detail::quotable(kind, 40));
         for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
             require(model.string(key, "").empty(), file, ": expected no ", key, ", found ", describe(model.find(key)));
-        require(model.number("dropout", 0) == 0, file, ": expected no dropout, found ", describe(model.find("dropout")));
+        require(model.number("dropout", 0) == 0, file, ": expected no dropout, found ",
+                describe(model.find("dropout")));
 
         const json& vocab = model.object("vocab");
         const std::size_t limit = 4 * (vocab.size() + added_.size()) + 65536;  // a few ids may be unused, not most
         id_map ids;
         for (const auto& [name, value] : vocab.items()) {
-            const std::int32_t id = read_id(&value, file);
-            require(static_cast<std::size_t>(id) < limit, file, ": expected token ids below ", limit, " for ", vocab.size(), " tokens, found ", id);
+            const std::int32_t id = detail::read_id(&value, file);
+            require(static_cast<std::size_t>(id) < limit, file, ": expected token ids below ", limit, " for ",
+                    vocab.size(), " tokens, found ", id);
             name_token(id, name, file);
             ids.emplace(name, id);
         }
@@ -152,10 +150,11 @@ private:
         options.whole_words = model.boolean("ignore_merges", false);
         options.fuse_unknown = model.boolean("fuse_unk", false);
         options.byte_fallback = model.boolean("byte_fallback", false);
-        require(!options.byte_fallback || options.characters, file, ": expected byte_fallback false beside ByteLevel, found true");
-        options.unknown = unknown_of(model, ids, file);
-        for (std::size_t byte = 0; byte < 256; ++byte) options.bytes[byte] = find_id(ids, fallback_name(byte));
-        const auto merges = read_merges(model, ids, file);
+        require(!options.byte_fallback || options.characters, file,
+                ": expected byte_fallback false beside ByteLevel, found true");
+        options.unknown = detail::unknown_of(model, ids, file);
+        for (std::size_t byte = 0; byte < 256; ++byte) options.bytes[byte] = detail::find_id(ids, detail::fallback_name(byte));
+        const auto merges = detail::read_merges(model, ids, file);
         fill_pieces(ids, merges, options.whole_words, file);
         std::vector<std::string> tokens(names_.size());
         std::string bytes;
@@ -177,16 +176,18 @@ private:
         require(!used_[place], file, ": expected every token id once, found ", id, " twice");
         names_[place] = name, used_[place] = 1;
     }
-    /// Added tokens of the vocabulary keep its ids; others have the ids that follow, in order, as that library gives them.
+    /// Added tokens of the vocabulary keep its ids; others have those that follow, in order, as that library gives
+    /// them.
     void name_added(const id_map& ids, const std::string& file) {
         auto next = static_cast<std::int32_t>(ids.size());
         std::set<std::string> special, seen;
         for (const auto& one : added_) {
-            require(seen.insert(one.content).second, file, ": expected every added token once, found ", detail::quotable(one.content, 40), " twice");
+            require(seen.insert(one.content).second, file, ": expected every added token once, found ",
+                    detail::quotable(one.content, 40), " twice");
             const auto known = ids.find(one.content);
             const std::int32_t wanted = known != ids.end() ? known->second : next++;
-            require(one.id == wanted, file, ": expected added token ", detail::quotable(one.content, 40), " under id ", wanted,
-                    known != ids.end() ? " (the vocabulary's)" : " (the next free one)", ", found ", one.id);
+            require(one.id == wanted, file, ": expected added token ", detail::quotable(one.content, 40), " under id ",
+                    wanted, known != ids.end() ? " (the vocabulary's)" : " (the next free one)", ", found ", one.id);
             if (known == ids.end()) name_token(one.id, one.content, file);
             names_[static_cast<std::size_t>(one.id)] = one.match;  // the normalized form is what is decoded
             if (one.special) special.insert(one.content);
@@ -198,7 +199,8 @@ private:
 
     /// What tokens decode to. An added token of letters that stand for other bytes is its own text as long as no text
     /// of those bytes is encoded as that id; else one of the two would be lost.
-    void fill_pieces(const id_map& ids, const std::vector<bpe_merge>& merges, bool whole_words, const std::string& file) {
+    void fill_pieces(const id_map& ids, const std::vector<bpe_merge>& merges, bool whole_words,
+                     const std::string& file) {
         pieces_.resize(names_.size());
         for (std::size_t id = 0; id < names_.size(); ++id) pieces_[id] = decoder_.piece(names_[id]);
         if (!decoder_.plain_bytes()) return;
@@ -207,9 +209,10 @@ private:
         for (const auto& one : added_) {
             const auto place = static_cast<std::size_t>(one.id);
             if (pieces_[place] == one.match) continue;
-            const bool shared = ids.count(one.content) > 0 && (whole_words || merged[place] || pieces_[place].size() == 1);
-            require(!shared, file, ": expected added tokens that stand for nothing else, found ", describe_text(one.content),
-                    ", which is also what the vocabulary calls other bytes");
+            const bool shared =
+                ids.count(one.content) > 0 && (whole_words || merged[place] || pieces_[place].size() == 1);
+            require(!shared, file, ": expected added tokens that stand for nothing else, found ",
+                    describe_text(one.content), ", which is also what the vocabulary calls other bytes");
             pieces_[place] = one.match;
         }
     }
@@ -218,73 +221,20 @@ private:
         return describe(&value);
     }
 
-    static std::string fallback_name(std::size_t byte) {
-        static constexpr std::string_view digits = "0123456789ABCDEF";
-        return std::string("<0x") + digits[byte >> 4] + digits[byte & 15] + ">";
-    }
-    static std::int32_t find_id(const id_map& ids, const std::string& name) {
-        const auto found = ids.find(name);
-        return found == ids.end() ? -1 : found->second;
-    }
-    static std::int32_t unknown_of(const json_fields& model, const id_map& ids, const std::string& file) {
-        const std::string unknown = model.string("unk_token", "");
-        const std::int32_t id = unknown.empty() ? -1 : find_id(ids, unknown);
-        require(unknown.empty() || id >= 0, file, ": expected unk_token ", detail::quotable(unknown, 40), " in the vocabulary, found none");
-        return id;
-    }
-
-    static std::vector<bpe_merge> read_merges(const json_fields& model, const id_map& ids, const std::string& file) {
-        const json* list = model.find("merges");
-        require(list && list->is_array(), file, ": expected merges to be a list, found ", describe(list));
-        std::vector<bpe_merge> out;
-        for (const json& value : *list) {
-            const auto refuse = [&](const char* what) { fail(file, ": expected merge ", out.size(), " to ", what, ", found ", describe(&value)); };
-            std::string left, right;
-            if (value.is_string()) {
-                const auto& both = value.get_ref<const std::string&>();
-                const auto space = both.find(' ');
-                if (space == both.npos) refuse("be two tokens");
-                left = both.substr(0, space), right = both.substr(space + 1);
-            } else {
-                if (!value.is_array() || value.size() != 2 || !value[0].is_string() || !value[1].is_string()) refuse("be two tokens");
-                left = value[0].get<std::string>(), right = value[1].get<std::string>();
-            }
-            if (left.empty() || right.empty()) refuse("be two tokens that are not empty");
-            const auto a = ids.find(left), b = ids.find(right), whole = ids.find(left + right);
-            if (a == ids.end() || b == ids.end() || whole == ids.end()) refuse("join two tokens of the vocabulary to a third");
-            out.push_back({a->second, b->second, whole->second});
-        }
-        return out;
-    }
-
     std::string text_;
     normalizer normalizer_;
     pre_tokenizer_chain words_;
     token_decoder decoder_;
     post_processor around_;
     bpe bpe_;
-    std::vector<added_token_entry> added_;  // in the file's order
-    added_token_set exact_, normalized_;         // by where they are looked for
-    std::vector<std::string> names_, pieces_;    // of ids: as the file spells them, and the bytes they stand for
+    std::vector<added_token_entry> added_;     // in the file's order
+    added_token_set exact_, normalized_;       // by where they are looked for
+    std::vector<std::string> names_, pieces_;  // of ids: as the file spells them, and the bytes they stand for
     std::vector<char> used_, special_, skipped_;
 };
 
-/// A tokenizer.json document of a vocabulary (byte letters to ids) and merges (pairs of byte letters); the first
-/// `special` tokens of the vocabulary are added tokens.
-inline json tokenizer_document(json vocab, json merges, const std::vector<std::string>& special, bool split_digits) {
-    const json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-    json added = json::array();
-    for (const auto& content : special)
-        added.push_back({{"id", vocab.at(content)}, {"content", content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}});
-    const json digits = {{"type", "Digits"}, {"individual_digits", true}};
-    const json pre = split_digits ? json{{"type", "Sequence"}, {"pretokenizers", {digits, level}}} : level;
-    return {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}, {"normalizer", nullptr}, {"pre_tokenizer", pre},
-            {"post_processor", nullptr}, {"decoder", level},
-            {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr}, {"fuse_unk", false},
-                       {"byte_fallback", false}, {"ignore_merges", false}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}}}};
-}
-
-inline tokenizer tokenizer::from_vocab_and_merges(const std::filesystem::path& vocab, const std::filesystem::path& merges) {
+inline tokenizer tokenizer::from_vocab_and_merges(const std::filesystem::path& vocab,
+                                                  const std::filesystem::path& merges) {
     const json words = read_json_file(vocab);
     require(words.is_object(), vocab.string(), ": expected an object of tokens and ids, found ", describe(&words));
     const std::string content = read_text_file(merges);
@@ -303,7 +253,8 @@ inline tokenizer tokenizer::from_vocab_and_merges(const std::filesystem::path& v
 
 /// The tokenizer of a tokenizer.json, of a directory that holds one, or of "VOCAB.json,MERGES.txt".
 inline tokenizer read_tokenizer(const std::string& source) {
-    if (const auto comma = source.find(','); comma != source.npos) return tokenizer::from_vocab_and_merges(source.substr(0, comma), source.substr(comma + 1));
+    if (const auto comma = source.find(','); comma != source.npos)
+        return tokenizer::from_vocab_and_merges(source.substr(0, comma), source.substr(comma + 1));
     std::filesystem::path file = source;
     if (std::filesystem::is_directory(file)) file /= "tokenizer.json";
     return {read_text_file(file), file.string()};
@@ -312,7 +263,9 @@ inline tokenizer read_tokenizer(const std::string& source) {
 /// Writes tokenizer.json and a tokenizer_config.json, so that the directory opens in other libraries.
 inline void write_tokenizer(const std::filesystem::path& directory, const tokenizer& made) {
     write_file(directory / "tokenizer.json", made.text());
-    json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", 1000000}, {"clean_up_tokenization_spaces", false}};
+    json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                   {"model_max_length", 1000000},
+                   {"clean_up_tokenization_spaces", false}};
     if (made.added_token("<|endoftext|>") >= 0)
         for (const char* key : {"bos_token", "eos_token", "unk_token"}) config[key] = "<|endoftext|>";
     write_file(directory / "tokenizer_config.json", json_text(config));

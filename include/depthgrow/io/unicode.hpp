@@ -19,7 +19,8 @@ enum class char_class : std::uint8_t { other, letter, number, space };
 
 /// General category, in the order of the tables.
 enum class unicode_category : std::uint8_t {
-    lu, ll, lt, lm, lo, mn, mc, me, nd, nl, no, pc, pd, ps, pe, pi, pf, po, sm, sc, sk, so, zs, zl, zp, cc, cf, cs, co, cn
+    lu, ll, lt, lm, lo, mn, mc, me, nd, nl, no, pc, pd, ps, pe,  // letters, marks, numbers, punctuation
+    pi, pf, po, sm, sc, sk, so, zs, zl, zp, cc, cf, cs, co, cn   // and symbols, separators, the rest
 };
 inline constexpr std::size_t unicode_categories = 30;
 
@@ -44,7 +45,8 @@ inline const std::vector<unicode_category>& category_table() {
             std::size_t run = 0;
             for (; i < category_runs.size() && category_runs[i] >= '0' && category_runs[i] <= '9'; ++i)
                 run = run * 10 + static_cast<std::size_t>(category_runs[i] - '0');
-            made.insert(made.end(), run ? run : 1, static_cast<unicode_category>(letter >= 'a' ? letter - 'a' + 26 : letter - 'A'));
+            made.insert(made.end(), run ? run : 1,
+                        static_cast<unicode_category>(letter >= 'a' ? letter - 'a' + 26 : letter - 'A'));
         }
         made.resize(code_points, unicode_category::cn);
         return made;
@@ -55,7 +57,8 @@ inline const std::vector<unicode_category>& category_table() {
 inline char_class class_of(char32_t code, unicode_category category) {
     if (category <= unicode_category::lo) return char_class::letter;
     if (category >= unicode_category::nd && category <= unicode_category::no) return char_class::number;
-    const bool space = (category >= unicode_category::zs && category <= unicode_category::zp) || (code >= 9 && code <= 13) || code == 0x85;
+    const bool space = (category >= unicode_category::zs && category <= unicode_category::zp) ||
+                       (code >= 9 && code <= 13) || code == 0x85;
     return space ? char_class::space : char_class::other;
 }
 
@@ -78,7 +81,10 @@ inline char32_t decode_utf8(std::string_view text, std::size_t position, std::si
     const char32_t invalid = 0xfffd;
     length = 1;
     if (lead < 0x80) return static_cast<char32_t>(lead);
-    const std::size_t wanted = lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    const std::size_t wanted = lead >= 0xc2 && lead < 0xe0   ? 2
+                               : lead >= 0xe0 && lead < 0xf0 ? 3
+                               : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                             : 0;
     if (wanted == 0 || wanted > text.size() - position) return invalid;
     char32_t code = lead & (0x7fu >> wanted);
     for (std::size_t i = 1; i < wanted; ++i) {
@@ -94,7 +100,9 @@ inline char32_t decode_utf8(std::string_view text, std::size_t position, std::si
 }  // namespace detail
 
 /// The general category of a code point; cn (unassigned) beyond the last.
-inline unicode_category category_of(char32_t code) { return code < detail::code_points ? detail::category_table()[code] : unicode_category::cn; }
+inline unicode_category category_of(char32_t code) {
+    return code < detail::code_points ? detail::category_table()[code] : unicode_category::cn;
+}
 
 /// The character that starts at `position`.
 inline text_character character_at(std::string_view text, std::size_t position) {
@@ -108,7 +116,8 @@ inline text_character character_at(std::string_view text, std::size_t position) 
 /// The character that ends at `position`, which is above 0 and where a character begins or the text ends.
 inline text_character character_before(std::string_view text, std::size_t position) {
     for (std::size_t back = 2; back <= 4 && back <= position; ++back)
-        if (const text_character c = character_at(text.substr(0, position), position - back); c.length == back) return c;
+        if (const text_character c = character_at(text.substr(0, position), position - back); c.length == back)
+            return c;
     return character_at(text.substr(0, position), position - 1);
 }
 
@@ -134,7 +143,8 @@ inline bool is_numeric(char32_t code) {
 inline bool is_word_character(char32_t code) {
     const unicode_category category = category_of(code);
     if (category <= unicode_category::nl || category == unicode_category::pc) return true;
-    const bool circled = (code >= 0x24b6 && code < 0x24ea) || (code >= 0x1f130 && code < 0x1f14a) || (code >= 0x1f150 && code < 0x1f16a) || (code >= 0x1f170 && code < 0x1f18a);
+    const bool circled = (code >= 0x24b6 && code < 0x24ea) || (code >= 0x1f130 && code < 0x1f14a) ||
+                         (code >= 0x1f150 && code < 0x1f16a) || (code >= 0x1f170 && code < 0x1f18a);
     return circled || code == 0x200c || code == 0x200d;
 }
 
@@ -144,7 +154,8 @@ inline void append_utf8(char32_t code, std::string& out) {
     if (code < 0x80) return put(code);
     if (code < 0x800) return put(0xc0 | (code >> 6)), put(0x80 | (code & 0x3f));
     if (code < 0x10000) return put(0xe0 | (code >> 12)), put(0x80 | ((code >> 6) & 0x3f)), put(0x80 | (code & 0x3f));
-    put(0xf0 | (code >> 18)), put(0x80 | ((code >> 12) & 0x3f)), put(0x80 | ((code >> 6) & 0x3f)), put(0x80 | (code & 0x3f));
+    put(0xf0 | (code >> 18)), put(0x80 | ((code >> 12) & 0x3f)), put(0x80 | ((code >> 6) & 0x3f)),
+        put(0x80 | (code & 0x3f));
 }
 
 /// Whether every byte belongs to a character.
@@ -163,10 +174,20 @@ inline std::string valid_utf8(std::string_view text) {
         append_utf8(code, out);
         if (code != 0xfffd || length > 1) continue;
         // bytes that could have gone on to a character belong to the same replacement
-        const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned>(static_cast<unsigned char>(text[at])) : 0u; };
+        const auto byte = [&](std::size_t at) {
+            return at < text.size() ? static_cast<unsigned>(static_cast<unsigned char>(text[at])) : 0u;
+        };
         const unsigned lead = byte(i), second = byte(i + 1);
-        const std::size_t wanted = lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 1;
-        const unsigned least = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80, most = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+        const std::size_t wanted = lead >= 0xc2 && lead < 0xe0   ? 2
+                                   : lead >= 0xe0 && lead < 0xf0 ? 3
+                                   : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                                 : 1;
+        const unsigned least = lead == 0xe0   ? 0xa0
+                               : lead == 0xf0 ? 0x90
+                                              : 0x80,
+                       most = lead == 0xed   ? 0x9f
+                              : lead == 0xf4 ? 0x8f
+                                             : 0xbf;
         if (wanted < 3 || second < least || second > most) continue;
         length = wanted == 4 && (byte(i + 2) & 0xc0u) == 0x80u ? 3 : 2;
     }
@@ -178,7 +199,10 @@ inline std::size_t unfinished_utf8(std::string_view text) {
     for (std::size_t back = 1; back <= 3 && back <= text.size(); ++back) {
         const auto byte = static_cast<unsigned char>(text[text.size() - back]);
         if ((byte & 0xc0u) == 0x80u) continue;
-        const std::size_t length = byte >= 0xc2 && byte < 0xe0 ? 2 : byte >= 0xe0 && byte < 0xf0 ? 3 : byte >= 0xf0 && byte < 0xf5 ? 4 : 1;
+        const std::size_t length = byte >= 0xc2 && byte < 0xe0   ? 2
+                                   : byte >= 0xe0 && byte < 0xf0 ? 3
+                                   : byte >= 0xf0 && byte < 0xf5 ? 4
+                                                                 : 1;
         return length > back ? back : 0;
     }
     return 0;

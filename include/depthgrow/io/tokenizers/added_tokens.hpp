@@ -78,8 +78,9 @@ private:
         for (std::size_t length : lengths_[static_cast<unsigned char>(in[at])]) {
             if (length > in.size() - at) continue;
             const std::string_view wanted = in.substr(at, length);
-            const auto place = std::lower_bound(tokens_.begin(), tokens_.end(), wanted,
-                                                [](const added_token_entry& one, std::string_view text) { return one.match < text; });
+            const auto place =
+                std::lower_bound(tokens_.begin(), tokens_.end(), wanted,
+                                 [](const added_token_entry& one, std::string_view text) { return one.match < text; });
             if (place != tokens_.end() && place->match == wanted) return &*place;
         }
         return nullptr;

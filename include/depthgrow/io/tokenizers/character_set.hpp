@@ -1,6 +1,6 @@
-// A set of characters as a pattern names it: single ones, ranges, general categories, white space, and their complement.
-// Assumes code points; ASCII is a bitmap, the rest a mask of categories and a list of ranges.
-// Classes: \p{L}, \p{Lu}, …, \s, \d and their complements, as Oniguruma has them for Unicode.
+// A set of characters as a pattern names it: single ones, ranges, general categories, white space, or what is not
+// those. Assumes code points; ASCII is a bitmap, the rest a mask of categories and a list of ranges. Classes: \p{L},
+// \p{Lu}, …, \s, \d and their complements, as Oniguruma has them for Unicode.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // Decoders of a tokenizer.json: tokens, as the vocabulary spells them, back to text.
-// Assumes ByteLevel, Metaspace, Replace, ByteFallback, Fuse and Strip, alone or in a Sequence; others are refused by name.
-// Format: huggingface/tokenizers 1.0, "decoder". Of ByteLevel, bytes of no character stay bytes; `valid_utf8` repairs them.
+// Assumes ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip, alone or in a Sequence; others are refused by name.
+// Format: huggingface/tokenizers 1.0, "decoder". ByteLevel keeps bytes of no character; `valid_utf8` repairs them.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,10 @@ inline int fallback_byte(std::string_view name) {
     if (name.size() != 6 || name.substr(0, 3) != "<0x" || name[5] != '>') return -1;
     int value = 0;
     for (char c : name.substr(3, 2)) {
-        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        const int digit = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                 : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -95,11 +98,16 @@ private:
         } else if (type == "Strip") {
             out.what = kind::strip;
             out.content = fields.string("content");
-            out.start = static_cast<std::size_t>(fields.count("start")), out.stop = static_cast<std::size_t>(fields.count("stop"));
+            out.start = static_cast<std::size_t>(fields.count("start")),
+            out.stop = static_cast<std::size_t>(fields.count("stop"));
             const bool one = !out.content.empty() && character_at(out.content, 0).length == out.content.size();
-            require(one, file, ": expected content of Strip to be one character, found ", detail::quotable(out.content, 20));
-        } else fail(file, ": expected a decoder ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip or a Sequence of them, found ",
-                    detail::quotable(type, 40));
+            require(one, file, ": expected content of Strip to be one character, found ",
+                    detail::quotable(out.content, 20));
+        } else
+            fail(file,
+                 ": expected a decoder ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip or a Sequence of them, "
+                 "found ",
+                 detail::quotable(type, 40));
         return out;
     }
 
@@ -123,7 +131,8 @@ private:
                 break;
             case kind::metaspace:
                 for (std::size_t i = 0; i < tokens.size(); ++i)
-                    tokens[i] = detail::replace_all(now.matches[0], tokens[i], i == 0 && now.drops_first ? "" : now.content);
+                    tokens[i] =
+                        detail::replace_all(now.matches[0], tokens[i], i == 0 && now.drops_first ? "" : now.content);
                 break;
             case kind::replace:
                 for (std::string& name : tokens) name = detail::replace_all(now.matches[0], name, now.content);
@@ -148,7 +157,8 @@ private:
             run.clear();
         };
         for (std::string& name : tokens) {
-            if (const int byte = detail::fallback_byte(name); byte >= 0) run += static_cast<char>(static_cast<unsigned char>(byte));
+            if (const int byte = detail::fallback_byte(name); byte >= 0)
+                run += static_cast<char>(static_cast<unsigned char>(byte));
             else {
                 flush();
                 out.push_back(std::move(name));
@@ -161,7 +171,8 @@ private:
         const std::size_t size = now.content.size();
         std::size_t begin = 0, end = name.size();
         for (std::size_t i = 0; i < now.start && name.compare(begin, size, now.content) == 0; ++i) begin += size;
-        for (std::size_t i = 0; i < now.stop && end >= begin + size && name.compare(end - size, size, now.content) == 0; ++i)
+        for (std::size_t i = 0; i < now.stop && end >= begin + size && name.compare(end - size, size, now.content) == 0;
+             ++i)
             end -= size;
         name = name.substr(begin, end - begin);
     }

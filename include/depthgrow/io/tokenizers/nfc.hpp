@@ -37,7 +37,8 @@ struct normalization_data {
     normalization_data() {
         read_mappings();
         read_classes();
-        std::sort(compositions.begin(), compositions.end(), [](const auto& a, const auto& b) { return a.pair < b.pair; });
+        std::sort(compositions.begin(), compositions.end(),
+                  [](const auto& a, const auto& b) { return a.pair < b.pair; });
         pages.resize(code_points >> 8, 0);
         for (const auto& one : mappings) pages[one.code >> 8] = 1;
     }
@@ -47,13 +48,17 @@ struct normalization_data {
                                          [](const mapping& one, char32_t wanted) { return one.code < wanted; });
         return at != mappings.end() && at->code == code ? &*at : nullptr;
     }
-    std::uint8_t combining_class(char32_t code) const { return code < classes.size() ? classes[code] : std::uint8_t{0}; }
+    std::uint8_t combining_class(char32_t code) const {
+        return code < classes.size() ? classes[code] : std::uint8_t{0};
+    }
     /// What two characters compose to; 0 when they do not.
     char32_t compose(char32_t a, char32_t b) const {
-        if (a >= 0x1100 && a < 0x1113 && b >= 0x1161 && b < 0x1176) return 0xac00 + ((a - 0x1100) * 21 + (b - 0x1161)) * 28;
+        if (a >= 0x1100 && a < 0x1113 && b >= 0x1161 && b < 0x1176)
+            return 0xac00 + ((a - 0x1100) * 21 + (b - 0x1161)) * 28;
         if (a >= 0xac00 && a < 0xd7a4 && (a - 0xac00) % 28 == 0 && b > 0x11a7 && b < 0x11c3) return a + (b - 0x11a7);
-        const auto at = std::lower_bound(compositions.begin(), compositions.end(), pair_of(a, b),
-                                         [](const composition& one, std::uint64_t wanted) { return one.pair < wanted; });
+        const auto at =
+            std::lower_bound(compositions.begin(), compositions.end(), pair_of(a, b),
+                             [](const composition& one, std::uint64_t wanted) { return one.pair < wanted; });
         return at != compositions.end() && at->pair == pair_of(a, b) ? at->code : 0;
     }
 

@@ -1,4 +1,4 @@
-// Patterns that split text, matched as Oniguruma matches them: the first alternative that fits, repeats as long as can be.
+// Patterns that split text, matched as Oniguruma does: the first alternative that fits, repeats as long as can be.
 // Assumes the part of that syntax which tokenizers use: literals, classes, \p{..}, \s, \d, groups, (?i:..) of ASCII,
 // ? * + {n,m} of a character and ? of a group, possessive forms, (?!c). Anything else is refused, not approximated.
 #pragma once
@@ -110,7 +110,8 @@ private:
             }
         }
         void spend() {
-            require(budget-- > 0, "[pattern] expected a pattern that splits text in reasonable time, got one that does not");
+            require(budget-- > 0,
+                    "[pattern] expected a pattern that splits text in reasonable time, got one that does not");
         }
     };
 
@@ -164,7 +165,8 @@ private:
     void find_starts(std::size_t n) {
         node& here = nodes_[n];
         const auto join = [&](std::size_t other) {
-            for (std::size_t c = 0; c < here.starts.size(); ++c) here.starts[c] = here.starts[c] || nodes_[other].starts[c];
+            for (std::size_t c = 0; c < here.starts.size(); ++c)
+                here.starts[c] = here.starts[c] || nodes_[other].starts[c];
         };
         if (here.kind == node_kind::accept) here.starts.fill(true);
         for (std::size_t branch : here.branches) join(branch);

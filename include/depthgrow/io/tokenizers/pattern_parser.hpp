@@ -1,6 +1,6 @@
 // The syntax of patterns: a regular expression as alternatives of sequences of parts, for pattern.hpp.
-// Assumes Oniguruma's Ruby syntax, of which only what tokenizers use is understood; the rest is refused by what was found.
-// Ignored case is that of Unicode: (?i:s) is s, S and U+017F; sequences that fold to one character (ss, st, …) are refused.
+// Assumes Oniguruma's Ruby syntax, of which what tokenizers use is understood; the rest is refused by what was found.
+// Ignored case is that of Unicode: (?i:s) is s, S and U+017F; what folds to one character (ss, st, …) is refused.
 #pragma once
 
 #include <cstddef>
@@ -60,7 +60,8 @@ private:
         pattern_choices out;
         do {
             out.emplace_back();
-            while (at_ < source_.size() && source_[at_] != '|' && source_[at_] != ')') out.back().push_back(item(depth));
+            while (at_ < source_.size() && source_[at_] != '|' && source_[at_] != ')')
+                out.back().push_back(item(depth));
         } while (take("|"));
         return out;
     }
@@ -113,7 +114,8 @@ private:
         else if (take("{")) {
             part.least = number();
             part.most = !take(",") ? part.least : next_is("}") ? unbounded : number();
-            if (!take("}") || part.most < part.least || part.most == 0 || next_is("+")) refuse(source_.substr(before, 8));
+            if (!take("}") || part.most < part.least || part.most == 0 || next_is("+"))
+                refuse(source_.substr(before, 8));
         } else return;
         if (source_[at_ - 1] != '}') part.possessive = take("+");
         if (next_is("?") || next_is("*") || next_is("+") || next_is("{")) refuse(source_.substr(before, 8));
@@ -152,7 +154,8 @@ private:
         if (lower == 'k') into.add(0x212a);
         const auto follower = static_cast<char32_t>(at_ < source_.size() ? source_[at_] | 32 : 0);
         for (std::string_view pair : {"ss", "ff", "fi", "fl", "st"})
-            if (static_cast<char32_t>(pair[0]) == lower && static_cast<char32_t>(pair[1]) == follower) refuse("ignored case of a ligature");
+            if (static_cast<char32_t>(pair[0]) == lower && static_cast<char32_t>(pair[1]) == follower)
+                refuse("ignored case of a ligature");
     }
 
     /// After a backslash: a class, or a character that stands for itself.
@@ -182,7 +185,8 @@ private:
         const char c = source_[at_ + 1];
         static constexpr std::string_view names = "rntfv", values = "\r\n\t\f\v";
         const bool sign = c > ' ' && c <= '~' && !(c >= '0' && c <= '9') && !((c | 32) >= 'a' && (c | 32) <= 'z');
-        if (const auto known = names.find(c); known != names.npos) return at_ += 2, static_cast<char32_t>(values[known]);
+        if (const auto known = names.find(c); known != names.npos)
+            return at_ += 2, static_cast<char32_t>(values[known]);
         if (!sign) refuse(source_.substr(at_, 2));
         return at_ += 2, static_cast<char32_t>(c);
     }

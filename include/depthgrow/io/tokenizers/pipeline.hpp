@@ -32,11 +32,14 @@ struct metaspace_fields {
 inline metaspace_fields read_metaspace(const json_fields& fields, const std::string& file) {
     metaspace_fields out{fields.string("replacement"), prepend_scheme::always, fields.boolean("split", true)};
     const bool one = !out.replacement.empty() && character_at(out.replacement, 0).length == out.replacement.size();
-    require(one, file, ": expected replacement of Metaspace to be one character, found ", quotable(out.replacement, 20));
+    require(one, file, ": expected replacement of Metaspace to be one character, found ",
+            quotable(out.replacement, 20));
     const std::string scheme = fields.string("prepend_scheme", "always");
     if (scheme == "first") out.prepend = prepend_scheme::first;
     else if (scheme == "never") out.prepend = prepend_scheme::never;
-    else require(scheme == "always", file, ": expected prepend_scheme always, first or never, found ", quotable(scheme, 20));
+    else
+        require(scheme == "always", file, ": expected prepend_scheme always, first or never, found ",
+                quotable(scheme, 20));
     require(fields.boolean("add_prefix_space", true) || out.prepend == prepend_scheme::never, file,
             ": expected prepend_scheme never beside add_prefix_space false, found ", scheme);
     return out;
@@ -103,8 +106,9 @@ private:
             auto read = detail::read_metaspace(fields, file);
             out.what = kind::metaspace;
             out.each = read.split, out.prepend = read.prepend, out.replacement = std::move(read.replacement);
-        } else fail(file, ": expected a pre_tokenizer Split, Digits, ByteLevel, Metaspace or a Sequence of them, found ",
-                    detail::quotable(type, 40));
+        } else
+            fail(file, ": expected a pre_tokenizer Split, Digits, ByteLevel, Metaspace or a Sequence of them, found ",
+                 detail::quotable(type, 40));
         return out;
     }
 
@@ -170,7 +174,8 @@ private:
             if (c == ' ') out += now.replacement;
             else out += c;
         }
-        const bool prepends = now.prepend == prepend_scheme::always || (now.prepend == prepend_scheme::first && at_start);
+        const bool prepends =
+            now.prepend == prepend_scheme::always || (now.prepend == prepend_scheme::first && at_start);
         if (prepends && out.compare(0, now.replacement.size(), now.replacement) != 0) out.insert(0, now.replacement);
         const std::string_view whole = out;
         const auto next = [&](std::size_t begin, std::size_t end) {

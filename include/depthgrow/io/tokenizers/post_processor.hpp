@@ -36,14 +36,16 @@ struct post_processor {
 private:
     void read_template(const json_fields& fields, std::size_t size, const std::string& file) {
         const json* single = fields.find("single");
-        require(single && single->is_array(), file, ": expected a template \"single\" that is a list, found ", describe(single));
+        require(single && single->is_array(), file, ": expected a template \"single\" that is a list, found ",
+                describe(single));
         std::vector<std::int32_t> before, after;
         bool seen = false;
         for (const json& piece : *single) {
             const json_fields entry(piece, file);
             if (entry.find("Sequence")) {
                 const std::string name = json_fields(entry.object("Sequence"), file).string("id");
-                require(name == "A" && !seen, file, ": expected a template \"single\" with one sequence A, found ", describe(single));
+                require(name == "A" && !seen, file, ": expected a template \"single\" with one sequence A, found ",
+                        describe(single));
                 seen = true;
                 continue;
             }

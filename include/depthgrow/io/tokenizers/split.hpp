@@ -32,7 +32,8 @@ inline split_behavior read_behavior(const json_fields& fields, const std::string
 /// Takes the matches of a text in order and gives the pieces.
 class splitter {
 public:
-    splitter(split_behavior behavior, bool invert, std::size_t size) : behavior_(behavior), invert_(invert), size_(size) {}
+    splitter(split_behavior behavior, bool invert, std::size_t size)
+        : behavior_(behavior), invert_(invert), size_(size) {}
 
     void match(std::size_t begin, std::size_t end) {
         if (done_ != begin) parts_.push_back({done_, begin, invert_});
@@ -67,7 +68,8 @@ private:
     };
     bool joins(bool match, bool before) const {
         if (behavior_ == split_behavior::contiguous) return match == before;
-        const bool merged = behavior_ == split_behavior::merged_with_previous || behavior_ == split_behavior::merged_with_next;
+        const bool merged =
+            behavior_ == split_behavior::merged_with_previous || behavior_ == split_behavior::merged_with_next;
         return merged && match && !before;
     }
 
