@@ -56,6 +56,7 @@ TEST_CASE("classes are those of the tokenizers library over all code points") {
     CHECK(letters == 141028);
     CHECK(numbers == 1911);
     CHECK(spaces == 25);
+    for (const char32_t code : {0x09u, 0x0du, 0x20u, 0x85u, 0xa0u, 0x2028u, 0x3000u}) CHECK(dg::detail::classify(code) == dg::char_class::space);
     CHECK(numeric == 1924);  // Digits follows a newer Unicode
     CHECK(words == 144667);
     CHECK(dg::category_of(0x0cdc) == dg::unicode_category::cn);
