@@ -47,6 +47,31 @@ tokenizer = {"version": "1.0", "added_tokens": [{"id": 0, "content": "<s>", "spe
 put("tokenizer", "small.json", json.dumps(tokenizer).encode())
 put("tokenizer", "digits.json", json.dumps({**tokenizer, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]}}).encode())
 put("tokenizer", "strings.json", json.dumps({**tokenizer, "model": {**tokenizer["model"], "merges": ["a b"], "unk_token": "<s>", "ignore_merges": True}}).encode())
+def sequence(name, *steps):
+    return {"type": "Sequence", name: list(steps)}
+
+
+def split(pattern, behavior="Isolated", invert=False, kind="Regex"):
+    return {"type": "Split", "pattern": {kind: pattern}, "behavior": behavior, "invert": invert}
+
+
+words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}}
+flags = [{"id": 0, "content": "<s>", "special": True, "normalized": False, "lstrip": True}, {"id": 5, "content": "<t>", "normalized": True, "rstrip": True, "single_word": True}]
+put("tokenizer", "split.json", json.dumps({**tokenizer, "added_tokens": flags, "normalizer": {"type": "NFC"}, "post_processor": sequence("processors", level, template),
+                                           "pre_tokenizer": sequence("pretokenizers", split(words), split("a", "MergedWithNext", True, "String"), {**level, "use_regex": False})}).encode())
+put("tokenizer", "removed.json", json.dumps({**tokenizer, "pre_tokenizer": sequence("pretokenizers", split(words, "Removed", True), split(r"\p{Lu}++|[a-c]{2,}", "MergedWithPrevious"),
+                                                                                    split(r"\S", "Contiguous"), {**level, "add_prefix_space": True})}).encode())
+sign = "\u2581"
+text_model = {"type": "BPE", "unk_token": "<s>", "byte_fallback": True, "fuse_unk": True, "vocab": {"<s>": 0, sign: 1, "a": 2, sign + "a": 3, "<0xFF>": 4, "<0xE6>": 5}, "merges": [[sign, "a"]]}
+text_decoder = sequence("decoders", {"type": "Replace", "pattern": {"String": sign}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0})
+flags_of_text = [flags[0], {**flags[1], "id": 6}]
+put("tokenizer", "prepend.json", json.dumps({**tokenizer, "added_tokens": flags_of_text, "model": text_model, "decoder": text_decoder, "post_processor": template, "pre_tokenizer": None,
+                                             "normalizer": sequence("normalizers", {"type": "Prepend", "prepend": sign}, {"type": "Replace", "pattern": {"String": " "}, "content": sign})}).encode())
+metaspace = {"type": "Metaspace", "replacement": sign, "prepend_scheme": "first", "split": True}
+put("tokenizer", "metaspace.json", json.dumps({**tokenizer, "added_tokens": flags_of_text, "model": {**text_model, "fuse_unk": False}, "decoder": metaspace, "pre_tokenizer": metaspace}).encode())
+put("tokenizer", "pattern", (words + " a  b'LL 12345\n\n").encode())
 put("tokenizer", "text", "They'll  see 12\u00bd \u0141\u00f3d\u017a \U0001f642\n\n x".encode() + b"\xff\xe6")
 
 put("request", "score.json", json.dumps({"model": "m", "prompt": [[1, 2], [3]], "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0, "seed": 1234}).encode())

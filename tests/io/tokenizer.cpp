@@ -70,23 +70,43 @@ TEST_CASE("merges are read in both spellings, added tokens are found in text") {
     CHECK(made.size() == 6);
 }
 
-TEST_CASE("what would be encoded differently is refused by its field") {
+TEST_CASE("what is not understood is refused by its name") {
+    const auto part = [](const char* key, const char* text) {
+        return refusal_of([&](dg::json& d) { d[key] = dg::json::parse(text); });
+    };
     CHECK(refusal_of([](dg::json&) {}) == "nothing thrown");
-    CHECK(says(refusal_of([](dg::json& d) { d["normalizer"] = {{"type", "NFC"}}; }), "t.json: expected no normalizer, found {\"type\":\"NFC\"}"));
-    CHECK(says(refusal_of([](dg::json& d) { d["pre_tokenizer"] = {{"type", "Split"}}; }), "expected pre_tokenizer ByteLevel, or Digits and ByteLevel"));
-    CHECK(says(refusal_of([](dg::json& d) { d["pre_tokenizer"]["add_prefix_space"] = true; }), "expected add_prefix_space false"));
-    CHECK(says(refusal_of([](dg::json& d) { d["post_processor"] = {{"type", "TemplateProcessing"}}; }), "expected post_processor ByteLevel"));
+    CHECK(says(part("normalizer", R"({"type": "NFKC"})"), "t.json: expected a normalizer NFC, Replace, Prepend or a Sequence of them, found NFKC"));
+    CHECK(says(part("normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]})"), "found Lowercase"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Whitespace"})"), "expected a pre_tokenizer Split, Digits, ByteLevel, Metaspace or a Sequence of them, found Whitespace"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "\\w+|x"}, "behavior": "Isolated", "invert": false})"),
+               "t.json: expected a pattern of classes, groups and repeats that this library knows, found \\w at character 1 of \\w+|x"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Sideways", "invert": false})"), "found Sideways"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": false})"), "expected a pattern of at least one character"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Digits"}]})"), "expected ByteLevel to be the last pre_tokenizer"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Metaspace", "replacement": "__"})"), "expected replacement of Metaspace to be one character, found __"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})"), "expected prepend_scheme always, first or never, found last"));
+    CHECK(says(part("pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "add_prefix_space": false})"), "expected prepend_scheme never beside add_prefix_space false"));
+    CHECK(says(part("post_processor", R"({"type": "BertProcessing"})"), "expected a post_processor ByteLevel, TemplateProcessing or a Sequence of them, found BertProcessing"));
+    CHECK(says(part("post_processor", R"({"type": "TemplateProcessing", "single": []})"), "expected a template \"single\" with one sequence A"));
+    CHECK(says(part("post_processor", R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}], "special_tokens": {"x": {"ids": [6]}}})"),
+               "expected ids of the template below 6, found 6"));
+    CHECK(says(part("decoder", R"({"type": "WordPiece"})"), "found WordPiece"));
+    CHECK(says(part("decoder", R"({"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Fuse"}]})"), "expected ByteLevel to be the only decoder, found 2"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["type"] = "Unigram"; }), "expected model type BPE, found Unigram"));
-    CHECK(says(refusal_of([](dg::json& d) { d["model"]["byte_fallback"] = true; }), "expected byte_fallback false"));
+    CHECK(says(refusal_of([](dg::json& d) { d["model"]["byte_fallback"] = true; }), "expected byte_fallback false beside ByteLevel"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["end_of_word_suffix"] = "</w>"; }), "expected no end_of_word_suffix"));
-    CHECK(says(refusal_of([](dg::json& d) { d["added_tokens"][0]["lstrip"] = true; }), "expected lstrip false in added_tokens, found true for <s>"));
+    dg::json steps = dg::json::array();
+    for (int i = 0; i < 40; ++i) steps.push_back({{"type", "Digits"}});
+    CHECK(says(refusal_of([&](dg::json& d) { d["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", steps}}; }), "expected at most 32 pretokenizers, found more"));
 }
 
 TEST_CASE("vocabularies and merges that lie are refused") {
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["vocab"]["b"] = 1; }), "expected every token id once, found 1 twice"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["vocab"]["b"] = -1; }), "expected token ids from 0 up, found -1"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["vocab"]["b"] = 2000000000; }), "expected token ids below 65564 for 6 tokens, found 2000000000"));
-    CHECK(says(refusal_of([](dg::json& d) { d["added_tokens"][0]["id"] = 3; }), "expected added token <s> under one id, found 3 and 0"));
+    CHECK(says(refusal_of([](dg::json& d) { d["added_tokens"][0]["id"] = 3; }), "expected added token <s> under id 0 (the vocabulary's), found 3"));
+    CHECK(says(refusal_of([](dg::json& d) { d["added_tokens"].push_back({{"content", "<t>"}, {"id", 9}}); }), "expected added token <t> under id 6 (the next free one), found 9"));
+    CHECK(says(refusal_of([](dg::json& d) { d["added_tokens"].push_back(d["added_tokens"][0]); }), "expected every added token once, found <s> twice"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["merges"].push_back("b a"); }), "expected merge 2 to join two tokens of the vocabulary to a third"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["merges"].push_back("a "); }), "expected merge 2 to be two tokens that are not empty"));
     CHECK(says(refusal_of([](dg::json& d) { d["model"]["vocab"][""] = 6, d["model"]["merges"].push_back({"a", ""}); }), "expected merge 2 to be two tokens that are not empty"));  // a cycle

@@ -42,3 +42,41 @@ TEST_CASE("a character that is not finished is held back") {
     CHECK(dg::unfinished_utf8("\x80\x80") == 0);
     CHECK(dg::unfinished_utf8("") == 0);
 }
+
+TEST_CASE("classes are those of the tokenizers library over all code points") {
+    std::uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a of the categories, from that library
+    std::size_t letters = 0, numbers = 0, spaces = 0, numeric = 0, words = 0;
+    for (char32_t code = 0; code < 0x110000; ++code) {
+        hash = (hash ^ static_cast<std::uint64_t>(dg::category_of(code))) * 0x100000001b3ull;
+        const auto kind = dg::detail::classify(code);
+        letters += kind == dg::char_class::letter, numbers += kind == dg::char_class::number, spaces += kind == dg::char_class::space;
+        numeric += dg::is_numeric(code), words += dg::is_word_character(code);
+    }
+    CHECK(hash == 0x2f09aaee28c9eb71ull);
+    CHECK(letters == 141028);
+    CHECK(numbers == 1911);
+    CHECK(spaces == 25);
+    for (const char32_t code : {0x09u, 0x0du, 0x20u, 0x85u, 0xa0u, 0x2028u, 0x3000u}) CHECK(dg::detail::classify(code) == dg::char_class::space);
+    CHECK(numeric == 1924);  // Digits follows a newer Unicode
+    CHECK(words == 144667);
+    CHECK(dg::category_of(0x0cdc) == dg::unicode_category::cn);
+    CHECK(dg::category_of(0x110000) == dg::unicode_category::cn);
+}
+
+TEST_CASE("a character that is cut short is one replacement") {
+    CHECK(dg::valid_utf8("\xe6\x9d") == "\xef\xbf\xbd");
+    CHECK(dg::valid_utf8("\xf0\x9f\x99x") == "\xef\xbf\xbdx");
+    CHECK(dg::valid_utf8("\xf0\x80\x80") == "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");  // never begins a character
+    CHECK(dg::valid_utf8("\xed\xa0\x80") == "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");  // a surrogate
+    CHECK(dg::is_valid_utf8("\xef\xbf\xbd\xe6\x9d\xb1"));
+    CHECK_FALSE(dg::is_valid_utf8("a\xe6\x9d"));
+}
+
+TEST_CASE("the character before a place is the one that ends there") {
+    const std::string_view text = "a\xc3\xa9\xf0\x9f\x99\x82\x80\xe6\x9d";
+    CHECK(dg::character_before(text, 1).code == 'a');
+    CHECK(dg::character_before(text, 3).code == 0xe9);
+    CHECK(dg::character_before(text, 7).length == 4);
+    CHECK(dg::character_before(text, 8).code == 0xfffd);
+    CHECK(dg::character_before(text, 10).length == 1);
+}

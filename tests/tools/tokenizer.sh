@@ -30,4 +30,8 @@ refused '--vocab: expected at least 290' "${run[@]}" --out x --tokenizer one.jso
 "$TOOLS/train_tokenizer" --data text.txt --vocab 300 --out big.json --quiet
 refused 'big.json: expected at most 290 tokens' "$TOOLS/evaluate" --model file --tokenizer big.json --task choices=choices.jsonl
 refused 'text.txt: expected valid JSON' "$TOOLS/evaluate" --model file --tokenizer text.txt --task choices=choices.jsonl
+# A special token that is a letter of the byte alphabet would take the place of a byte.
+refused 'expected special tokens that are not letters of the byte alphabet' "$TOOLS/train_tokenizer" --data text.txt --out pilcrow.json --vocab 300 --special '¶'
+"$TOOLS/train_tokenizer" --data text.txt --vocab 300 --special '<|début|>' a --out special.json --quiet
+"${run[@]}" --out special --tokenizer special.json
 echo "tokenizer: trained, used and refused as it should be"

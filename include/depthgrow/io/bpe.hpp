@@ -1,5 +1,5 @@
 // Byte-pair encoding of one word: the pair of lowest rank is merged first, the leftmost of equals, until none is left.
-// Assumes tokens given as bytes (not as the letters that stand for them in files) and merges in order of their rank.
+// Assumes tokens given as bytes or as text (not as the letters that stand for bytes in files), merges in order of rank.
 // Algorithm: Sennrich et al. 2016; long words go through a queue, so that no input takes quadratic time.
 #pragma once
 
@@ -11,10 +11,12 @@
 #include <queue>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
+#include "depthgrow/io/unicode.hpp"
 
 namespace depthgrow {
 
@@ -23,18 +25,26 @@ struct bpe_merge {
     std::int32_t left = 0, right = 0, result = 0;
 };
 
+/// How words become symbols, and what is done with those that are no token.
+struct bpe_options {
+    std::int32_t unknown = -1;    // stands for a symbol that is no token; -1: such symbols are dropped
+    bool whole_words = false;     // a word that is a token is that token whatever the merges say
+    bool characters = false;      // symbols are the characters of a word, not its bytes
+    bool fuse_unknown = false;    // unknown symbols side by side are one
+    bool byte_fallback = false;   // characters that are no token become the tokens of their bytes
+    std::array<std::int32_t, 256> bytes{};  // of byte_fallback: <0x00>, <0x01>, …; -1 where there is none
+};
+
 /// A vocabulary with its merges.
 class bpe {
 public:
     bpe() = default;
-    /// `tokens[id]` are the bytes of a token; tokens named by no merge and longer than a byte only decode. `unknown`
-    /// stands for a byte that is no token (-1: such bytes are dropped). With `whole_words` a word that is a token is
-    /// that token whatever the merges say.
-    bpe(std::vector<std::string> tokens, const std::vector<bpe_merge>& merges, std::int32_t unknown = -1, bool whole_words = false)
-        : tokens_(std::move(tokens)), unknown_(unknown) {
-        byte_.fill(-1);
-        for (std::size_t id = tokens_.size(); id-- > 0;)
-            if (tokens_[id].size() == 1) byte_[static_cast<unsigned char>(tokens_[id][0])] = static_cast<std::int32_t>(id);
+    /// `tokens[id]` are the bytes of a token (empty: a word is never that); tokens named by no merge and longer than a
+    /// symbol only decode, unless words are tokens by themselves.
+    bpe(std::vector<std::string> tokens, const std::vector<bpe_merge>& merges, const bpe_options& options)
+        : tokens_(std::move(tokens)), options_(options) {
+        symbol_.fill(-1);
+        for (std::size_t id = tokens_.size(); id-- > 0;) name_symbol(tokens_[id], static_cast<std::int32_t>(id));
         std::size_t slots = 64;
         while (slots < 2 * merges.size()) slots *= 2;
         pairs_.resize(slots);
@@ -46,16 +56,21 @@ public:
         for (std::size_t id = 0; id < tokens_.size(); ++id) {
             if (tokens_[id].empty()) continue;
             encoded.clear();
-            if (!whole_words) merge_word(tokens_[id], encoded);
-            if (whole_words || (encoded.size() == 1 && encoded[0] == static_cast<std::int32_t>(id))) remember(id);
+            if (!options_.whole_words) merge_word(tokens_[id], encoded);
+            if (options_.whole_words || (encoded.size() == 1 && encoded[0] == static_cast<std::int32_t>(id)))
+                remember(id);
         }
     }
+    /// Of bytes.
+    bpe(std::vector<std::string> tokens, const std::vector<bpe_merge>& merges, std::int32_t unknown = -1,
+        bool whole_words = false)
+        : bpe(std::move(tokens), merges, bpe_options{unknown, whole_words, false, false, false, {}}) {}
 
     std::size_t size() const { return tokens_.size(); }
     /// The bytes of a token.
     const std::string& token(std::size_t id) const { return tokens_[id]; }
     /// The token of a single byte, -1 when there is none.
-    std::int32_t byte_token(unsigned char byte) const { return byte_[byte]; }
+    std::int32_t byte_token(unsigned char byte) const { return symbol_[byte]; }
 
     /// Appends the tokens of a word.
     void encode(std::string_view word, std::vector<std::int32_t>& out) const {
@@ -105,7 +120,8 @@ private:
     }
     std::int32_t find_word(std::string_view word) const {
         std::size_t slot = hash(word) & (words_.size() - 1);
-        while (words_[slot] >= 0 && tokens_[static_cast<std::size_t>(words_[slot])] != word) slot = (slot + 1) & (words_.size() - 1);
+        while (words_[slot] >= 0 && tokens_[static_cast<std::size_t>(words_[slot])] != word)
+            slot = (slot + 1) & (words_.size() - 1);
         return words_[slot];
     }
 
@@ -115,8 +131,7 @@ private:
         std::array<std::uint32_t, short_word> ranks;  // of the pair that begins here
         std::array<std::int32_t, short_word> results;
         std::size_t count = 0;
-        for (char c : word)
-            if (const std::int32_t id = symbol(c); id >= 0) ids[count++] = id;
+        symbols(word, [&](std::int32_t id) { ids[count++] = id; });
         const auto look = [&](std::size_t i) {
             ranks[i] = no_rank;
             if (i + 1 >= count) return;
@@ -125,11 +140,14 @@ private:
         };
         for (std::size_t i = 0; i < count; ++i) look(i);
         while (count > 1) {
-            const auto best = static_cast<std::size_t>(std::min_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(count - 1)) - ranks.begin());
+            const auto best = static_cast<std::size_t>(
+                std::min_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(count - 1)) -
+                ranks.begin());
             if (ranks[best] == no_rank) break;
             ids[best] = results[best];
             --count;
-            for (std::size_t i = best + 1; i < count; ++i) ids[i] = ids[i + 1], ranks[i] = ranks[i + 1], results[i] = results[i + 1];
+            for (std::size_t i = best + 1; i < count; ++i)
+                ids[i] = ids[i + 1], ranks[i] = ranks[i + 1], results[i] = results[i + 1];
             look(best);
             if (best > 0) look(best - 1);
         }
@@ -146,12 +164,13 @@ private:
             std::uint32_t rank;
             std::size_t at;
             std::int32_t left, right, result;
-            bool operator<(const candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
+            bool operator<(const candidate& other) const {
+                return rank != other.rank ? rank > other.rank : at > other.at;
+            }
         };
         const std::size_t none = std::numeric_limits<std::size_t>::max();
         std::vector<node> nodes;
-        for (char c : word)
-            if (const std::int32_t id = symbol(c); id >= 0) nodes.push_back({id, nodes.size() - 1, nodes.size() + 1});
+        symbols(word, [&](std::int32_t id) { nodes.push_back({id, nodes.size() - 1, nodes.size() + 1}); });
         if (nodes.empty()) return;
         nodes.back().after = none;  // nodes.front().before is `none` already
         std::priority_queue<candidate> queue;
@@ -166,7 +185,8 @@ private:
             const candidate best = queue.top();
             queue.pop();
             node& left = nodes[best.at];
-            if (left.id != best.left || left.after == none || nodes[left.after].id != best.right) continue;  // merged meanwhile
+            if (left.id != best.left || left.after == none || nodes[left.after].id != best.right)
+                continue;  // merged meanwhile
             node& right = nodes[left.after];
             left.id = best.result;
             right.id = -1;
@@ -178,17 +198,51 @@ private:
         for (std::size_t i = 0; i != none; i = nodes[i].after) out.push_back(nodes[i].id);
     }
 
-    std::int32_t symbol(char c) const {
-        const std::int32_t id = byte_[static_cast<unsigned char>(c)];
-        return id >= 0 ? id : unknown_;
+    /// A token of one symbol can begin a word.
+    void name_symbol(const std::string& name, std::int32_t id) {
+        if (name.size() == 1 && (!options_.characters || static_cast<unsigned char>(name[0]) < 0x80))
+            symbol_[static_cast<unsigned char>(name[0])] = id;
+        else if (options_.characters && !name.empty())
+            if (const text_character c = character_at(name, 0); c.length == name.size()) characters_[c.code] = id;
+    }
+    std::int32_t find_symbol(std::string_view symbol) const {
+        if (symbol.size() == 1) return symbol_[static_cast<unsigned char>(symbol[0])];
+        const auto found = characters_.find(character_at(symbol, 0).code);
+        return found == characters_.end() ? -1 : found->second;
+    }
+    bool falls_back(std::string_view symbol) const {
+        return options_.byte_fallback && std::all_of(symbol.begin(), symbol.end(), [&](char c) {
+                   return options_.bytes[static_cast<unsigned char>(c)] >= 0;
+               });
+    }
+    /// push(id) for what a word begins as, at most one a byte.
+    template <class Push>
+    void symbols(std::string_view word, Push push) const {
+        bool waiting = false;  // an unknown symbol that others may join
+        for (std::size_t i = 0; i < word.size();) {
+            const std::string_view one = word.substr(i, options_.characters ? character_at(word, i).length : 1);
+            i += one.size();
+            if (const std::int32_t id = find_symbol(one); id >= 0) {
+                if (waiting) push(options_.unknown);
+                waiting = false;
+                push(id);
+            } else if (falls_back(one)) {  // overtakes an unknown symbol that waits, as in the tokenizers library
+                for (char c : one) push(options_.bytes[static_cast<unsigned char>(c)]);
+            } else if (options_.unknown >= 0) {
+                if (waiting && !options_.fuse_unknown) push(options_.unknown);
+                waiting = true;
+            }
+        }
+        if (waiting) push(options_.unknown);
     }
 
     static constexpr std::size_t short_word = 32;
     std::vector<std::string> tokens_;
-    std::array<std::int32_t, 256> byte_{};
+    bpe_options options_;
+    std::array<std::int32_t, 256> symbol_{};                     // of one byte
+    std::unordered_map<char32_t, std::int32_t> characters_;  // of several
     std::vector<pair_slot> pairs_;     // open addressing by (left, right)
     std::vector<std::int32_t> words_;  // open addressing: tokens that are what their bytes encode to
-    std::int32_t unknown_ = -1;
 };
 
 }  // namespace depthgrow

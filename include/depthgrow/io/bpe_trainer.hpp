@@ -40,7 +40,8 @@ inline word_counts count_words(span<const std::string> texts, const pre_tokenize
     const auto workers = static_cast<std::size_t>(std::max(1, threads));
     std::vector<std::unordered_map<std::string_view, std::uint64_t, hash>> parts(workers);
     const auto work = [&](std::size_t worker) {
-        for (std::size_t i = worker; i < texts.size(); i += workers) words(texts[i], [&](std::string_view word) { ++parts[worker][word]; });
+        for (std::size_t i = worker; i < texts.size(); i += workers)
+            words(texts[i], [&](std::string_view word) { ++parts[worker][word]; });
     };
     std::vector<std::thread> running;
     for (std::size_t worker = 1; worker < workers; ++worker) running.emplace_back(work, worker);
@@ -61,7 +62,8 @@ public:
             std::vector<std::int32_t> symbols;
             for (char c : word) symbols.push_back(byte_ids[static_cast<unsigned char>(c)]);
             const auto index = static_cast<std::uint32_t>(words_.size());
-            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) change(symbols[i], symbols[i + 1], static_cast<std::int64_t>(count), index);
+            for (std::size_t i = 0; i + 1 < symbols.size(); ++i)
+                change(symbols[i], symbols[i + 1], static_cast<std::int64_t>(count), index);
             words_.push_back({std::move(symbols), count});
         }
         for (const auto& [key, entry] : pairs_) queue_.push({entry.count, key});
@@ -99,9 +101,11 @@ public:
                     symbols[kept] = symbols[i];
                     continue;
                 }
-                if (kept > 0) change(symbols[kept - 1], left, -count, index), change(symbols[kept - 1], result, count, index);
+                if (kept > 0)
+                    change(symbols[kept - 1], left, -count, index), change(symbols[kept - 1], result, count, index);
                 symbols[kept] = result;
-                if (++i + 1 < symbols.size()) change(right, symbols[i + 1], -count, index), change(result, symbols[i + 1], count, index);
+                if (++i + 1 < symbols.size())
+                    change(right, symbols[i + 1], -count, index), change(result, symbols[i + 1], count, index);
             }
             symbols.resize(kept);
         }
@@ -123,7 +127,9 @@ private:
     struct candidate {
         std::int64_t count;
         std::uint64_t key;
-        bool operator<(const candidate& other) const { return count != other.count ? count < other.count : key > other.key; }
+        bool operator<(const candidate& other) const {
+            return count != other.count ? count < other.count : key > other.key;
+        }
     };
     static std::uint64_t key_of(std::int32_t left, std::int32_t right) {
         return (static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32) | static_cast<std::uint32_t>(right);
@@ -147,40 +153,46 @@ private:
 
 /// Trains on texts and gives the tokenizer; fewer tokens than asked for when no pair occurs often enough.
 inline tokenizer train_bpe(span<const std::string> texts, const bpe_training_options& options) {
-    require(options.vocab >= 256 + options.special.size(), "[train_bpe] expected a vocabulary of at least ", 256 + options.special.size(), " (256 bytes and the special tokens), got ",
-            options.vocab);
+    require(options.vocab >= 256 + options.special.size(), "[train_bpe] expected a vocabulary of at least ",
+            256 + options.special.size(), " (256 bytes and the special tokens), got ", options.vocab);
     json vocab = json::object(), merges = json::array();
-    std::vector<std::string> tokens;  // bytes by id
+    std::vector<std::string> tokens;                      // bytes by id
+    std::unordered_map<std::string, std::int32_t> ids;  // by what the vocabulary calls them
     for (const auto& special : options.special) {
-        require(!special.empty() && !vocab.contains(special), "[train_bpe] expected special tokens that differ, got \"", special, "\"");
+        require(!special.empty() && !vocab.contains(special), "[train_bpe] expected special tokens that differ, got \"",
+                special, "\"");
         vocab[special] = tokens.size();
+        ids.emplace(special, static_cast<std::int32_t>(tokens.size()));
         tokens.push_back(special);
     }
     std::vector<std::size_t> bytes(256);
     for (std::size_t b = 0; b < 256; ++b) bytes[b] = b;
-    std::sort(bytes.begin(), bytes.end(), [](std::size_t a, std::size_t b) { return byte_letters()[a] < byte_letters()[b]; });
+    std::sort(bytes.begin(), bytes.end(),
+              [](std::size_t a, std::size_t b) { return byte_letters()[a] < byte_letters()[b]; });
     std::array<std::int32_t, 256> byte_ids{};
-    for (std::size_t b : bytes) {
-        const std::string byte(1, static_cast<char>(static_cast<unsigned char>(b)));
-        byte_ids[b] = static_cast<std::int32_t>(tokens.size());
-        vocab[to_byte_letters(byte)] = tokens.size();
-        tokens.push_back(byte);
-    }
+    // A token that the vocabulary names already is that token: a special one, or the same bytes by another way.
+    const auto name = [&](const std::string& spelled) {
+        const auto [at, fresh] = ids.try_emplace(to_byte_letters(spelled), static_cast<std::int32_t>(tokens.size()));
+        const auto id = static_cast<std::size_t>(at->second);
+        if (fresh) {
+            vocab[at->first] = id;
+            tokens.push_back(spelled);
+        }
+        require(tokens[id] == spelled,
+                "[train_bpe] expected special tokens that are not letters of the byte alphabet, got \"", tokens[id],
+                "\", which is how a vocabulary spells other bytes: a text of those would be lost");
+        return at->second;
+    };
+    for (std::size_t b : bytes) byte_ids[b] = name(std::string(1, static_cast<char>(static_cast<unsigned char>(b))));
     detail::pair_counter pairs(detail::count_words(texts, {options.split_digits, true}, options.threads), byte_ids);
     std::int32_t left = 0, right = 0;
     while (tokens.size() < options.vocab && pairs.next(options.least, left, right)) {
-        const auto &a = tokens[static_cast<std::size_t>(left)], &b = tokens[static_cast<std::size_t>(right)];
-        const std::string joined = a + b;
+        const std::string a = tokens[static_cast<std::size_t>(left)], b = tokens[static_cast<std::size_t>(right)];
         merges.push_back({to_byte_letters(a), to_byte_letters(b)});
-        const auto known = vocab.find(to_byte_letters(joined));  // the same bytes by another way
-        const auto id = known == vocab.end() ? static_cast<std::int32_t>(tokens.size()) : known->get<std::int32_t>();
-        if (known == vocab.end()) {
-            vocab[to_byte_letters(joined)] = id;
-            tokens.push_back(joined);
-        }
-        pairs.merge(left, right, id);
+        pairs.merge(left, right, name(a + b));
     }
-    return {json_text(tokenizer_document(std::move(vocab), std::move(merges), options.special, options.split_digits)), "[train_bpe]"};
+    return {json_text(tokenizer_document(std::move(vocab), std::move(merges), options.special, options.split_digits)),
+            "[train_bpe]"};
 }
 
 }  // namespace depthgrow

@@ -22,7 +22,7 @@ struct pre_tokenizer {
         std::size_t start = 0;
         for (std::size_t i = 0; i < text.size();) {
             const text_character c = character_at(text, i);
-            if (c.kind == char_class::number) {
+            if (is_numeric(c.code)) {
                 piece(text.substr(start, i - start), emit);
                 emit(text.substr(i, c.length));
                 start = i + c.length;

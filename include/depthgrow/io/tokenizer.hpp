@@ -1,17 +1,16 @@
-// A tokenizer.json as byte-level BPE: text to tokens and back.
-// Assumes GPT-2's scheme with or without the digit split; normalizers, other patterns, templates and byte fallback are
-// refused by field. Format: huggingface/tokenizers 1.0; merges as "a b" or ["a", "b"]. Bytes without a token are dropped,
-// or become unk_token when the file names one, as in that library.
+// A tokenizer.json with a BPE model: text to tokens and back, as the tokenizers library does it.
+// Assumes the parts that io/tokenizers knows; others are refused by name. Truncation and padding are left to callers.
+// Format: huggingface/tokenizers 1.0; merges as "a b" or ["a", "b"]. Symbols without a token fall back to bytes, become
+// unk_token or are dropped, as the file says.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,7 +20,13 @@
 #include "depthgrow/io/bpe.hpp"
 #include "depthgrow/io/byte_alphabet.hpp"
 #include "depthgrow/io/json.hpp"
-#include "depthgrow/io/pre_tokenizer.hpp"
+#include "depthgrow/io/tokenizers/added_tokens.hpp"
+#include "depthgrow/io/tokenizers/decoder.hpp"
+#include "depthgrow/io/tokenizers/document.hpp"
+#include "depthgrow/io/tokenizers/model_fields.hpp"
+#include "depthgrow/io/tokenizers/normalizer.hpp"
+#include "depthgrow/io/tokenizers/pipeline.hpp"
+#include "depthgrow/io/tokenizers/post_processor.hpp"
 
 namespace depthgrow {
 
@@ -31,224 +36,205 @@ public:
     tokenizer(std::string_view text, const std::string& file) : text_(text) {
         const json document = parse_json(text, file);
         const json_fields fields(document, file);
-        read_pipeline(fields, file);
-        const json& model = fields.object("model");
-        read_model(json_fields(model, file), file, read_added(fields, file));
+        normalizer_ = normalizer(fields.find("normalizer"), file);
+        words_ = pre_tokenizer_chain(fields.find("pre_tokenizer"), file);
+        decoder_ = token_decoder(fields.find("decoder"), file);
+        added_ = read_added_tokens(fields, file);
+        for (auto& one : added_) one.match = one.normalized ? normalizer_(one.content) : one.content;
+        read_model(json_fields(fields.object("model"), file), file);
+        std::vector<added_token_entry> exact, normalized;
+        for (const auto& one : added_) (one.normalized ? normalized : exact).push_back(one);
+        exact_ = added_token_set(std::move(exact), file);
+        normalized_ = added_token_set(std::move(normalized), file);
+        around_ = post_processor(fields.find("post_processor"), size(), file);
     }
     /// The tokenizer of a vocab.json and its merges.txt (GPT-2's encoder.json and vocab.bpe), as a tokenizer.json.
     static tokenizer from_vocab_and_merges(const std::filesystem::path& vocab, const std::filesystem::path& merges);
 
     /// Number of token ids: one more than the largest.
-    std::size_t size() const { return bpe_.size(); }
-    /// The bytes that a token stands for.
-    const std::string& token(std::int32_t id) const {
-        require(id >= 0 && static_cast<std::size_t>(id) < size(), "[tokenizer] expected token ids below ", size(), ", got ", id);
-        return bpe_.token(static_cast<std::size_t>(id));
-    }
+    std::size_t size() const { return pieces_.size(); }
+    /// The bytes that a token stands for amid others; `decode` may strip what begins a text.
+    const std::string& token(std::int32_t id) const { return pieces_[place_of(id)]; }
     /// The id of an added token such as "<|endoftext|>"; -1 when there is none of that content.
     std::int32_t added_token(std::string_view content) const {
-        for (const added& one : added_)
+        for (const auto& one : added_)
             if (one.content == content) return one.id;
         return -1;
     }
     bool is_special(std::int32_t id) const {
-        return std::any_of(added_.begin(), added_.end(), [&](const added& one) { return one.id == id && one.special; });
+        return id >= 0 && static_cast<std::size_t>(id) < special_.size() && special_[static_cast<std::size_t>(id)] != 0;
     }
-    bool splits_digits() const { return words_.split_digits; }
+    bool splits_digits() const { return words_.splits_digits(); }
+    /// What the file's template puts before and after a whole text, such as <|begin_of_text|>; `encode` leaves it out.
+    span<const std::int32_t> leading() const { return around_.leading; }
+    span<const std::int32_t> trailing() const { return around_.trailing; }
 
-    /// Appends the tokens of a text; added tokens in it are found first, the leftmost and longest.
+    /// Appends the tokens of a text, without those of the template; added tokens in it are found first.
     void encode(std::string_view text, std::vector<std::int32_t>& out) const {
-        std::size_t start = 0;
-        for (std::size_t i = 0; !added_.empty() && i < text.size(); ++i) {
-            if (!starts_added_[static_cast<unsigned char>(text[i])]) continue;
-            for (const added& one : added_) {  // longest first
-                if (text.compare(i, one.content.size(), one.content) != 0) continue;
-                encode_words(text.substr(start, i - start), out);
-                out.push_back(one.id);
-                start = i + one.content.size();
-                i = start - 1;
-                break;
-            }
-        }
-        encode_words(text.substr(start), out);
+        const auto add = [&](std::int32_t id) { out.push_back(id); };
+        exact_.split(text, [&](std::size_t begin, std::size_t end) {
+            encode_piece(text.substr(begin, end - begin), begin == 0, out);
+        }, add);
     }
     std::vector<std::int32_t> encode(std::string_view text) const {
         std::vector<std::int32_t> out;
         encode(text, out);
         return out;
     }
+    /// The tokens of a whole text, between those of the file's template.
+    std::vector<std::int32_t> encode_whole(std::string_view text) const {
+        std::vector<std::int32_t> out = around_.leading;
+        encode(text, out);
+        out.insert(out.end(), around_.trailing.begin(), around_.trailing.end());
+        return out;
+    }
 
-    /// The bytes of tokens; valid UTF-8 when the tokens are those of a text (`valid_utf8` repairs others).
+    /// The text of tokens; valid UTF-8 when they are those of a text (`valid_utf8` repairs others).
     std::string decode(span<const std::int32_t> ids, bool skip_special = false) const {
         std::string out;
-        for (std::int32_t id : ids)
-            if (const std::string& bytes = token(id); !skip_special || !is_special(id)) out += bytes;
-        return out;
+        std::vector<std::string> names;
+        for (std::int32_t id : ids) {
+            const std::size_t place = place_of(id);
+            if (skip_special && skipped_[place]) continue;
+            if (decoder_.plain_bytes()) out += pieces_[place];
+            else if (used_[place]) names.push_back(names_[place]);
+        }
+        return decoder_.plain_bytes() ? out : decoder_(std::move(names));
     }
 
     /// The file's content, for writing it beside a model.
     const std::string& text() const { return text_; }
 
 private:
-    struct added {
-        std::string content;
-        std::int32_t id = 0;
-        bool special = false;
-    };
+    using id_map = detail::token_ids;
 
-    void encode_words(std::string_view text, std::vector<std::int32_t>& out) const {
-        words_(text, [&](std::string_view word) { bpe_.encode(word, out); });
+    std::size_t place_of(std::int32_t id) const {
+        const bool known = id >= 0 && static_cast<std::size_t>(id) < size();
+        require(known, "[tokenizer] expected token ids below ", size(), ", got ", id);
+        return static_cast<std::size_t>(id);
     }
 
-    void read_level(const json& value, const std::string& file) {
-        const json_fields level(value, file);
-        require(!level.boolean("add_prefix_space", true), file, ": expected add_prefix_space false in pre_tokenizer, found true");
-        words_.use_pattern = level.boolean("use_regex", true);
-    }
-    void read_pipeline(const json_fields& fields, const std::string& file) {
-        require(!fields.find("normalizer"), file, ": expected no normalizer, found ", describe(fields.find("normalizer")));
-        const json& outer = fields.object("pre_tokenizer");
-        const auto type = [&](const json& value) { return json_fields(value, file).string("type"); };
-        std::vector<const json*> steps = {&outer};
-        if (type(outer) == "Sequence") {
-            const json* list = json_fields(outer, file).find("pretokenizers");
-            require(list && list->is_array(), file, ": expected pretokenizers to be a list, found ", describe(list));
-            steps.clear();
-            for (const json& step : *list) steps.push_back(&step);
-        }
-        if (steps.size() == 2 && type(*steps[0]) == "Digits") {
-            require(json_fields(*steps[0], file).boolean("individual_digits", false), file, ": expected individual_digits true in pre_tokenizer, found false");
-            words_.split_digits = true;
-            steps.erase(steps.begin());
-        }
-        require(steps.size() == 1 && type(*steps[0]) == "ByteLevel", file, ": expected pre_tokenizer ByteLevel, or Digits and ByteLevel, found ", describe(&outer));
-        read_level(*steps[0], file);
-        for (const char* key : {"post_processor", "decoder"})
-            if (const json* value = fields.find(key)) require(type(*value) == "ByteLevel", file, ": expected ", key, " ByteLevel, found ", describe(value));
+    /// What is left between added tokens that are looked for as they are.
+    void encode_piece(std::string_view text, bool at_start, std::vector<std::int32_t>& out) const {
+        std::string changed;
+        if (!normalizer_.empty()) text = changed = normalizer_(text);
+        const auto words = [&](std::size_t begin, std::size_t end) {
+            words_(text.substr(begin, end - begin), at_start && begin == 0,
+                   [&](std::string_view word) { bpe_.encode(word, out); });
+        };
+        normalized_.split(text, words, [&](std::int32_t id) { out.push_back(id); });
     }
 
-    std::vector<added> read_added(const json_fields& fields, const std::string& file) {
-        std::vector<added> out;
-        const json* list = fields.find("added_tokens");
-        if (!list) return out;
-        require(list->is_array(), file, ": expected added_tokens to be a list, found ", describe(list));
-        for (const json& value : *list) {
-            const json_fields entry(value, file);
-            added one{entry.string("content"), read_id(entry.find("id"), file), entry.boolean("special", false)};
-            require(!one.content.empty(), file, ": expected added_tokens with content, found an empty one");
-            for (const char* key : {"single_word", "lstrip", "rstrip"})
-                require(!entry.boolean(key, false), file, ": expected ", key, " false in added_tokens, found true for ", detail::quotable(one.content, 40));
-            out.push_back(std::move(one));
-        }
-        return out;
-    }
-
-    static std::int32_t read_id(const json* value, const std::string& file) {
-        const bool whole = value && value->is_number_integer() && (value->is_number_unsigned() || value->get<std::int64_t>() >= 0);
-        require(whole && value->get<std::uint64_t>() < 0x7fffffffu, file, ": expected token ids from 0 up, found ", describe(value));
-        return value->get<std::int32_t>();
-    }
-
-    void read_model(const json_fields& model, const std::string& file, std::vector<added> additions) {
+    void read_model(const json_fields& model, const std::string& file) {
         const std::string kind = model.string("type", "BPE");
         require(kind == "BPE", file, ": expected model type BPE, found ", detail::quotable(kind, 40));
-        for (const char* key : {"byte_fallback", "fuse_unk"})
-            require(!model.boolean(key, false), file, ": expected ", key, " false, found true");
         for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
             require(model.string(key, "").empty(), file, ": expected no ", key, ", found ", describe(model.find(key)));
-        require(model.number("dropout", 0) == 0, file, ": expected no dropout, found ", describe(model.find("dropout")));
+        require(model.number("dropout", 0) == 0, file, ": expected no dropout, found ",
+                describe(model.find("dropout")));
 
         const json& vocab = model.object("vocab");
-        std::unordered_map<std::string, std::int32_t> ids;
-        std::size_t count = 0;
-        const std::size_t limit = 4 * (vocab.size() + additions.size()) + 65536;  // a few ids may be unused, not most
-        const auto claim = [&](const std::string& name, std::int32_t id) {
-            require(static_cast<std::size_t>(id) < limit, file, ": expected token ids below ", limit, " for ", vocab.size(), " tokens, found ", id);
-            count = std::max(count, static_cast<std::size_t>(id) + 1);
+        const std::size_t limit = 4 * (vocab.size() + added_.size()) + 65536;  // a few ids may be unused, not most
+        id_map ids;
+        for (const auto& [name, value] : vocab.items()) {
+            const std::int32_t id = detail::read_id(&value, file);
+            require(static_cast<std::size_t>(id) < limit, file, ": expected token ids below ", limit, " for ",
+                    vocab.size(), " tokens, found ", id);
+            name_token(id, name, file);
             ids.emplace(name, id);
-        };
-        for (const auto& [name, id] : vocab.items()) claim(name, read_id(&id, file));
-        for (const added& one : additions) {
-            const auto known = ids.find(one.content);
-            require(known == ids.end() || known->second == one.id, file, ": expected added token ", detail::quotable(one.content, 40), " under one id, found ", one.id, " and ",
-                    known == ids.end() ? one.id : known->second);
-            claim(one.content, one.id);
         }
-        require(count > 0, file, ": expected a vocabulary, found an empty one");
-        std::vector<std::string> tokens(count);
-        std::vector<char> taken(count, 0);
+        name_added(ids, file);
+        require(!names_.empty(), file, ": expected a vocabulary, found an empty one");
+        bpe_options options;
+        options.characters = !words_.byte_level();
+        options.whole_words = model.boolean("ignore_merges", false);
+        options.fuse_unknown = model.boolean("fuse_unk", false);
+        options.byte_fallback = model.boolean("byte_fallback", false);
+        require(!options.byte_fallback || options.characters, file,
+                ": expected byte_fallback false beside ByteLevel, found true");
+        options.unknown = detail::unknown_of(model, ids, file);
+        for (std::size_t byte = 0; byte < 256; ++byte) options.bytes[byte] = detail::find_id(ids, detail::fallback_name(byte));
+        const auto merges = detail::read_merges(model, ids, file);
+        fill_pieces(ids, merges, options.whole_words, file);
+        std::vector<std::string> tokens(names_.size());
         std::string bytes;
         for (const auto& [name, id] : ids) {
-            const auto place = static_cast<std::size_t>(id);
-            require(!taken[place], file, ": expected every token id once, found ", id, " twice");
-            taken[place] = 1;
-            tokens[place] = from_byte_letters(name, bytes) ? bytes : name;
+            auto& known = tokens[static_cast<std::size_t>(id)];
+            if (options.characters) known = name;
+            else if (from_byte_letters(name, bytes)) known = bytes;
         }
-        for (const added& one : additions) tokens[static_cast<std::size_t>(one.id)] = one.content;
-        const std::string unknown = model.string("unk_token", "");
-        std::int32_t unknown_id = -1;
-        if (!unknown.empty()) {
-            require(ids.count(unknown) > 0, file, ": expected unk_token ", detail::quotable(unknown, 40), " in the vocabulary, found none");
-            unknown_id = ids[unknown];
-        }
-        const auto merges = read_merges(model, ids, file);
         try {
-            bpe_ = bpe(std::move(tokens), merges, unknown_id, model.boolean("ignore_merges", false));
+            bpe_ = bpe(std::move(tokens), merges, options);
         } catch (const error& problem) {
             fail(file, ": ", problem.what());
         }
-        added_ = std::move(additions);
-        std::stable_sort(added_.begin(), added_.end(), [](const added& a, const added& b) { return a.content.size() > b.content.size(); });
-        for (const added& one : added_) starts_added_[static_cast<unsigned char>(one.content[0])] = true;
     }
 
-    static std::vector<bpe_merge> read_merges(const json_fields& model, const std::unordered_map<std::string, std::int32_t>& ids, const std::string& file) {
-        const json* list = model.find("merges");
-        require(list && list->is_array(), file, ": expected merges to be a list, found ", describe(list));
-        std::vector<bpe_merge> out;
-        for (const json& value : *list) {
-            const auto refuse = [&](const char* what) { fail(file, ": expected merge ", out.size(), " to ", what, ", found ", describe(&value)); };
-            std::string left, right;
-            if (value.is_string()) {
-                const auto& both = value.get_ref<const std::string&>();
-                const auto space = both.find(' ');
-                if (space == both.npos) refuse("be two tokens");
-                left = both.substr(0, space), right = both.substr(space + 1);
-            } else {
-                if (!value.is_array() || value.size() != 2 || !value[0].is_string() || !value[1].is_string()) refuse("be two tokens");
-                left = value[0].get<std::string>(), right = value[1].get<std::string>();
-            }
-            if (left.empty() || right.empty()) refuse("be two tokens that are not empty");
-            const auto a = ids.find(left), b = ids.find(right), whole = ids.find(left + right);
-            if (a == ids.end() || b == ids.end() || whole == ids.end()) refuse("join two tokens of the vocabulary to a third");
-            out.push_back({a->second, b->second, whole->second});
+    void name_token(std::int32_t id, const std::string& name, const std::string& file) {
+        const auto place = static_cast<std::size_t>(id);
+        if (place >= names_.size()) names_.resize(place + 1), used_.resize(place + 1, 0);
+        require(!used_[place], file, ": expected every token id once, found ", id, " twice");
+        names_[place] = name, used_[place] = 1;
+    }
+    /// Added tokens of the vocabulary keep its ids; others have those that follow, in order, as that library gives
+    /// them.
+    void name_added(const id_map& ids, const std::string& file) {
+        auto next = static_cast<std::int32_t>(ids.size());
+        std::set<std::string> special, seen;
+        for (const auto& one : added_) {
+            require(seen.insert(one.content).second, file, ": expected every added token once, found ",
+                    detail::quotable(one.content, 40), " twice");
+            const auto known = ids.find(one.content);
+            const std::int32_t wanted = known != ids.end() ? known->second : next++;
+            require(one.id == wanted, file, ": expected added token ", detail::quotable(one.content, 40), " under id ",
+                    wanted, known != ids.end() ? " (the vocabulary's)" : " (the next free one)", ", found ", one.id);
+            if (known == ids.end()) name_token(one.id, one.content, file);
+            names_[static_cast<std::size_t>(one.id)] = one.match;  // the normalized form is what is decoded
+            if (one.special) special.insert(one.content);
         }
-        return out;
+        special_.resize(names_.size(), 0), skipped_.resize(names_.size(), 0);
+        for (const auto& one : added_) special_[static_cast<std::size_t>(one.id)] = one.special ? 1 : 0;
+        for (std::size_t id = 0; id < names_.size(); ++id) skipped_[id] = special.count(names_[id]) > 0 ? 1 : 0;
+    }
+
+    /// What tokens decode to. An added token of letters that stand for other bytes is its own text as long as no text
+    /// of those bytes is encoded as that id; else one of the two would be lost.
+    void fill_pieces(const id_map& ids, const std::vector<bpe_merge>& merges, bool whole_words,
+                     const std::string& file) {
+        pieces_.resize(names_.size());
+        for (std::size_t id = 0; id < names_.size(); ++id) pieces_[id] = decoder_.piece(names_[id]);
+        if (!decoder_.plain_bytes()) return;
+        std::vector<char> merged(names_.size(), 0);
+        for (const bpe_merge& one : merges) merged[static_cast<std::size_t>(one.result)] = 1;
+        for (const auto& one : added_) {
+            const auto place = static_cast<std::size_t>(one.id);
+            if (pieces_[place] == one.match) continue;
+            const bool shared =
+                ids.count(one.content) > 0 && (whole_words || merged[place] || pieces_[place].size() == 1);
+            require(!shared, file, ": expected added tokens that stand for nothing else, found ",
+                    describe_text(one.content), ", which is also what the vocabulary calls other bytes");
+            pieces_[place] = one.match;
+        }
+    }
+    static std::string describe_text(const std::string& text) {
+        const json value = text;
+        return describe(&value);
     }
 
     std::string text_;
-    pre_tokenizer words_;
+    normalizer normalizer_;
+    pre_tokenizer_chain words_;
+    token_decoder decoder_;
+    post_processor around_;
     bpe bpe_;
-    std::vector<added> added_;  // longest content first
-    std::array<bool, 256> starts_added_{};
+    std::vector<added_token_entry> added_;     // in the file's order
+    added_token_set exact_, normalized_;       // by where they are looked for
+    std::vector<std::string> names_, pieces_;  // of ids: as the file spells them, and the bytes they stand for
+    std::vector<char> used_, special_, skipped_;
 };
 
-/// A tokenizer.json document of a vocabulary (byte letters to ids) and merges (pairs of byte letters); the first
-/// `special` tokens of the vocabulary are added tokens.
-inline json tokenizer_document(json vocab, json merges, const std::vector<std::string>& special, bool split_digits) {
-    const json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-    json added = json::array();
-    for (const auto& content : special)
-        added.push_back({{"id", vocab.at(content)}, {"content", content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}});
-    const json digits = {{"type", "Digits"}, {"individual_digits", true}};
-    const json pre = split_digits ? json{{"type", "Sequence"}, {"pretokenizers", {digits, level}}} : level;
-    return {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added}, {"normalizer", nullptr}, {"pre_tokenizer", pre},
-            {"post_processor", nullptr}, {"decoder", level},
-            {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr}, {"fuse_unk", false},
-                       {"byte_fallback", false}, {"ignore_merges", false}, {"vocab", std::move(vocab)}, {"merges", std::move(merges)}}}};
-}
-
-inline tokenizer tokenizer::from_vocab_and_merges(const std::filesystem::path& vocab, const std::filesystem::path& merges) {
+inline tokenizer tokenizer::from_vocab_and_merges(const std::filesystem::path& vocab,
+                                                  const std::filesystem::path& merges) {
     const json words = read_json_file(vocab);
     require(words.is_object(), vocab.string(), ": expected an object of tokens and ids, found ", describe(&words));
     const std::string content = read_text_file(merges);
@@ -267,7 +253,8 @@ inline tokenizer tokenizer::from_vocab_and_merges(const std::filesystem::path& v
 
 /// The tokenizer of a tokenizer.json, of a directory that holds one, or of "VOCAB.json,MERGES.txt".
 inline tokenizer read_tokenizer(const std::string& source) {
-    if (const auto comma = source.find(','); comma != source.npos) return tokenizer::from_vocab_and_merges(source.substr(0, comma), source.substr(comma + 1));
+    if (const auto comma = source.find(','); comma != source.npos)
+        return tokenizer::from_vocab_and_merges(source.substr(0, comma), source.substr(comma + 1));
     std::filesystem::path file = source;
     if (std::filesystem::is_directory(file)) file /= "tokenizer.json";
     return {read_text_file(file), file.string()};
@@ -276,7 +263,9 @@ inline tokenizer read_tokenizer(const std::string& source) {
 /// Writes tokenizer.json and a tokenizer_config.json, so that the directory opens in other libraries.
 inline void write_tokenizer(const std::filesystem::path& directory, const tokenizer& made) {
     write_file(directory / "tokenizer.json", made.text());
-    json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", 1000000}, {"clean_up_tokenization_spaces", false}};
+    json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                   {"model_max_length", 1000000},
+                   {"clean_up_tokenization_spaces", false}};
     if (made.added_token("<|endoftext|>") >= 0)
         for (const char* key : {"bos_token", "eos_token", "unk_token"}) config[key] = "<|endoftext|>";
     write_file(directory / "tokenizer_config.json", json_text(config));
