@@ -105,13 +105,12 @@ void run(const settings& s) {
         print_row("tensors", number(plan.tensors_before), number(plan.tensors_after), "");
         print_row("weights", number(plan.bytes_before), number(plan.bytes_after), "B");
         if (plan.optimizer_before) print_row("optimizer", number(plan.optimizer_before), number(plan.optimizer_after), "B");
+        for (const auto& note : plan.notes) std::printf("not understood         %s\n", note.c_str());
         for (const auto& name : plan.left_out) {
             const bool foreign = name == "trainer_state.json" || name == "optimizer.safetensors";
             std::printf("left out               %s (%s)\n", name.c_str(), foreign ? "another trainer's" : "weights of another format, or a folder");
         }
     }
-    if (!s.quiet)
-        for (const auto& note : plan.notes) std::fprintf(s.json == "-" ? stderr : stdout, "not understood         %s\n", note.c_str());
     if (!s.dry_run) {
         tools::stopwatch watch;
         double proof_seconds = 0;

@@ -115,6 +115,11 @@ void add_noise(Layer& layer, double sigma, rng random) {
     }
 }
 
+[[noreturn]] inline void refuse_beginning(const layer_init& init) {
+    fail("[grow] expected layers that know how to begin as ", init.name(),
+         " (layer_traits<L>::begin, or a member begin(init, seed, slot)), got a type that does not");
+}
+
 /// Makes of a copy what `init` asks for; a type that does not know how is refused at run time, by name.
 template <class Layer>
 void begin_layer(Layer& layer, const layer_init& init, std::uint64_t seed, std::size_t slot) {
@@ -129,8 +134,7 @@ void begin_layer(Layer& layer, const layer_init& init, std::uint64_t seed, std::
     } else if constexpr (is_flat<Layer>::value) {
         if (init.kind == init_kind::noise) return add_noise(layer, init.sigma, begin_stream(seed, slot, ""));
     }
-    fail("[grow] expected layers that know how to begin as ", init.name(),
-         " (layer_traits<L>::begin, or a member begin(init, seed, slot)), got a type that does not");
+    refuse_beginning(init);
 }
 
 }  // namespace detail
@@ -152,7 +156,7 @@ Sequence grow(Sequence&& sequence, const layer_order& order) {
     return grow(std::forward<Sequence>(sequence), order, [](auto&, std::size_t) {});
 }
 
-/// `layers = grow(std::move(layers), rows)` for a mixture: slots that are one layer as it is are made as by an order, the
+/// `layers = grow(std::move(layers), rows)` for a mixture: slots that are one layer are made as by an order, the
 /// others are `layer_traits<L>::mix` of their terms. The same promises when something throws.
 template <class Sequence>
 Sequence grow(Sequence&& sequence, const mixture& rows) {

@@ -1,4 +1,4 @@
-// Growth of a model on disk: a Hugging Face directory in, the directory of the grown model out, a few megabytes at a time.
+// Growth of a model on disk: a Hugging Face directory in, the grown model's directory out, a few megabytes at a time.
 // Assumes layers that are tensors PREFIX.N.REST; dtypes, every other tensor and every other file are kept. No graph is
 // needed, but for new layers of zero effect and drawn ones the description of a family is.
 // By an order the result equals, byte for byte, growth in the trainer: Kapl et al. 2025, 3.1; sums: mixed_tensors.hpp.
@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -20,6 +20,7 @@
 
 #include "depthgrow/growth/optimizer_traits.hpp"
 #include "depthgrow/io/checkpoint_writer.hpp"
+#include "depthgrow/io/grown_tensors.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/mixed_tensors.hpp"
 #include "depthgrow/io/model_directory.hpp"
@@ -41,8 +42,9 @@ struct directory_growth_plan {
     std::uint64_t optimizer_before = 0, optimizer_after = 0;  // moments; 0 without an optimizer file of ours
     std::size_t shard_bytes = 0;                              // bound on an output shard; 0: one file
     json config, history;                                     // of the grown model; recorded growths with this one
-    std::vector<std::string> kept, left_out;  // other files: copied; not copied (stale weights, folders, other trainers')
-    std::vector<std::string> notes;           // what was not understood, one sentence each
+    std::vector<std::string> kept;      // other files, copied
+    std::vector<std::string> left_out;  // not copied: stale weights, folders, another trainer's state
+    std::vector<std::string> notes;     // what was not understood, one sentence each
 };
 
 namespace detail {
@@ -52,107 +54,23 @@ inline bool is_residual_projection(std::string_view name) {
     return name.ends_with("self_attn.o_proj.weight") || name.ends_with("mlp.down_proj.weight");
 }
 
-/// Standard deviation of a layer's tensor at the start of training, 0 for gains, which are ones (nn/parameters.hpp).
-inline double initial_deviation(const decoder_config& c, std::string_view part, const tensor_info& info) {
+/// Standard deviation of a layer's tensor at the start of training of a model that ends with `final_layers`; 0 for gains,
+/// which are ones. The rule is that of nn/parameters.hpp.
+inline double initial_deviation(const decoder_config& c, std::size_t final_layers, std::string_view part,
+                                const tensor_info& info) {
     if (info.shape.size() < 2) return 0;
     const double plain = 1.0 / std::sqrt(static_cast<double>(c.width));
     const bool scaled = is_residual_projection(part) && c.norms != norm_placement::ln_scaling;
-    return scaled ? plain / std::sqrt(2.0 * static_cast<double>(c.layers)) : plain;
+    return scaled ? plain / std::sqrt(2.0 * static_cast<double>(final_layers)) : plain;
 }
-
-/// A tensor of the grown file and where its numbers come from.
-struct grown_tensor {
-    std::string name, source;     // of a sum, the source that counts most
-    std::string before, part;     // in a layer: what stands before the prefix, and the name within the layer
-    std::optional<std::size_t> slot;
-};
-
-/// The tensors of a grown file: embedding, layers by slot, the rest by name (`head` names one that is left out).
-inline std::vector<grown_tensor> grow_names(const std::vector<std::string>& names, const layer_stack& stack,
-                                            const mixture& rows, const std::string& head, const std::string& label) {
-    std::map<std::size_t, std::vector<std::pair<std::string, std::string>>> layers;  // layer -> (before, part)
-    std::vector<grown_tensor> first, rest;
-    std::string before, part;
-    std::size_t layer = 0;
-    for (const auto& name : names) {
-        if (split_in_stack(name, stack.prefix, before, layer, part)) {
-            require(layer < stack.layers, label, ": expected ", stack.layers, " layers, found a tensor ", quotable(name));
-            layers[layer].emplace_back(before, part);
-        } else if (name.ends_with(embedding_tensor_name)) {
-            first.push_back({name, name, "", "", {}});
-        } else if (name != head) {
-            rest.push_back({name, name, "", "", {}});
-        }
-    }
-    for (std::size_t slot = 0; slot < rows.size(); ++slot)
-        for (const auto& [pre, rear] : layers[rows.main_source(slot)]) {
-            const auto name_in = [&, &pre = pre, &rear = rear](std::size_t n) { return text(pre, stack.prefix, n, ".", rear); };
-            first.push_back({name_in(slot), name_in(rows.main_source(slot)), pre, rear, slot});
-        }
-    first.insert(first.end(), rest.begin(), rest.end());
-    return first;
-}
-
-/// Files of a growth, weights or moments: where they are read and by which rows they grow.
-struct growth_source {
-    const std::function<const safetensors_file&(const std::string&)> file_of;
-    const layer_stack& stack;
-
-    const tensor_info& find(const std::string& name) const { return file_of(name).find(name); }
-    std::string name_of(const grown_tensor& tensor, std::size_t layer) const {
-        return text(tensor.before, stack.prefix, layer, ".", tensor.part);
-    }
-    std::uint64_t bytes(const std::vector<grown_tensor>& tensors) const {
-        std::uint64_t sum = 0;
-        for (const auto& tensor : tensors) sum += find(tensor.source).bytes();
-        return sum;
-    }
-    std::vector<tensor_entry> entries(const std::vector<grown_tensor>& tensors) const {
-        std::vector<tensor_entry> out;
-        for (const auto& tensor : tensors) {
-            const tensor_info& info = find(tensor.source);
-            out.push_back({tensor.name, info.type_name, info.shape});
-        }
-        return out;
-    }
-    /// Whether a tensor is computed as a sum; refuses one whose parts differ in shape or dtype, or are no numbers.
-    bool is_sum(const grown_tensor& tensor, const mixture& rows) const {
-        if (!tensor.slot || rows.is_copy(*tensor.slot)) return false;
-        const tensor_info& main = find(tensor.source);
-        if (is_buffer(tensor.part, main)) return false;
-        require_numbers(tensor.source);
-        for (const mixture_term& term : rows[*tensor.slot]) {
-            const tensor_info& other = find(name_of(tensor, term.source));
-            require(other.type_name == main.type_name && other.shape == main.shape,
-                    file_of(tensor.source).path().string(), ": expected ", main.type_name, " ", shape_text(main.shape),
-                    " for tensor ", quotable(name_of(tensor, term.source)), ", to add it to ", quotable(tensor.source),
-                    ", found ", other.type_name, " ", shape_text(other.shape));
-        }
-        return true;
-    }
-    void require_numbers(const std::string& name) const {
-        const tensor_info& info = find(name);
-        require(info.number_type().has_value(), file_of(name).path().string(), ": expected tensor ", quotable(name),
-                " to hold floating-point numbers to compute with, found ", info.type_name);
-    }
-    std::vector<tensor_term> terms(const grown_tensor& tensor, const mixture_row& row) const {
-        std::vector<tensor_term> out;
-        for (const mixture_term& term : row) {
-            const std::string name = name_of(tensor, term.source);
-            out.push_back({&file_of(name), name, term.coefficient});
-        }
-        return out;
-    }
-};
 
 inline growth_source weights_of(const model_directory& in) {
-    return {[&in](const std::string& name) -> const safetensors_file& { return in.weights().file_of(name); }, in.stack()};
+    const weight_files& files = in.weights();
+    return {[&files](const std::string& name) -> const safetensors_file& { return files.file_of(name); }, in.stack()};
 }
 inline growth_source moments_of(const safetensors_file& file, const layer_stack& stack) {
     return {[&file](const std::string&) -> const safetensors_file& { return file; }, stack};
 }
-/// Second moments are exp_avg_sq.*, max_exp_avg_sq.*: they grow by squared coefficients.
-inline bool is_second_moment(const grown_tensor& tensor) { return tensor.before.find("_sq.") != std::string::npos; }
 
 /// A head that is stored although it is the embedding: it is left out.
 inline std::string stored_tied_head(const model_directory& in) {
@@ -161,7 +79,8 @@ inline std::string stored_tied_head(const model_directory& in) {
 
 /// Weights of other formats: they would be those of the model before growth.
 inline bool is_stale_weight(const std::string& name) {
-    for (const char* ending : {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json"})
+    for (const char* ending :
+         {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json"})
         if (name.ends_with(ending)) return true;
     return false;
 }
@@ -176,8 +95,10 @@ inline bool is_understood(const std::string& name) {
     return false;
 }
 inline bool is_rewritten(const std::string& name) {
-    return name == "config.json" || name == "optimizer.safetensors" || name == "trainer_state.json" || name == "growth.json" ||
-           name == "model.safetensors" || name == "model.safetensors.index.json";
+    for (const char* written : {"config.json", "optimizer.safetensors", "trainer_state.json", "growth.json",
+                                "model.safetensors", "model.safetensors.index.json"})
+        if (name == written) return true;
+    return false;
 }
 
 /// Whether the layers that stay are all layers in their order, so that identities between them change nothing.
@@ -228,20 +149,19 @@ inline std::optional<json> read_trainer_state(const std::filesystem::path& direc
 /// Refuses what this model cannot begin with.
 inline void check_growth(const model_directory& in, const growth& how) {
     const std::string label = in.directory().string();
-    require(how.layers.source_depth() == in.layers(), label, ": expected an order for ", in.layers(), " layers, got one for ",
-            how.layers.source_depth());
+    require(how.layers.source_depth() == in.layers(), label, ": expected an order for ", in.layers(),
+            " layers, got one for ", how.layers.source_depth());
     require(!how.layers.empty(), label, ": expected an order of at least one layer, got an empty one");
     const bool zero = how.init.kind == init_kind::zero_residual;
+    require(in.described() || !zero, in.why_unknown(), "; new layers cannot begin as ", how.init.name(),
+            ", since the library does not know which tensors of model_type ", in.model_type(),
+            " write to the residual stream");
+    require(in.described() || how.init.kind != init_kind::random, in.why_unknown(), "; new layers cannot begin as ",
+            how.init.name(), ", since the library does not know how model_type ", in.model_type(), " is initialised");
     if (zero)
-        require(in.described(), label, ": expected a family whose graph is known for new layers that begin as ",
-                how.init.name(), ", found model_type ", in.model_type(),
-                "; the library does not know which tensors of it write to the residual stream");
-    if (how.init.kind == init_kind::random)
-        require(in.described(), label, ": expected a family whose initialisation is known for new layers that begin as ",
-                how.init.name(), ", found model_type ", in.model_type());
-    require(!zero || in.described()->norms == norm_placement::pre, label,
-            ": expected norm placement pre for new layers that begin as identities, found ",
-            zero ? std::string(name_of(in.described()->norms)) : "", " (its layers depend on their slot)");
+        require(in.described()->norms == norm_placement::pre, label,
+                ": expected norm placement pre for new layers that begin as identities, found ",
+                name_of(in.described()->norms), " (its layers depend on their slot)");
     require(!zero || keeps_function(how.layers), label,
             ": expected an order that keeps every layer in place for new layers that begin as identities, got ",
             how.layers.to_string());
@@ -321,15 +241,20 @@ inline void require_new_directory(const std::filesystem::path& out) {
     std::error_code ignored;
     const auto status = std::filesystem::symlink_status(out, ignored);
     require(!std::filesystem::exists(status), out.string(), ": expected a new directory, found ",
-            std::filesystem::is_symlink(status) ? "a link" : std::filesystem::is_directory(status) ? "a directory" : "a file",
+            std::filesystem::is_symlink(status)     ? "a link"
+            : std::filesystem::is_directory(status) ? "a directory"
+                                                    : "a file",
             " of that name");
 }
+
+/// Sees a grown directory before it is put in place, and refuses it by throwing.
+using directory_check = std::function<void(const std::filesystem::path&)>;
 
 namespace detail {
 
 /// One tensor of the grown weights.
-inline void write_grown(safetensors_writer& to, const grown_tensor& tensor, const growth_source& from, const growth& how,
-                        const mixture& rows, const decoder_config* described) {
+inline void write_grown(safetensors_writer& to, const grown_tensor& tensor, const growth_source& from,
+                        const growth& how, const mixture& rows, const decoder_config* described) {
     const safetensors_file& file = from.file_of(tensor.source);
     if (from.is_sum(tensor, rows)) return write_sum(to, tensor.name, from.terms(tensor, rows[*tensor.slot]));
     const tensor_info& info = file.find(tensor.source);
@@ -341,7 +266,8 @@ inline void write_grown(safetensors_writer& to, const grown_tensor& tensor, cons
                 break;
             case init_kind::noise: return write_noisy(to, tensor.name, file, tensor.source, how.init.sigma, random());
             case init_kind::random:
-                return write_drawn(to, tensor.name, info, initial_deviation(*described, tensor.part, info), random());
+                return write_drawn(to, tensor.name, info,
+                                   initial_deviation(*described, rows.size(), tensor.part, info), random());
             case init_kind::copy:
             case init_kind::average: break;
         }
@@ -369,9 +295,9 @@ inline void write_moments(const safetensors_file& file, const std::filesystem::p
 
 }  // namespace detail
 
-/// Writes the grown directory, whole or not at all. `check` sees it before it is put in place and may refuse it.
-inline directory_growth_plan grow_directory(const model_directory& in, const std::filesystem::path& out, const growth& how,
-                                            const std::function<void(const std::filesystem::path&)>& check = {}) {
+/// Writes the grown directory, whole or not at all.
+inline directory_growth_plan grow_directory(const model_directory& in, const std::filesystem::path& out,
+                                            const growth& how, const directory_check& check = {}) {
     const directory_growth_plan plan = plan_directory_growth(in, how);
     require_new_directory(out);
     atomic_directory folder(out);
@@ -382,7 +308,8 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
     auto metadata = in.weights().metadata();
     metadata[growth_metadata_key] = record.dump();
     metadata.erase(order_metadata_key);  // the order named the layers before growth
-    const auto tensors = detail::grow_names(in.weights().names(), in.stack(), rows, detail::stored_tied_head(in), in.directory().string());
+    const auto tensors = detail::grow_names(in.weights().names(), in.stack(), rows, detail::stored_tied_head(in),
+                                            in.directory().string());
     checkpoint_writer files(folder.path(), source.entries(tensors), plan.shard_bytes, metadata);
     for (const auto& tensor : tensors)
         detail::write_grown(files.file_of(tensor.name), tensor, source, how, rows, in.described());
@@ -393,7 +320,8 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
     for (const auto& name : plan.kept) {
         std::error_code problem;
         std::filesystem::copy_file(in.directory() / name, folder.path() / name, problem);
-        require(!problem, (in.directory() / name).string(), ": expected a file that can be copied, found: ", problem.message());
+        require(!problem, (in.directory() / name).string(), ": expected a file that can be copied, found: ",
+                problem.message());
     }
     if (auto state = detail::read_trainer_state(in.directory())) {
         (*state)["layers"] = plan.layers_after;
@@ -416,11 +344,13 @@ inline growth growth_of(const mixture& layers, const directory_growth_options& o
 }  // namespace detail
 
 /// The same for an open checkpoint of a family that the library describes.
-inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, const layer_order& order, const directory_growth_options& options = {}) {
+inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, const layer_order& order,
+                                                   const directory_growth_options& options = {}) {
     return plan_directory_growth(model_directory(in.directory()), detail::growth_of(order, options));
 }
-inline directory_growth_plan grow_directory(const checkpoint_reader& in, const std::filesystem::path& out, const layer_order& order,
-                                            const directory_growth_options& options = {}, const std::function<void(const std::filesystem::path&)>& check = {}) {
+inline directory_growth_plan grow_directory(const checkpoint_reader& in, const std::filesystem::path& out,
+                                            const layer_order& order, const directory_growth_options& options = {},
+                                            const directory_check& check = {}) {
     return grow_directory(model_directory(in.directory()), out, detail::growth_of(order, options), check);
 }
 

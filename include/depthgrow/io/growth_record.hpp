@@ -1,6 +1,6 @@
 // The growth history that a checkpoint carries: a JSON list of growths in the string map of its weights.
-// Assumes entries {"order", "step"}; "mixture" in place of "order" where slots are sums of layers, "layers" (before) where
-// that does not tell; "init" and "seed" (or "zero_new", the older spelling of init zero_residual) and "state" unless usual.
+// Assumes entries {"order", "step"}; "mixture" in place of "order" where slots are sums of layers, "layers" (before)
+// where that does not tell; "init", "seed" ("zero_new": older spelling of init zero_residual), "state" unless usual.
 // Keys: depthgrow.growth, depthgrow.order (__metadata__ holds strings).
 #pragma once
 

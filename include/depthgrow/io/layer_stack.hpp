@@ -1,4 +1,4 @@
-// Which tensors of a checkpoint are its layers, found from their names alone: PREFIX.N.REST, as model.layers.3.mlp.bias.
+// Which tensors of a checkpoint are its layers, found from names alone: PREFIX.N.REST, as model.layers.3.mlp.bias.
 // Assumes that N is the first number between dots, counts from 0 without gaps, and that every layer has the same RESTs.
 // Source: the naming habit of huggingface/transformers; no family is named here.
 #pragma once
@@ -104,7 +104,8 @@ inline layer_stack choose_stack(const std::vector<std::string>& names, std::size
     if (whole.empty()) {
         for (const layer_stack& stack : broken)
             if (stack.layers == depth || !prefix.empty())
-                fail(label, ": expected ", stack.prefix, "N to be layers with the same tensors, found that ", stack.fault);
+                fail(label, ": expected ", stack.prefix, "N to be layers with the same tensors, found that ",
+                     stack.fault);
         fail(label, ": expected layers with names like ", prefix.empty() ? "model.layers." : prefix,
              "N.mlp.weight, N from 0 up, found none");
     }

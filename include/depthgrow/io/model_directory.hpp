@@ -1,6 +1,6 @@
 // A model directory as growth sees it: weights, the raw config.json, and which tensors are layers.
-// Assumes nothing of the model beyond PREFIX.N.REST names and a depth field; of a family whose configuration the library
-// reads it also holds the description, checked. What is not understood is kept as sentences. Layout: transformers.
+// Assumes nothing of the model beyond PREFIX.N.REST names and a depth field; where the library reads the configuration
+// it also holds the description, checked. What is not understood is kept as sentences. Layout: transformers.
 #pragma once
 
 #include <algorithm>
@@ -77,7 +77,8 @@ public:
     /// "gpt2", for sentences.
     std::string model_type() const {
         const auto found = config_.find("model_type");
-        return found != config_.end() && found->is_string() ? detail::quotable(found->get<std::string>(), 40) : "(none)";
+        const bool named = found != config_.end() && found->is_string();
+        return named ? detail::quotable(found->get<std::string>(), 40) : "(none)";
     }
 
     /// Lists of config.json with one element a layer.
