@@ -215,6 +215,13 @@ TEST_CASE("noise has the size that was asked for, in new layers only, the same f
     CHECK(std::sqrt(squares / 4000) == Approx(0.3).epsilon(0.05));
     CHECK(after == grow(std::vector<std::vector<double>>(before), how));
     CHECK(grow(std::vector<double>{1, 1}, how)[2] != 1);
+    growth other = how;
+    other.seed = 6;
+    CHECK(after != grow(std::vector<std::vector<double>>(before), other));
+    const growth sums{parse_mixture("0 0.5*0+0.5*1 1 1", 2), {init_kind::noise, 0.1}};
+    const auto mixed = grow(std::vector<double>{1, 3}, sums);
+    CHECK(mixed[1] == 2);  // a sum is what it says
+    CHECK(mixed[3] != 3);
 }
 
 TEST_CASE("a layer that does not know how to begin is refused untouched") {

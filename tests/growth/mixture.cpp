@@ -31,6 +31,10 @@ TEST_CASE("a slot that is a sum is new, and so is a second copy") {
     const mixture rows = parse_mixture("0 0.5*0+0.5*1 1 1 2*1", 2);
     CHECK_FALSE(rows.is_copy(1));
     CHECK_FALSE(rows.is_copy(4));
+    CHECK_FALSE(rows != parse_mixture("0,0.5*0+0.5*1,1,1,2*1", 2));
+    CHECK(rows != parse_mixture("0 0.5*0+0.5*1 1 1 3*1", 2));
+    CHECK(rows[4][0] != mixture_term{1, 3});
+    CHECK_FALSE(rows[4][0] != mixture_term{1, 2});
     std::vector<bool> made;
     for (std::size_t slot = 0; slot < rows.size(); ++slot) made.push_back(rows.is_new(slot));
     CHECK(made == std::vector<bool>{false, true, false, true, true});

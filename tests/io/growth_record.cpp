@@ -27,6 +27,7 @@ TEST_CASE("a recorded growth tells sums, beginnings, seed and moments, and is re
          {plain, dg::growth{dg::lidas{2}(4), {init_kind::noise, 0.01}, dg::state_policy::zero, 7}, dg::growth{dg::lidas{2}(4), {init_kind::random}, dg::state_policy::copy, 8},
           dg::growth{dg::lidas{2}(4), {init_kind::average}, dg::state_policy::all}, dg::growth{dg::lidas{2}(4), {init_kind::zero_residual}}, dg::growth{dg::collapse{1, 2}(4)}})
         CHECK(dg::read_growth_entry(dg::growth_entry(how, 3), 4, "x") == how);
+    CHECK_FALSE(dg::growth_entry({dg::doubling{}(1), {init_kind::average}, dg::state_policy::copy, 5}).contains("seed"));
     CHECK(dg::growth_entry(plain) == dg::growth_entry(dg::lidas{2}(4)));
     CHECK(dg::growth_entry({dg::collapse{0, 2}(4)}) == dg::json{{"mixture", "-0+1+2 3"}, {"layers", 4}});
     CHECK(dg::growth_entry({dg::doubling{}(1), {init_kind::noise, 0.5}, dg::state_policy::all, 3}, 9) ==

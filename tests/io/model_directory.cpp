@@ -41,6 +41,14 @@ TEST_CASE("a described family is checked as ever and has its description") {
     REQUIRE(in.described() != nullptr);
     CHECK(in.layers() == in.described()->layers);
     CHECK(in.notes().empty());
+    const temporary::folder here;
+    std::filesystem::copy_file(in.directory() / "model.safetensors", here.path / "model.safetensors");
+    auto config = in.config();
+    config["num_layers"] = 99;  // of something else
+    here.file("config.json", config.dump());
+    const auto grown = dg::model_directory(here.path).grown_config(dg::doubling{}(in.layers()));
+    CHECK(grown["num_hidden_layers"] == 2 * in.layers());
+    CHECK(grown["num_layers"] == 99);
     CHECK(says(refusal([&] { dg::model_directory(in.directory(), "h"); }), "--layers-prefix: expected model.layers., where the layers"));
 }
 
