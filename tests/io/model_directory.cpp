@@ -1,6 +1,7 @@
 // What growth finds in a model directory: depth, layers, lists with one element a layer, what it does not understand.
 #include "support/catch.hpp"
 
+#include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/checkpoint_writer.hpp"
 #include "depthgrow/io/model_directory.hpp"
 #include "io/temporary.hpp"
