@@ -333,9 +333,11 @@ TEST_CASE("another trainer's files are left out by name, and what is not underst
     CHECK(plan.kept == std::vector<std::string>{"modeling_own.py", "tokenizer.json"});
     CHECK(plan.notes.size() == 2);
     CHECK(plan.notes.back() == "modeling_own.py is of no kind that growth knows; copied as it is");
-    CHECK_FALSE(dg::growth_entry({dg::doubling{}(3)}).contains("step"));
+    CHECK_FALSE(plan.history[0].contains("step"));
     CHECK_FALSE(std::filesystem::exists(made.out / "trainer_state.json"));
     CHECK(temporary::entries(made.out) == 5);
+    const auto again = dg::plan_directory_growth(dg::model_directory(made.path), {dg::doubling{}(3), {}, dg::state_policy::all});
+    CHECK_FALSE(again.history[0].contains("state"));  // no moments of ours
 }
 
 TEST_CASE("moments of a family that the library does not know grow with its tensors") {

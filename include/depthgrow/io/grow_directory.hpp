@@ -218,6 +218,7 @@ inline directory_growth_plan plan_directory_growth(const model_directory& in, co
     plan.history = read_growth(in.weights());
     make_lineage(plan.history, in.layers(), in.weights().files().front().path().string());
     plan.history.push_back(growth_entry(how, step));
+    if (!moments) plan.history.back().erase("state");
     plan.notes = in.notes();
     std::set<std::string> weight_names;
     for (const auto& file : in.weights().files()) weight_names.insert(file.path().filename().string());
