@@ -72,6 +72,23 @@ TEST_CASE("lists with one element a layer follow the order, and other lists stay
     CHECK(notes[3] == "config.json: first_k_dense_replace goes by the number of a layer; left as it is");
 }
 
+TEST_CASE("another stack of as many layers is named, since one field may count both") {
+    const temporary::folder here;
+    write(here, R"({"model_type": "x", "num_layers": 3})");
+    {
+        std::vector<dg::tensor_entry> entries;
+        for (const char* prefix : {"encoder.block.", "decoder.block."})
+            for (int layer = 0; layer < 3; ++layer) entries.push_back({dg::text(prefix, layer, ".w"), "F32", {1}});
+        dg::checkpoint_writer files(here.path, entries);
+        for (const auto& entry : entries) files.file_of(entry.name).write_zeros(entry.name);
+        files.commit();
+    }
+    CHECK(says(refusal([&] { dg::model_directory{here.path}; }), "expected one stack of layers, or --layers-prefix to choose one, found decoder.block. (3), encoder.block. (3)"));
+    const dg::model_directory in(here.path, "decoder.block");
+    REQUIRE(in.notes().size() == 2);
+    CHECK(in.notes()[1] == "encoder.block.N are as many and may go by the same depth field; left as they are");
+}
+
 TEST_CASE("a sum takes layers of one kind") {
     const temporary::folder here;
     write(here, R"({"model_type": "x", "num_hidden_layers": 3, "layer_types": ["full", "full", "sliding"]})");

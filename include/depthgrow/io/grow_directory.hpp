@@ -54,8 +54,8 @@ inline bool is_residual_projection(std::string_view name) {
     return name.ends_with("self_attn.o_proj.weight") || name.ends_with("mlp.down_proj.weight");
 }
 
-/// Standard deviation of a layer's tensor at the start of training of a model that ends with `final_layers`; 0 for gains,
-/// which are ones. The rule is that of nn/parameters.hpp.
+/// Standard deviation of a layer's tensor at the start of training of a model that ends with `final_layers`; 0 for
+/// gains, which are ones. The rule is that of nn/parameters.hpp.
 inline double initial_deviation(const decoder_config& c, std::size_t final_layers, std::string_view part,
                                 const tensor_info& info) {
     if (info.shape.size() < 2) return 0;

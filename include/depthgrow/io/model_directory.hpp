@@ -94,6 +94,9 @@ public:
         std::vector<std::string> out;
         if (!described())
             out.push_back(text(unknown_, "; grown by its tensors alone, layers are ", stack_.prefix, "N"));
+        for (const layer_stack& other : find_stacks(weights().names()))
+            if (layers() > 1 && other.prefix != stack_.prefix && other.fault.empty() && other.layers == layers())
+                out.push_back(text(other.prefix, "N are as many and may go by the same depth field; left as they are"));
         for (const auto& [name, value] : config_.items()) {
             const bool known = std::find(std::begin(layer_list_fields), std::end(layer_list_fields), name) !=
                                std::end(layer_list_fields);
