@@ -13,7 +13,7 @@
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
 #include "depthgrow/backend/cuda/cuda.hpp"
-#include "depthgrow/growth/flops.hpp"
+#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/train/trainer.hpp"
 
@@ -232,7 +232,7 @@ void training(const dg::decoder_config& model, std::size_t sequences, std::size_
     }
     (void)cudaMemGetInfo(&free_after, &total);
     const double seconds = median(times);
-    const dg::model_shape shape{model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length};
+    const dg::model_shape shape = dg::shape_of(model, length);
     const double flops = dg::step_flops(shape, model.layers, sequences * length, dg::attention_cost::causal);
     row(name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f, device busy %.3f of the step", first, last, median(busy) / seconds));
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "depthgrow/growth/flops.hpp"
+#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/cpu_backend.hpp"
 
@@ -108,7 +108,7 @@ int main(int argc, char** argv) {
             const double c = now();
             step.push_back(b - a), product.push_back(c - b), share.push_back((c - b) / (b - a));
         }
-        const dg::model_shape shape{s.model.layers, s.model.width, s.model.kv_width(), s.model.ffn, s.model.vocab, s.length};
+        const dg::model_shape shape = dg::shape_of(s.model, s.length);
         const double flops = dg::step_flops(shape, shape.layers, tokens, dg::attention_cost::causal), seconds = median(step);
         if (json)
             std::printf("{\"model\": \"%s\", \"tokens\": %zu, \"seconds\": %.6f, \"tokens_per_second\": %.1f, \"gflops\": %.2f, \"product_gflops\": %.2f, \"share\": %.4f}\n",

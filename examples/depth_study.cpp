@@ -79,9 +79,11 @@ int main(int argc, char** argv) {
         settings.out = "runs/study";
         std::string names = "none,lidas";
         std::size_t seeds = 1;
+        std::string operators;
+        for (const auto& name : dg::operator_names(true)) operators += ", " + name;
         tools::command_line flags("depth_study [--variants LIST] [--seeds N] [FLAGS of train_smol]", "Trains several variants of one model over several seeds: one table, one page.");
         flags.group("Study");
-        flags.add("--variants", names, "Growth operators to compare, comma-separated, in place of --growth: none, midas, lidas, gradual, doubling, interleave");
+        flags.add("--variants", names, "Growth operators to compare, comma-separated, in place of --growth: none" + operators);
         flags.add("--seeds", seeds, "Seeds of each variant: --seed, --seed + 1, ...");
         tools::add_training_flags(flags, settings);
         flags.examples({"depth_study --variants none,lidas                                     # plain beside grown, the built-in corpus",

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "depthgrow/growth/flops.hpp"
+#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/growth/schedule.hpp"
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/tokenizer.hpp"
@@ -70,7 +70,7 @@ struct resolved_run {
     std::size_t layers_run(std::size_t step) const { return order_at(step).empty() ? plan.layers_at(step) : order_at(step).size(); }
     /// FLOPs of the whole run.
     double flops() const;
-    dg::model_shape shape() const { return {model.layers, model.width, model.kv_width(), model.ffn, model.vocab, length}; }
+    dg::model_shape shape() const { return dg::shape_of(model, length); }
     /// FLOPs of the run over those of a plain run of as many steps.
     double flops_ratio() const {
         return flops() / dg::training_flops(shape(), steps, tokens_per_step());

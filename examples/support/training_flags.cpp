@@ -1,3 +1,4 @@
+#include "depthgrow/growth/operators.hpp"
 #include "support/training.hpp"
 
 namespace tools {
@@ -17,7 +18,9 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--vocab", s.vocab, "Vocabulary");
     f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"}, "Norm placement (default: the model's, pre in presets)");
     f.group("Growth");
-    f.add_choice("--growth", s.growth, {"none", "midas", "lidas", "gradual", "doubling", "interleave"}, "Operator that deepens the model while it trains");
+    auto growths = depthgrow::operator_names(true);
+    growths.insert(growths.begin(), "none");
+    f.add_choice("--growth", s.growth, growths, "Operator that deepens the model while it trains");
     f.add("--block", s.block, "Layers added at a growth (0: the preset's)");
     f.add("--initial-layers", s.initial_layers, "Layers to start with (0: one block, or those of --init)");
     f.add("--alpha", s.alpha, "Stage lengths go as i^alpha (PROP-alpha)");

@@ -107,3 +107,27 @@ TEST_CASE("layers made of other libraries' arrays grow by an order, as deep copi
     eigen[6](0, 0) = 99, arrays[6](0, 0) = 99;
     CHECK((eigen[2](0, 0) == 2 && arrays[2](0, 0) == 2));
 }
+
+TEST_CASE("layers made of other libraries' arrays are added up") {
+    std::vector<Eigen::MatrixXf> eigen;
+    std::vector<Eigen::Array3d> fixed;
+    std::vector<xt::xarray<float>> arrays;
+    for (int i = 0; i < 3; ++i) {
+        eigen.push_back(Eigen::MatrixXf::Constant(2, 2, static_cast<float>(i)));
+        fixed.push_back(Eigen::Array3d::Constant(i));
+        arrays.push_back(static_cast<float>(i) * xt::ones<float>({2, 2}));
+    }
+    const dg::growth mean{dg::interleave{}(3), {dg::init_kind::average}};
+    eigen = dg::grow(std::move(eigen), mean), fixed = dg::grow(std::move(fixed), mean), arrays = dg::grow(std::move(arrays), mean);
+    CHECK((eigen[1](1, 0) == 0.5f && fixed[1](2) == 0.5 && arrays[1](1, 0) == 0.5f));
+    CHECK((eigen[4](1, 0) == 2 && fixed[4](2) == 2 && arrays[4](1, 0) == 2));
+    const auto noisy = dg::grow(std::vector<Eigen::MatrixXf>(eigen), dg::growth{dg::doubling{}(6), {dg::init_kind::noise, 0.1}});
+    CHECK((noisy[1] == eigen[1] && noisy[7] != eigen[1]));
+    const auto shaken = dg::grow(std::vector<xt::xarray<float>>(arrays), dg::growth{dg::doubling{}(6), {dg::init_kind::noise, 0.1}});
+    CHECK((shaken[1](0, 0) == arrays[1](0, 0) && shaken[7](0, 0) != arrays[1](0, 0)));
+    CHECK_THROWS_WITH(dg::grow(std::vector<Eigen::MatrixXf>(eigen), dg::growth{dg::doubling{}(6), {dg::init_kind::random}}), Catch::Contains("know how to begin as random"));
+    eigen[0].resize(1, 4);
+    CHECK_THROWS_WITH(dg::grow(std::move(eigen), dg::collapse{0, 2}(6)), "[mix] expected layers of one shape, (1, 4), got (2, 2)");
+    arrays[0] = xt::ones<float>({4});
+    CHECK_THROWS_WITH(dg::grow(std::move(arrays), dg::collapse{0, 2}(6)), "[mix] expected layers of one shape, got arrays that differ in theirs");
+}

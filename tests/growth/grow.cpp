@@ -28,6 +28,26 @@ struct fragile {
 };
 int fragile::allowed = 0;
 
+/// A layer that can be added up and knows how to begin.
+struct knows_all {
+    std::vector<float> weight;
+    static knows_all mix(const std::vector<std::pair<const knows_all*, double>>& terms) {
+        knows_all sum{std::vector<float>(terms.front().first->weight.size())};
+        for (const auto& [layer, coefficient] : terms)
+            for (std::size_t i = 0; i < sum.weight.size(); ++i) sum.weight[i] += static_cast<float>(coefficient) * layer->weight[i];
+        return sum;
+    }
+    void begin(const layer_init& init, std::uint64_t seed, std::size_t slot) {
+        if (init.kind == init_kind::zero_residual) weight.assign(weight.size(), 0.0f);
+        else weight.assign(weight.size(), static_cast<float>(seed * 100 + slot));
+    }
+    knows_all clone() const { return *this; }
+};
+
+struct foreign_block {
+    double weight = 0;
+};
+
 struct user_list {
     std::string name;
     std::vector<std::vector<float>> held;
@@ -42,6 +62,18 @@ std::vector<block> eight_blocks() {
 }  // namespace
 
 namespace depthgrow {
+template <>
+struct layer_traits<foreign_block> {
+    static foreign_block clone(const foreign_block& layer) { return layer; }
+    static foreign_block mix(const std::vector<std::pair<const foreign_block*, double>>& terms) {
+        foreign_block sum;
+        for (const auto& [layer, coefficient] : terms) sum.weight += coefficient * layer->weight;
+        return sum;
+    }
+    static void begin(foreign_block& layer, const layer_init& init, std::uint64_t, std::size_t) {
+        if (init.kind == init_kind::zero_residual) layer.weight = 0;
+    }
+};
 template <>
 struct sequence_traits<user_list> {
     using element_type = std::vector<float>;
@@ -138,4 +170,69 @@ TEST_CASE("the callback sees every new layer and only those, before anything mov
 TEST_CASE("an order that drops layers shrinks the sequence") {
     std::vector<int> layers{10, 11, 12, 13};
     CHECK(grow(std::move(layers), skip(4, 1, 2)) == std::vector<int>{10, 13});
+}
+
+TEST_CASE("growing by a mixture keeps the layers that stay and adds the others up") {
+    std::vector<std::vector<float>> layers{{1, 2}, {3, 4}, {5, 6}};
+    const std::vector<const float*> before{layers[0].data(), layers[1].data(), layers[2].data()};
+    layers = grow(std::move(layers), parse_mixture("0 0.5*0+0.5*1 1 1 -1*0+1+2", 3));
+    CHECK(layers == std::vector<std::vector<float>>{{1, 2}, {2, 3}, {3, 4}, {3, 4}, {7, 8}});
+    CHECK(layers[0].data() == before[0]);
+    CHECK(layers[2].data() == before[1]);
+    CHECK(layers[3].data() != before[1]);
+    CHECK(grow(std::vector<double>{1, 3}, parse_mixture("0 0.5*0+0.5*1 1", 2)) == std::vector<double>{1, 2, 3});
+}
+
+TEST_CASE("layers of one's own grow by a growth, as values, behind pointers and through traits") {
+    const growth mean{interleave{}(2), {init_kind::average}}, zero{interleave{}(2), {init_kind::zero_residual}},
+        random{interleave{}(2), {init_kind::random}, state_policy::copy, 3};
+    const auto grown = [](const growth& how) { return grow(std::vector<knows_all>{{{2}}, {{4}}}, how); };
+    CHECK(grown(mean)[1].weight[0] == 3);
+    CHECK(grown(zero)[1].weight[0] == 0);
+    CHECK(grown(zero)[2].weight[0] == 4);
+    CHECK(grown(random)[3].weight[0] == 303);
+    std::vector<std::unique_ptr<knows_all>> unique;
+    for (float value : {2.0f, 4.0f}) unique.push_back(std::make_unique<knows_all>(knows_all{{value}}));
+    const knows_all* kept = unique[1].get();
+    unique = grow(std::move(unique), mean);
+    CHECK(unique[1]->weight[0] == 3);
+    CHECK(unique[2].get() == kept);
+    unique = grow(std::move(unique), growth{layer_order({0, 0, 1, 2, 3}, 4), {init_kind::zero_residual}});
+    CHECK(unique[1]->weight[0] == 0);
+    const auto foreign = grow(std::vector<foreign_block>{{2}, {4}}, zero);
+    CHECK(foreign[1].weight == 0);
+    CHECK(grow(std::vector<foreign_block>{{2}, {4}}, mean)[1].weight == 3);
+}
+
+TEST_CASE("noise has the size that was asked for, in new layers only, the same from the same seed") {
+    const std::vector<std::vector<double>> before{std::vector<double>(4000, 2.0), std::vector<double>(4000, -3.0)};
+    const growth how{doubling{}(2), {init_kind::noise, 0.1}, state_policy::copy, 5};
+    const auto after = grow(std::vector<std::vector<double>>(before), how);
+    CHECK(after[0] == before[0]);
+    CHECK(after[1] == before[1]);
+    double squares = 0;
+    for (double x : after[3]) squares += (x + 3) * (x + 3);
+    CHECK(std::sqrt(squares / 4000) == Approx(0.3).epsilon(0.05));
+    CHECK(after == grow(std::vector<std::vector<double>>(before), how));
+    CHECK(grow(std::vector<double>{1, 1}, how)[2] != 1);
+    growth other = how;
+    other.seed = 6;
+    CHECK(after != grow(std::vector<std::vector<double>>(before), other));
+    const growth sums{parse_mixture("0 0.5*0+0.5*1 1 1", 2), {init_kind::noise, 0.1}};
+    const auto mixed = grow(std::vector<double>{1, 3}, sums);
+    CHECK(mixed[1] == 2);  // a sum is what it says
+    CHECK(mixed[3] != 3);
+}
+
+TEST_CASE("a layer that does not know how to begin is refused untouched") {
+    auto layers = eight_blocks();
+    std::vector<std::vector<double>> numbers{{1}, {2}};
+    CHECK_THROWS_WITH(grow(std::move(numbers), growth{doubling{}(2), {init_kind::zero_residual}}),
+                      Catch::StartsWith("[grow] expected layers that know how to begin as zero_residual"));
+    CHECK(numbers.size() == 2);
+    CHECK(numbers[1][0] == 2);
+    CHECK_THROWS_WITH(grow(std::move(numbers), collapse{0, 1}(3)), "[grow] expected 3 elements (source depth of the order), got 2");
+    numbers[1].push_back(9);
+    CHECK_THROWS_WITH(grow(std::move(numbers), parse_mixture("0.5*0+0.5*1", 2)), "[mix] expected layers of one size, 1, got 2");
+    CHECK(numbers.size() == 2);
 }

@@ -117,3 +117,17 @@ TEST_CASE("a sequence is read and rebuilt through its traits") {
     CHECK(vector_traits::empty_like(layers, 12).capacity() >= 12);
     CHECK(depthgrow::sequence_traits<std::deque<int>>::empty_like({1}, 12).empty());
 }
+
+TEST_CASE("numbers and containers of numbers are added up element by element and rounded once") {
+    const auto mix = [](const auto& a, const auto& b) {
+        using layer = std::decay_t<decltype(a)>;
+        return layer_traits<layer>::mix({{&a, 0.5}, {&b, 0.5}});
+    };
+    CHECK(mix(1.0f, 2.0f) == 1.5f);
+    CHECK(mix(3, 4) == 4);
+    CHECK(mix(std::vector<float>{1, 2}, std::vector<float>{3, 5}) == std::vector<float>{2, 3.5f});
+    CHECK(mix(std::vector<std::vector<double>>{{1}, {2, 3}}, std::vector<std::vector<double>>{{3}, {4, 5}}) == std::vector<std::vector<double>>{{2}, {3, 4}});
+    CHECK(mix(std::deque<double>{1}, std::deque<double>{2}) == std::deque<double>{1.5});
+    const float big = 16777216, one = 1;  // in float, big + one + one - big would be 0
+    CHECK(layer_traits<float>::mix({{&big, 1.0}, {&one, 2.0}, {&big, -1.0}}) == 2);
+}

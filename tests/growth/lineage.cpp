@@ -89,3 +89,31 @@ TEST_CASE("a history that does not fit together is refused") {
     CHECK_THROWS_WITH(history.block_matrix(3), Catch::Contains("divides the depth 4, got 3"));
     CHECK_THROWS_WITH(lineage(growth_plan{}), Catch::Contains("at least 1 stage"));
 }
+
+TEST_CASE("a mixed layer has every source as its ancestor, and was no other layer before") {
+    lineage history(2);
+    history.record(growth{interleave{}(2), {init_kind::average}});  // 0, (0 + 1) / 2, 1, 1
+    CHECK(history.ancestors(0) == mixture_row{{0, 1}});
+    CHECK(history.ancestors(1) == mixture_row{{0, 0.5}, {1, 0.5}});
+    CHECK(history.shared_until(0, 1) == 0);
+    CHECK(history.shared_until(2, 3) == 1);
+    history.record(growth{parse_mixture("0 1 1 0.5*1+0.5*2", 4)});
+    CHECK(history.ancestors(3) == mixture_row{{0, 0.25}, {1, 0.75}});
+    CHECK(history.shared_until(1, 2) == 2);
+    CHECK(history.shared_until(2, 3) == 0);
+    CHECK(history.shared_until(3, 3) == 3);
+    CHECK(history.descends_from(3) == 0);
+    CHECK_THROWS_WITH(history.orders(), Catch::Contains("[mixture] expected single layers"));
+    history.record(collapse{0, 2}(4));
+    CHECK(history.ancestors(0) == mixture_row{{1, 1}});
+    CHECK(history.depth() == 2);
+}
+
+TEST_CASE("a layer drawn at random has no ancestors and takes the place of its source") {
+    lineage history(2);
+    history.record(growth{doubling{}(2), {init_kind::random}, state_policy::copy, 1});
+    CHECK(history.ancestors(1) == mixture_row{{1, 1}});
+    CHECK(history.ancestors(3).empty());
+    CHECK(history.shared_until(1, 3) == 0);
+    CHECK(history.descends_from(3) == 1);
+}

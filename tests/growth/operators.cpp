@@ -97,10 +97,52 @@ TEST_CASE("an operator chosen by name is the operator") {
         CHECK(make_operator("solar", 4)(depth) == solar{4}(depth));
     }
     CHECK(make_operator("lidas", 3).name() == "lidas");
-    CHECK(make_operator("lidas", 3).block() == 3);
+    CHECK(make_operator("lidas", 3)(9) == lidas{3}(9));
 }
 
 TEST_CASE("an unknown operator name is answered with the nearest") {
     CHECK_THROWS_WITH(make_operator("lydas", 4), Catch::EndsWith("got \"lydas\"; did you mean lidas?"));
     CHECK_THROWS_WITH(make_operator("double", 4), Catch::Contains("did you mean doubling?"));
+}
+
+TEST_CASE("every operator of the table is made by its name and says what it reads") {
+    operator_parameters given;
+    given.block = 2, given.start = 1, given.length = 3;
+    std::string all;
+    for (const operator_entry& entry : operator_table) {
+        const growth_operator made = make_operator(entry.name, given);
+        CHECK(made.name() == entry.name);
+        CHECK(made.rows(8).is_order() == entry.is_order);
+        CHECK_FALSE(entry.help.empty());
+        all += text(all.empty() ? "" : ", ", entry.name);
+    }
+    CHECK_THROWS_WITH(make_operator("", 4), Catch::Contains("expected one of " + all + ", got \"\""));
+    CHECK(make_operator("collapse", given).rows(8) == collapse{1, 3}(8));
+    CHECK(operator_names().size() == operator_names(true).size() + 1);
+}
+
+TEST_CASE("collapse merges the layers after one into it") {
+    CHECK(collapse{2, 3}(8).to_string() == "0 1 -2*2+3+4+5 6 7");
+    CHECK(collapse{0, 1}(3).to_string() == "1 2");
+    CHECK(collapse{0, 2}(3).to_string() == "-0+1+2");
+    CHECK_THROWS_WITH(collapse({2, 0})(8), "[collapse] expected a length of at least 1, got 0");
+    CHECK_THROWS_WITH(collapse({2, 6})(8), "[collapse] expected a layer 2 with 6 layers after it in a depth of 8, got fewer");
+    CHECK_THROWS_WITH(collapse({8, 1})(8), Catch::Contains("got fewer"));
+    CHECK_THROWS_WITH(growth_operator(collapse{1, 2})(8), Catch::Contains("[mixture] expected single layers"));
+}
+
+namespace {
+
+/// An operator of a user: the first layer again, on top.
+struct first_again {
+    static constexpr std::string_view name = "first_again";
+    layer_order operator()(std::size_t depth) const { return compose(layer_order({0, 1, 0}, 2), layer_order({0, depth - 1}, depth)); }
+};
+
+}  // namespace
+
+TEST_CASE("an operator of one's own is an operator") {
+    const growth_operator op = first_again{};
+    CHECK(op.name() == "first_again");
+    CHECK(op(5).to_string() == "0 4 0");
 }

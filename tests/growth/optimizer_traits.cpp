@@ -94,3 +94,59 @@ TEST_CASE("both moments survive a clone that throws") {
     REQUIRE(state.second_moment.size() == 2);
     CHECK(state.first_moment[1].value == 2);
 }
+
+TEST_CASE("first moments mix with the coefficients and second moments with their squares") {
+    adam_state<moments> state{{{1, 2}, {3, 4}}, {{4, 8}, {12, 16}}, 41};
+    grow_optimizer(state, growth{interleave{}(2), {init_kind::average}});
+    CHECK(state.first_moment == moments{{1, 2}, {2, 3}, {3, 4}, {3, 4}});
+    CHECK(state.second_moment == moments{{4, 8}, {4, 6}, {12, 16}, {12, 16}});
+    CHECK(state.step == 41);
+    std::vector<adam_state<moment>> states{{{1}, {4}, 10}, {{3}, {12}, 11}};
+    grow_optimizer(states, growth{interleave{}(2), {init_kind::average}});
+    CHECK(states[1].first_moment == moment{2});
+    CHECK(states[1].second_moment == moment{4});
+    CHECK(states[1].step == 11);
+    moments plain{{1}, {3}};
+    grow_optimizer(plain, growth{parse_mixture("-1*0+2*1", 2)});
+    CHECK(plain == moments{{5}});
+}
+
+TEST_CASE("moments are reset in new layers, or in all") {
+    const auto grown = [](state_policy policy) {
+        adam_state<moments> state{{{1}, {3}}, {{5}, {7}}, 41};
+        grow_optimizer(state, growth{parse_mixture("0 0.5*0+0.5*1 1 1", 2), {}, policy});
+        return state;
+    };
+    CHECK(grown(state_policy::zero).first_moment == moments{{1}, {0}, {3}, {0}});
+    CHECK(grown(state_policy::zero).second_moment == moments{{5}, {0}, {7}, {0}});
+    CHECK(grown(state_policy::all).first_moment == moments{{0}, {0}, {0}, {0}});
+    CHECK(grown(state_policy::all).second_moment == moments{{0}, {0}, {0}, {0}});
+    CHECK(grown(state_policy::all).step == 41);
+    adam_state<moments> state{{{1}, {3}}, {{5}, {7}}, 41};
+    grow_optimizer(state, doubling{}(2), state_policy::all);
+    CHECK(state.first_moment == moments{{0}, {0}, {0}, {0}});
+}
+
+namespace {
+
+struct mixing_optimizer {
+    growth seen;
+    void grow_layers(const growth& how) { seen = how; }
+};
+
+}  // namespace
+
+TEST_CASE("an optimizer that knows orders only grows by growths that are orders") {
+    own_optimizer own;
+    foreign_optimizer foreign{{1, 2}};
+    grow_optimizer(own, growth{doubling{}(2)});
+    grow_optimizer(foreign, growth{doubling{}(2)});
+    CHECK(own.seen == doubling{}(2));
+    CHECK(foreign.momentum == std::vector<int>{1, 2, 1, 2});
+    const growth mean{interleave{}(2), {init_kind::average}};
+    CHECK_THROWS_WITH(grow_optimizer(own, mean), Catch::Contains("[mixture] expected single layers"));
+    CHECK_THROWS_WITH(grow_optimizer(foreign, mean), Catch::Contains("[mixture] expected single layers"));
+    mixing_optimizer mixing;
+    grow_optimizer(mixing, mean);
+    CHECK(mixing.seen == mean);
+}

@@ -18,7 +18,57 @@ layer_order any_order(std::size_t source_depth) {
     return {sources, source_depth};
 }
 
+/// Rows of one to three layers with coefficients that are eighths, so that sums are exact.
+mixture any_mixture(std::size_t source_depth) {
+    std::vector<mixture_row> rows(below(1, 8));
+    for (mixture_row& row : rows)
+        for (std::size_t n = below(1, 4), source = below(0, static_cast<int>(source_depth)); n > 0 && source < source_depth; --n) {
+            row.push_back({source, static_cast<double>(below(1, 16)) / 8});
+            source += below(1, 3);
+        }
+    return {rows, source_depth};
+}
+
 }  // namespace
+
+TEST_CASE("random mixtures keep their laws") {
+    rc::prop("the mixture of an order is the order, and composes as it does", [] {
+        const layer_order inner = any_order(below(1, 12));
+        RC_PRE(inner.size() > 0u);
+        const layer_order outer = any_order(inner.size());
+        RC_ASSERT(mixture(inner).order() == inner);
+        RC_ASSERT(compose(mixture(outer), mixture(inner)).order() == compose(outer, inner));
+        const std::vector<double> layers(inner.source_depth(), 1.5);
+        RC_ASSERT(grow(std::vector<double>(layers), mixture(inner)) == grow(std::vector<double>(layers), inner));
+    });
+    rc::prop("composition is associative, and growing twice is growing by it once", [] {
+        const mixture a = any_mixture(below(1, 8)), b = any_mixture(a.size()), c = any_mixture(b.size());
+        RC_ASSERT(compose(c, compose(b, a)) == compose(compose(c, b), a));
+        std::vector<double> layers;
+        for (std::size_t l = 0; l < a.source_depth(); ++l) layers.push_back(static_cast<double>(below(0, 100)));
+        RC_ASSERT(grow(std::vector<double>(layers), compose(b, a)) == grow(grow(std::vector<double>(layers), a), b));
+    });
+    rc::prop("a mixture is read back from its text", [] {
+        const mixture rows = any_mixture(below(1, 30));
+        RC_ASSERT(parse_mixture(rows.to_string(), rows.source_depth()) == rows);
+    });
+    rc::prop("collapsing the copies of a layer undoes the growth that made them", [] {
+        const std::size_t depth = below(1, 20), layer = below(0, static_cast<int>(depth)), times = below(1, 6);
+        const mixture grown = loop(depth, layer, 1, times), back = collapse{layer, times}(depth + times);
+        RC_ASSERT(compose(back, grown).order().is_identity());
+    });
+    rc::prop("averages keep the sum of their coefficients and the layers that stay", [] {
+        const std::size_t block = below(1, 5), depth = block * below(1, 6);
+        const growth how{lidas{block}(depth), {init_kind::average}};
+        const mixture rows = how.rows();
+        for (std::size_t slot = 0; slot < rows.size(); ++slot) {
+            double sum = 0;
+            for (const mixture_term& term : rows[slot]) sum += term.coefficient;
+            RC_ASSERT(sum == 1);
+            if (!how.begins(slot)) RC_ASSERT(rows[slot] == how.layers[slot]);
+        }
+    });
+}
 
 TEST_CASE("random orders keep their laws") {
     rc::prop("an operator with a block adds one block and keeps every layer in order", [] {

@@ -51,4 +51,41 @@ refused 'expected file names inside the directory' "${grow[@]}" half x --operato
 echo '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}' > half/model.safetensors.index.json
 refused 'expected the shard model-00001-of-00002.safetensors beside it' "${grow[@]}" half x --operator lidas
 [[ ! -e x ]] && ! ls -d .tmp-* 2> /dev/null || fail "expected nothing left behind"
+
+# Other beginnings, sums of layers and collapse: the record and the lineage tell them.
+"${grow[@]}" whole mean --operator interleave --init average
+grep -q '"init": "average"' mean/growth.json || fail "expected the beginning in growth.json, found: $(cat mean/growth.json)"
+"${grow[@]}" whole noisy --operator interleave --init noise:0.01 --init-seed 7
+grep -q '"init": "noise:0.01"' noisy/growth.json && grep -q '"seed": 7' noisy/growth.json || fail "expected sigma and seed in growth.json, found: $(cat noisy/growth.json)"
+"${grow[@]}" whole drawn --operator interleave --init random --optimizer-state all
+"${grow[@]}" whole again --operator interleave --init noise:0.01 --init-seed 7
+cmp noisy/model.safetensors again/model.safetensors || fail "expected the same noise from the same seed"
+"$TOOLS/grow_checkpoint" whole shallow --operator collapse --start 1 --length 2 > shallow.txt
+grep -q 'order                  0 -1+2+3' shallow.txt || fail "expected the sum of layers, found: $(cat shallow.txt)"
+"$TOOLS/depth_report" --model shallow --prompts <(echo '{"text": "a tower that shrinks"}') --sweeps none --no-local --quiet --json report.json
+grep -q '"mixture"' report.json || fail "expected the mixture in the report"
+"${grow[@]}" whole summed --order 0,1,0.5*1+0.5*2,2,3
+refused 'expected one of copy, zero_residual, average, random, noise:SIGMA, got "fancy"' "${grow[@]}" whole x --operator interleave --init fancy
+refused 'expected one of the two, found both' "${grow[@]}" whole x --operator interleave --init average --zero-new
+refused '[collapse] expected a layer 3 with 1 layers after it in a depth of 4, got fewer' "${grow[@]}" whole x --operator collapse --start 3
+
+# A family whose graph the library does not know: layers, config.json and what is said of the rest.
+cp -rL whole foreign
+rm foreign/trainer_state.json
+sed -i 's/"model_type": "llama"/"model_type": "somebody"/; s/"num_hidden_layers": 4/"num_hidden_layers": 4, "layer_types": ["a", "b", "a", "b"]/' foreign/config.json
+echo '{"global_step": 3, "log_history": []}' > foreign/trainer_state.json
+touch foreign/optimizer.pt; echo x > foreign/modeling_somebody.py
+"$TOOLS/grow_checkpoint" foreign grown_foreign --operator lidas --block 2 > foreign.txt
+for said in 'expected model_type llama, found somebody; grown by its tensors alone, layers are model.layers.N' 'unknown, as is the graph of model_type somebody' \
+            'modeling_somebody.py is of no kind that growth knows; copied as it is' "trainer_state.json (another trainer's)" 'optimizer.pt (weights of another format'; do
+  grep -qF "$said" foreign.txt || fail "expected '$said', found: $(cat foreign.txt)"
+done
+[[ "$(tr -d ' \n' < grown_foreign/config.json)" == *'"layer_types":["a","b","a","b","a","b"]'*'"num_hidden_layers":6'* ]] || fail "expected grown fields, found: $(cat grown_foreign/config.json)"
+[[ -e grown_foreign/modeling_somebody.py && ! -e grown_foreign/trainer_state.json && ! -e grown_foreign/optimizer.pt ]] || fail "expected the kept and left out files, found: $(ls grown_foreign)"
+refused 'the library does not know which tensors of model_type somebody write to the residual stream' "${grow[@]}" foreign x --operator lidas --block 2 --zero-new
+refused 'the library does not know how model_type somebody is initialised' "${grow[@]}" foreign x --operator lidas --block 2 --init random
+refused 'expected layers of one kind in a sum, found layer_types' "${grow[@]}" foreign x --operator lidas --block 2 --init average
+"$TOOLS/grow_checkpoint" foreign nothing --operator lidas --block 2 --json dry.json --dry-run > /dev/null
+grep -q '"not_understood"' dry.json || fail "expected the notes in the JSON"
+[[ ! -e x && ! -e nothing ]] || fail "expected nothing written"
 echo "growth on disk: the same run from step $grown on, bit for bit"

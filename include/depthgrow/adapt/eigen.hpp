@@ -1,15 +1,20 @@
-// Eigen's matrices and vectors as the library's views, so that metrics and operators read them without a copy.
+// Eigen's matrices and vectors as the library's views, so that metrics and operators read them without a copy; as layers
+// they grow by orders and by mixtures.
 // Assumes Eigen 3.3 or newer and rows without gaps between elements (row-major, or a transposed column-major one).
 // Convention: a row is a token, its columns the residual's channels.
 #pragma once
 
 #include <Eigen/Core>
 
+#include <cstddef>
+#include <cstdint>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/core/span.hpp"
+#include "depthgrow/growth/grow.hpp"
 
 namespace depthgrow {
 
@@ -27,7 +32,40 @@ auto eigen_view(Derived& m) {
     else return matrix<scalar>(m.data(), static_cast<std::size_t>(m.rows()), static_cast<std::size_t>(m.cols()), static_cast<std::size_t>(m.outerStride()));
 }
 
+/// Copies and sums of Eigen's owning types; sums in double, rounded once.
+template <class Plain>
+struct eigen_layer_traits {
+    static Plain clone(const Plain& layer) { return layer; }
+    static Plain mix(const std::vector<std::pair<const Plain*, double>>& terms) {
+        const Plain& first = *terms.front().first;
+        std::vector<double> totals(static_cast<std::size_t>(first.size()), 0.0);
+        for (const auto& [layer, coefficient] : terms) {
+            require(layer->rows() == first.rows() && layer->cols() == first.cols(),
+                    "[mix] expected layers of one shape, (", static_cast<long>(first.rows()), ", ",
+                    static_cast<long>(first.cols()), "), got (", static_cast<long>(layer->rows()), ", ",
+                    static_cast<long>(layer->cols()), ")");
+            for (std::size_t i = 0; i < totals.size(); ++i)
+                totals[i] += coefficient * static_cast<double>(layer->data()[i]);
+        }
+        Plain sum = first;
+        for (std::size_t i = 0; i < totals.size(); ++i) sum.data()[i] = rounded<typename Plain::Scalar>(totals[i]);
+        return sum;
+    }
+    static void begin(Plain& layer, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+        if (init.kind != init_kind::noise) refuse_beginning(init);
+        span<typename Plain::Scalar> numbers(layer.data(), static_cast<std::size_t>(layer.size()));
+        add_noise(numbers, init.sigma, begin_stream(seed, slot, ""));
+    }
+};
+
 }  // namespace detail
+
+template <class Scalar, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+struct layer_traits<Eigen::Matrix<Scalar, Rows, Cols, Options, MaxRows, MaxCols>>
+    : detail::eigen_layer_traits<Eigen::Matrix<Scalar, Rows, Cols, Options, MaxRows, MaxCols>> {};
+template <class Scalar, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+struct layer_traits<Eigen::Array<Scalar, Rows, Cols, Options, MaxRows, MaxCols>>
+    : detail::eigen_layer_traits<Eigen::Array<Scalar, Rows, Cols, Options, MaxRows, MaxCols>> {};
 
 /// A view of a row-major Eigen matrix, array, map or block; it reads the caller's memory and keeps nothing alive.
 /// A column-major object is refused at compile time: pass its transpose, whose rows are its columns. A vector is one row.

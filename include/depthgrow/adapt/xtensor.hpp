@@ -1,4 +1,5 @@
-// xtensor's arrays as the library's views, so that metrics and operators read them without a copy.
+// xtensor's arrays as the library's views, so that metrics and operators read them without a copy; as layers they grow by
+// orders and by mixtures.
 // Assumes xtensor 0.24 or newer and row-major containers (xarray, xtensor, adapted memory), not lazy expressions.
 // Convention: the last axis is the residual's channels, all axes before it together are the tokens.
 #pragma once
@@ -6,13 +7,39 @@
 #include <xtensor/xarray.hpp>
 #include <xtensor/xtensor.hpp>
 
+#include <algorithm>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/core/span.hpp"
+#include "depthgrow/growth/layer_traits.hpp"
 
 namespace depthgrow {
+
+/// Copies and sums of containers; sums in double, rounded once.
+template <class Array>
+struct layer_traits<Array, std::enable_if_t<xt::is_xexpression<Array>::value>> {
+    static Array clone(const Array& layer) { return layer; }
+    static Array mix(const std::vector<std::pair<const Array*, double>>& terms) {
+        const Array& first = *terms.front().first;
+        for (const auto& [layer, coefficient] : terms)
+            require(std::equal(layer->shape().begin(), layer->shape().end(), first.shape().begin(), first.shape().end()),
+                    "[mix] expected layers of one shape, got arrays that differ in theirs");
+        Array sum = first;
+        std::vector<double> totals(first.size(), 0.0);
+        for (const auto& [layer, coefficient] : terms) {
+            std::size_t i = 0;
+            for (auto element = layer->cbegin(); element != layer->cend(); ++element)
+                totals[i++] += coefficient * static_cast<double>(*element);
+        }
+        std::size_t i = 0;
+        for (auto element = sum.begin(); element != sum.end(); ++element)
+            *element = static_cast<typename Array::value_type>(totals[i++]);
+        return sum;
+    }
+};
 
 /// A view of a container of 1 or more axes, rows over its last axis; it reads the caller's memory and keeps nothing alive.
 template <class Array, class = std::enable_if_t<xt::is_xexpression<std::decay_t<Array>>::value>, class Pointer = decltype(std::declval<Array&>().data())>

@@ -1,5 +1,5 @@
 // Training cost: floating-point operations of plain and grown runs, and the plain run that costs the same.
-// Assumes C++17, a Llama-shaped decoder, backward = 2 x forward; norms, softmax and embedding lookup count nothing.
+// Assumes C++17, a decoder whose attention sees its whole context, backward = 2 x forward; norms, softmax and embedding lookup count nothing.
 // Maths: spec formula that reproduces Table 7 of Kapl et al. 2025 (arXiv 2512.08819) to the last printed digit.
 #pragma once
 
@@ -19,6 +19,8 @@ struct model_shape {
     std::size_t ffn = 0;
     std::size_t vocab = 0;
     std::size_t context = 0;
+    std::size_t q_width = 0;   ///< heads times head size; 0: width
+    std::size_t mlp_maps = 3;  ///< matrices of the MLP: 3 gated, 2 plain
 };
 
 /// Whether the masked half of the attention products is counted: `full` for the paper's numbers, `causal` for MFU.
@@ -28,8 +30,9 @@ enum class attention_cost { full, causal };
 inline std::uint64_t forward_flops_per_token(const model_shape& shape, std::size_t layers,
                                              attention_cost cost = attention_cost::full) {
     const std::uint64_t width = shape.width;
-    const std::uint64_t products = 2 * (2 * width * width + 2 * width * shape.kv_width + 3 * width * shape.ffn);
-    const std::uint64_t attention = (cost == attention_cost::full ? 4 : 2) * shape.context * width;
+    const std::uint64_t queries = shape.q_width > 0 ? shape.q_width : width;
+    const std::uint64_t products = 2 * (2 * width * queries + 2 * width * shape.kv_width + shape.mlp_maps * width * shape.ffn);
+    const std::uint64_t attention = (cost == attention_cost::full ? 4 : 2) * shape.context * queries;
     return layers * (products + attention) + 2 * width * shape.vocab;
 }
 

@@ -1,55 +1,141 @@
-// grow: applies a layer order to anything with one element per layer (layers, moments, rates, names, translators).
-// Assumes C++17. Elements that stay are the same objects, moved; only slots that repeat a source are deep copies.
-// Maths: new layers are deep copies of existing ones, Kapl et al. 2025 section 3.1.
+// grow: applies an order, a mixture or a growth to anything with one element per layer (layers, moments, rates, names).
+// Assumes C++17. Elements that stay are the same objects, moved; slots that repeat a source are deep copies, slots that
+// are sums of layers are new. Maths: new layers are deep copies, Kapl et al. 2025 section 3.1; sums: mixture.hpp.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
+#include "depthgrow/growth/layer_init.hpp"
 #include "depthgrow/growth/layer_order.hpp"
 #include "depthgrow/growth/layer_traits.hpp"
+#include "depthgrow/growth/mixture.hpp"
 
 namespace depthgrow {
 
 namespace detail {
 
-/// A growth in two halves: the constructor does all that can throw and only reads, finish() moves.
+inline std::size_t kept_source(const layer_order& order, std::size_t slot) { return order[slot]; }
+inline std::size_t kept_source(const mixture& rows, std::size_t slot) { return rows[slot][0].source; }
+
+/// The element of a new slot: a clone, or a sum.
 template <class Sequence>
+auto new_element(Sequence& sequence, const layer_order& order, std::size_t slot) {
+    using traits = sequence_traits<Sequence>;
+    return layer_traits<typename traits::element_type>::clone(traits::at(sequence, order[slot]));
+}
+template <class Sequence>
+auto new_element(Sequence& sequence, const mixture& rows, std::size_t slot) {
+    using traits = sequence_traits<Sequence>;
+    using element = typename traits::element_type;
+    if (rows.is_copy(slot)) return layer_traits<element>::clone(traits::at(sequence, rows[slot][0].source));
+    layer_terms<element> terms;
+    for (const mixture_term& term : rows[slot])
+        terms.emplace_back(&traits::at(sequence, term.source), term.coefficient);
+    return layer_traits<element>::mix(terms);
+}
+
+/// A growth in two halves: the constructor does all that can throw and only reads, finish() moves.
+template <class Sequence, class Rows = layer_order>
 class growth_in_progress {
     using traits = sequence_traits<Sequence>;
     using element = typename traits::element_type;
 
 public:
     template <class OnNew>
-    growth_in_progress(Sequence& sequence, const layer_order& order, OnNew&& on_new)
-        : sequence_(sequence), order_(order), grown_(traits::empty_like(sequence, order.size())) {
-        require(traits::size(sequence) == order.source_depth(), "[grow] expected ", order.source_depth(),
+    growth_in_progress(Sequence& sequence, const Rows& rows, OnNew&& on_new)
+        : sequence_(sequence), rows_(rows), grown_(traits::empty_like(sequence, rows.size())) {
+        require(traits::size(sequence) == rows.source_depth(), "[grow] expected ", rows.source_depth(),
                 " elements (source depth of the order), got ", traits::size(sequence));
-        copies_.reserve(order.size());
-        for (std::size_t slot = 0; slot < order.size(); ++slot) {
-            if (!order.is_new(slot)) continue;
-            copies_.push_back(layer_traits<element>::clone(traits::at(sequence, order[slot])));
-            on_new(copies_.back(), slot);
+        made_.reserve(rows.size());
+        for (std::size_t slot = 0; slot < rows.size(); ++slot) {
+            if (!rows.is_new(slot)) continue;
+            made_.push_back(new_element(sequence, rows, slot));
+            on_new(made_.back(), slot);
         }
     }
 
     Sequence finish() {
         std::size_t next = 0;
-        for (std::size_t slot = 0; slot < order_.size(); ++slot)
-            traits::append(grown_, std::move(order_.is_new(slot) ? copies_[next++]
-                                                                 : traits::at(sequence_, order_[slot])));
+        for (std::size_t slot = 0; slot < rows_.size(); ++slot)
+            traits::append(grown_, std::move(rows_.is_new(slot) ? made_[next++]
+                                                                : traits::at(sequence_, kept_source(rows_, slot))));
         return std::move(grown_);
     }
 
 private:
     Sequence& sequence_;
-    const layer_order& order_;
+    const Rows& rows_;
     Sequence grown_;
-    std::vector<element> copies_;
+    std::vector<element> made_;
 };
+
+template <class Sequence>
+constexpr void require_consumed() {
+    static_assert(!std::is_reference_v<Sequence> && !std::is_const_v<Sequence>,
+                  "depthgrow: grow consumes the sequence, since layers that stay are moved and not copied. "
+                  "Write layers = grow(std::move(layers), order).");
+}
+
+template <class Layer, class = void>
+struct has_trait_begin : std::false_type {};
+template <class Layer>
+struct has_trait_begin<Layer, std::void_t<decltype(layer_traits<Layer>::begin(
+                                  std::declval<Layer&>(), std::declval<const layer_init&>(), std::uint64_t{},
+                                  std::size_t{}))>> : std::true_type {};
+template <class Layer, class = void>
+struct has_begin : std::false_type {};
+template <class Layer>
+struct has_begin<Layer, std::void_t<decltype(std::declval<Layer&>().begin(std::declval<const layer_init&>(),
+                                                                          std::uint64_t{}, std::size_t{}))>>
+    : std::true_type {};
+
+/// Whether `Layer` is a number or a flat container of numbers, to which noise can be added without knowing more.
+template <class Layer, class = void>
+struct is_flat : std::is_floating_point<Layer> {};
+template <class Layer>
+struct is_flat<Layer, std::void_t<typename Layer::value_type, decltype(std::begin(std::declval<Layer&>()))>>
+    : std::is_floating_point<typename Layer::value_type> {};
+
+template <class Layer>
+void add_noise(Layer& layer, double sigma, rng random) {
+    if constexpr (std::is_floating_point_v<Layer>) {
+        layer += static_cast<Layer>(sigma * std::fabs(static_cast<double>(layer)) * random.normal());
+    } else {
+        double squares = 0, count = 0;
+        for (const auto& x : layer) squares += static_cast<double>(x) * static_cast<double>(x), ++count;
+        const double scale = count > 0 ? sigma * std::sqrt(squares / count) : 0;
+        for (auto& x : layer)
+            x = static_cast<std::decay_t<decltype(x)>>(static_cast<double>(x) + scale * random.normal());
+    }
+}
+
+[[noreturn]] inline void refuse_beginning(const layer_init& init) {
+    fail("[grow] expected layers that know how to begin as ", init.name(),
+         " (layer_traits<L>::begin, or a member begin(init, seed, slot)), got a type that does not");
+}
+
+/// Makes of a copy what `init` asks for; a type that does not know how is refused at run time, by name.
+template <class Layer>
+void begin_layer(Layer& layer, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+    if (init.is_mixture()) return;
+    if constexpr (has_trait_begin<Layer>::value) {
+        return layer_traits<Layer>::begin(layer, init, seed, slot);
+    } else if constexpr (has_begin<Layer>::value) {
+        return layer.begin(init, seed, slot);
+    } else if constexpr (is_handle<Layer>::value) {
+        if constexpr (has_begin<std::remove_pointer_t<decltype(address_of(layer))>>::value)
+            return address_of(layer)->begin(init, seed, slot);
+    } else if constexpr (is_flat<Layer>::value) {
+        if (init.kind == init_kind::noise) return add_noise(layer, init.sigma, begin_stream(seed, slot, ""));
+    }
+    refuse_beginning(init);
+}
 
 }  // namespace detail
 
@@ -58,9 +144,7 @@ private:
 /// the grown model computes what it computed before; not the papers' choice, they copy.
 template <class Sequence, class OnNew>
 Sequence grow(Sequence&& sequence, const layer_order& order, OnNew&& on_new) {
-    static_assert(!std::is_reference_v<Sequence> && !std::is_const_v<Sequence>,
-                  "depthgrow: grow consumes the sequence, since layers that stay are moved and not copied. "
-                  "Write layers = grow(std::move(layers), order).");
+    detail::require_consumed<Sequence>();
     return detail::growth_in_progress<std::remove_reference_t<Sequence>>(sequence, order, on_new).finish();
 }
 
@@ -70,6 +154,27 @@ Sequence grow(Sequence&& sequence, const layer_order& order, OnNew&& on_new) {
 template <class Sequence>
 Sequence grow(Sequence&& sequence, const layer_order& order) {
     return grow(std::forward<Sequence>(sequence), order, [](auto&, std::size_t) {});
+}
+
+/// `layers = grow(std::move(layers), rows)` for a mixture: slots that are one layer are made as by an order, the
+/// others are `layer_traits<L>::mix` of their terms. The same promises when something throws.
+template <class Sequence>
+Sequence grow(Sequence&& sequence, const mixture& rows) {
+    detail::require_consumed<Sequence>();
+    return detail::growth_in_progress<std::remove_reference_t<Sequence>, mixture>(sequence, rows,
+                                                                                  [](auto&, std::size_t) {}).finish();
+}
+
+/// `layers = grow(std::move(layers), how)`: by `how.rows()`, and copies begin as `how.init` says
+/// (`layer_traits<L>::begin` for what is no sum of layers; containers of numbers know noise by themselves).
+template <class Sequence>
+Sequence grow(Sequence&& sequence, const growth& how) {
+    detail::require_consumed<Sequence>();
+    const mixture rows = how.rows();
+    const auto begin = [&](auto& layer, std::size_t slot) {
+        if (how.begins(slot)) detail::begin_layer(layer, how.init, how.seed, slot);
+    };
+    return detail::growth_in_progress<std::remove_reference_t<Sequence>, mixture>(sequence, rows, begin).finish();
 }
 
 }  // namespace depthgrow

@@ -1,11 +1,14 @@
-// How growth reads and copies what it does not own: layer_traits (deep copy of one layer), sequence_traits (the list).
+// How growth reads, copies and mixes what it does not own: layer_traits (one layer), sequence_traits (the list).
 // Assumes C++17. Specialise either for a type you cannot change; layers with clone() or a deep copy need nothing.
 // A copied handle is a tied weight, so pointers are cloned through what they point to or refused.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
+#include <iterator>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "depthgrow/core/error.hpp"
 
@@ -58,12 +61,88 @@ Handle clone_pointee(const Handle& handle) {
     }
 }
 
+/// What a layer is mixed from: layers with their coefficients, at least one.
+template <class Layer>
+using layer_terms = std::vector<std::pair<const Layer*, double>>;
+
+template <class Layer, class = void>
+struct has_mix : std::false_type {};
+template <class Layer>
+struct has_mix<Layer, std::void_t<decltype(Layer::mix(std::declval<const layer_terms<Layer>&>()))>> : std::true_type {};
+
+/// A container of numbers, or of containers of numbers.
+template <class Layer, class = void>
+struct is_number_range : std::false_type {};
+template <class Layer>
+struct is_number_range<Layer, std::void_t<typename Layer::value_type, decltype(std::declval<const Layer&>().size()),
+                                          decltype(std::begin(std::declval<Layer&>()))>>
+    : std::bool_constant<std::is_arithmetic_v<typename Layer::value_type> ||
+                         is_number_range<typename Layer::value_type>::value> {};
+
+template <class Number>
+Number rounded(double value) {
+    if constexpr (std::is_integral_v<Number>) return static_cast<Number>(std::llround(value));
+    else return static_cast<Number>(value);
+}
+
+template <class Handle>
+Handle mix_pointees(const layer_terms<Handle>& terms) {
+    using pointee = std::remove_cv_t<std::remove_pointer_t<decltype(address_of(std::declval<const Handle&>()))>>;
+    if constexpr (!has_mix<pointee>::value) {
+        static_assert(always_false<Handle>,
+                      "depthgrow: these layers are pointers and cannot be added up. Give the type they point to a "
+                      "static mix(const std::vector<std::pair<const Layer*, double>>&), or specialise "
+                      "depthgrow::layer_traits with such a function.");
+    } else {
+        layer_terms<pointee> inner;
+        for (const auto& [layer, coefficient] : terms) {
+            require(address_of(*layer) != nullptr, "[mix] expected a layer, got a null pointer");
+            inner.emplace_back(address_of(*layer), coefficient);
+        }
+        using mixed = decltype(pointee::mix(inner));
+        if constexpr (std::is_constructible_v<Handle, mixed>) return Handle(pointee::mix(inner));
+        else return Handle(new pointee(pointee::mix(inner)));
+    }
+}
+
+/// Element by element, sums in double, rounded once.
+template <class Range>
+Range mix_ranges(const layer_terms<Range>& terms) {
+    using value = typename Range::value_type;
+    Range sum = *terms.front().first;
+    std::vector<decltype(std::begin(std::as_const(sum)))> places;
+    for (const auto& [range, coefficient] : terms) {
+        require(range->size() == sum.size(), "[mix] expected layers of one size, ", sum.size(), ", got ",
+                range->size());
+        places.push_back(std::begin(*range));
+    }
+    for (auto& element : sum) {
+        if constexpr (std::is_arithmetic_v<value>) {
+            double total = 0;
+            for (std::size_t i = 0; i < places.size(); ++i)
+                total += terms[i].second * static_cast<double>(*places[i]++);
+            element = rounded<value>(total);
+        } else {
+            layer_terms<value> inner;
+            for (std::size_t i = 0; i < places.size(); ++i) inner.emplace_back(&*places[i]++, terms[i].second);
+            element = mix_ranges<value>(inner);
+        }
+    }
+    return sum;
+}
+
 }  // namespace detail
 
-/// Deep copy of one layer. Specialise it (with `static Layer clone(const Layer&)`) for types you do not own; otherwise
-/// a member clone() const is used, then for handles the clone() of the pointee (which may return a value, a raw owning
-/// pointer, unique_ptr or shared_ptr), then the copy constructor. The result must share nothing with the original;
-/// `check_layer` tests that.
+/// Deep copy of one layer, and sums of layers. Specialise it (with `static Layer clone(const Layer&)`) for types you do
+/// not own; otherwise a member clone() const is used, then for handles the clone() of the pointee (which may return a
+/// value, a raw owning pointer, unique_ptr or shared_ptr), then the copy constructor. The result must share nothing
+/// with the original; `check_layer` tests that.
+///
+/// `mix(terms)` is the layer sum of coefficient * layer, only needed to grow by a mixture: a static member mix of the
+/// layer (or of what a handle points to), else numbers and containers of numbers element by element.
+///
+/// A specialisation may also have `static void begin(Layer&, const layer_init&, std::uint64_t seed, std::size_t slot)`,
+/// or the layer a member `begin(init, seed, slot)`, which makes of a copy what zero_residual, random or noise ask for.
 template <class Layer, class = void>
 struct layer_traits {
     static Layer clone(const Layer& layer) {
@@ -76,6 +155,25 @@ struct layer_traits {
                           "depthgrow: this layer has neither a clone() nor a copy constructor. Add clone() const that "
                           "returns a deep copy, or specialise depthgrow::layer_traits for it.");
             return layer;
+        }
+    }
+
+    static Layer mix(const std::vector<std::pair<const Layer*, double>>& terms) {
+        if constexpr (detail::has_mix<Layer>::value) {
+            return Layer::mix(terms);
+        } else if constexpr (std::is_arithmetic_v<Layer>) {
+            double sum = 0;
+            for (const auto& [layer, coefficient] : terms) sum += coefficient * static_cast<double>(*layer);
+            return detail::rounded<Layer>(sum);
+        } else if constexpr (detail::is_handle<Layer>::value) {
+            return detail::mix_pointees<Layer>(terms);
+        } else if constexpr (detail::is_number_range<Layer>::value) {
+            return detail::mix_ranges<Layer>(terms);
+        } else {
+            static_assert(detail::always_false<Layer>,
+                          "depthgrow: growing by a mixture adds layers up, and this layer cannot be added up. Give it "
+                          "a static mix(const std::vector<std::pair<const Layer*, double>>&) that returns the sum of "
+                          "coefficient times layer, or specialise depthgrow::layer_traits for it.");
         }
     }
 };

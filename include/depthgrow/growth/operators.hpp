@@ -1,16 +1,20 @@
-// Growth operators (MIDAS, LIDAS, gradual, doubling, interleave, SOLAR) and interventions, each a depth -> layer order.
-// Assumes C++17; orders only, no layer is touched here. `grow` copies by an order, an executor runs by it.
-// Maths: Kapl et al. 2025 section 3.1, eq. 1-2; Saunshi et al. 2024; Gong et al. 2019 (doubling); Kim et al. 2023.
+// Growth operators, each a depth -> layer order (or mixture), their table, and interventions.
+// Assumes C++17; no layer is touched here: `grow` makes layers by an order or mixture, an executor runs by an order.
+// Maths: Kapl et al. 2025 section 3.1, eq. 1-2; Saunshi et al. 2024; Gong et al. 2019 (doubling); Kim et al. 2023;
+// Yang et al. 2024 (LaCo, arXiv 2402.11187), whose layer collapse is theta_l + sum over k of (theta_{l+k} - theta_l).
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/growth/layer_order.hpp"
+#include "depthgrow/growth/mixture.hpp"
 
 namespace depthgrow {
 
@@ -46,9 +50,19 @@ inline void require_window(std::string_view name, std::size_t depth, std::size_t
 
 }  // namespace detail
 
+/// What an operator that is chosen by name may be asked for; each reads its own.
+struct operator_parameters {
+    std::size_t block = 4;   ///< layers of a block; dropped layers for SOLAR
+    std::size_t start = 0;   ///< first layer of a range
+    std::size_t length = 1;  ///< layers of a range
+};
+
 /// MIDAS: the middle block (the lower one of two), copied right after itself. Depth must be whole blocks.
 struct midas {
     std::size_t block = 4;
+    static constexpr std::string_view name = "midas", reads = "block";
+    static constexpr std::string_view help = "the middle block, copied right after itself";
+    static midas from(const operator_parameters& given) { return {given.block}; }
 
     layer_order operator()(std::size_t depth) const {
         detail::require_block("midas", depth, block);
@@ -63,6 +77,9 @@ struct midas {
 /// Any depth of at least one block; equals MIDAS for an odd number of blocks.
 struct lidas {
     std::size_t block = 4;
+    static constexpr std::string_view name = "lidas", reads = "block";
+    static constexpr std::string_view help = "the middle layers, copied right after themselves";
+    static lidas from(const operator_parameters& given) { return {given.block}; }
 
     layer_order operator()(std::size_t depth) const {
         detail::require_block("lidas", depth, block);
@@ -74,6 +91,9 @@ struct lidas {
 /// Gradual stacking: the last block, copied on top.
 struct gradual {
     std::size_t block = 4;
+    static constexpr std::string_view name = "gradual", reads = "block";
+    static constexpr std::string_view help = "the last block, copied on top";
+    static gradual from(const operator_parameters& given) { return {given.block}; }
 
     layer_order operator()(std::size_t depth) const {
         detail::require_block("gradual", depth, block);
@@ -83,6 +103,10 @@ struct gradual {
 
 /// Progressive stacking: the whole stack twice, 0 … L-1 0 … L-1.
 struct doubling {
+    static constexpr std::string_view name = "doubling", reads = "";
+    static constexpr std::string_view help = "the whole stack twice";
+    static doubling from(const operator_parameters&) { return {}; }
+
     layer_order operator()(std::size_t depth) const {
         detail::require_layers("doubling", depth);
         return detail::repeat_window(depth, 0, depth);
@@ -91,6 +115,10 @@ struct doubling {
 
 /// Every layer followed by its copy, 0 0 1 1 ….
 struct interleave {
+    static constexpr std::string_view name = "interleave", reads = "";
+    static constexpr std::string_view help = "every layer followed by its copy";
+    static interleave from(const operator_parameters&) { return {}; }
+
     layer_order operator()(std::size_t depth) const {
         detail::require_layers("interleave", depth);
         std::vector<std::size_t> sources;
@@ -102,6 +130,9 @@ struct interleave {
 /// SOLAR depth up-scaling: two copies, without the last `dropped` layers of the first and the first of the second.
 struct solar {
     std::size_t dropped = 8;
+    static constexpr std::string_view name = "solar", reads = "block";
+    static constexpr std::string_view help = "two copies, without `block` layers on either side of the seam";
+    static solar from(const operator_parameters& given) { return {given.block}; }
 
     layer_order operator()(std::size_t depth) const {
         detail::require_layers("solar", depth);
@@ -110,6 +141,28 @@ struct solar {
         detail::append_range(sources, 0, depth - dropped);
         detail::append_range(sources, dropped, depth);
         return {std::move(sources), depth};
+    }
+};
+
+/// LaCo's layer collapse: layers (start, start + length] merged into layer `start` and removed, so that the stack is
+/// `length` layers shallower. One growth by `loop(depth, start, 1, length)` is what it undoes.
+struct collapse {
+    std::size_t start = 0, length = 1;
+    static constexpr std::string_view name = "collapse", reads = "start, length";
+    static constexpr std::string_view help = "the layers after layer `start`, `length` of them, merged into it (LaCo)";
+    static collapse from(const operator_parameters& given) { return {given.start, given.length}; }
+
+    mixture operator()(std::size_t depth) const {
+        require(length > 0, "[collapse] expected a length of at least 1, got 0");
+        require(start < depth && length < depth - start, "[collapse] expected a layer ", start, " with ", length,
+                " layers after it in a depth of ", depth, ", got fewer");
+        std::vector<mixture_row> rows;
+        for (std::size_t layer = 0; layer < depth; ++layer) {
+            if (layer <= start || layer > start + length) rows.push_back({{layer, 1}});
+            if (layer == start) rows.back()[0].coefficient -= static_cast<double>(length);
+            if (layer > start && layer <= start + length) rows[start].push_back({layer, 1});
+        }
+        return {std::move(rows), depth};
     }
 };
 
@@ -154,44 +207,64 @@ inline layer_order loop(std::size_t depth, std::size_t start, std::size_t length
     return {std::move(sources), depth};
 }
 
-/// Any of the operators above, chosen at run time; made from an operator struct or by `make_operator`.
+/// Any operator, chosen at run time: made from an operator struct (yours too: a name and a call from depth to order or
+/// mixture) or by `make_operator`.
 class growth_operator {
 public:
-    enum class kind { midas, lidas, gradual, doubling, interleave, solar };
+    template <class Operator, class = decltype(Operator::name)>
+    growth_operator(Operator op)
+        : name_(Operator::name), rows_([op](std::size_t depth) { return mixture(op(depth)); }) {}
 
-    growth_operator(depthgrow::midas op) : kind_(kind::midas), block_(op.block) {}
-    growth_operator(depthgrow::lidas op) : kind_(kind::lidas), block_(op.block) {}
-    growth_operator(depthgrow::gradual op) : kind_(kind::gradual), block_(op.block) {}
-    growth_operator(depthgrow::doubling) : kind_(kind::doubling) {}
-    growth_operator(depthgrow::interleave) : kind_(kind::interleave) {}
-    growth_operator(depthgrow::solar op) : kind_(kind::solar), block_(op.dropped) {}
-
-    layer_order operator()(std::size_t depth) const {
-        switch (kind_) {
-            case kind::midas: return depthgrow::midas{block_}(depth);
-            case kind::lidas: return depthgrow::lidas{block_}(depth);
-            case kind::gradual: return depthgrow::gradual{block_}(depth);
-            case kind::doubling: return depthgrow::doubling{}(depth);
-            case kind::interleave: return depthgrow::interleave{}(depth);
-            default: return depthgrow::solar{block_}(depth);
-        }
-    }
+    /// The order at `depth`; throws for an operator that mixes layers.
+    layer_order operator()(std::size_t depth) const { return rows_(depth).order(); }
+    /// The same of any operator, as a mixture.
+    mixture rows(std::size_t depth) const { return rows_(depth); }
 
     /// "midas", "lidas", …: what `make_operator` takes.
-    std::string_view name() const { return name_of(kind_); }
-    /// Layers in a block (dropped layers for SOLAR); 0 for operators without one.
-    std::size_t block() const { return block_; }
-
-    static constexpr std::size_t kinds = 6;
-    static std::string_view name_of(kind which) {
-        constexpr std::string_view names[kinds] = {"midas", "lidas", "gradual", "doubling", "interleave", "solar"};
-        return names[static_cast<std::size_t>(which)];
-    }
+    std::string_view name() const { return name_; }
 
 private:
-    kind kind_;
-    std::size_t block_ = 0;
+    std::string name_;
+    std::function<mixture(std::size_t)> rows_;
 };
+
+/// An operator as tools know it.
+struct operator_entry {
+    std::string_view name, help;
+    std::string_view reads;  ///< names of the parameters that it reads, "" for none
+    bool is_order;           ///< an order at every depth, so that models can be grown by it as they train
+    growth_operator (*make)(const operator_parameters&);
+};
+
+namespace detail {
+
+template <class Operator>
+growth_operator make_from(const operator_parameters& given) {
+    return Operator::from(given);
+}
+
+template <class Operator>
+constexpr operator_entry entry_of() {
+    using made = decltype(std::declval<const Operator&>()(std::size_t{}));
+    return {Operator::name, Operator::help, Operator::reads, std::is_same_v<made, layer_order>, &make_from<Operator>};
+}
+
+}  // namespace detail
+
+/// All operators: what parses names, lists them or explains them reads this table.
+inline constexpr operator_entry operator_table[] = {
+    detail::entry_of<midas>(),    detail::entry_of<lidas>(),      detail::entry_of<gradual>(),
+    detail::entry_of<doubling>(), detail::entry_of<interleave>(), detail::entry_of<solar>(),
+    detail::entry_of<collapse>(),
+};
+
+/// Their names; without those that mix layers when `orders_only`.
+inline std::vector<std::string> operator_names(bool orders_only = false) {
+    std::vector<std::string> names;
+    for (const operator_entry& entry : operator_table)
+        if (entry.is_order || !orders_only) names.emplace_back(entry.name);
+    return names;
+}
 
 namespace detail {
 
@@ -215,24 +288,24 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace detail
 
-/// The operator of that name with that block (for SOLAR: dropped layers); an unknown name is an error with the nearest.
-inline growth_operator make_operator(std::string_view name, std::size_t block) {
-    if (name == "midas") return midas{block};
-    if (name == "lidas") return lidas{block};
-    if (name == "gradual") return gradual{block};
-    if (name == "doubling") return doubling{};
-    if (name == "interleave") return interleave{};
-    if (name == "solar") return solar{block};
+/// The operator of that name; an unknown name is an error with the nearest.
+inline growth_operator make_operator(std::string_view name, const operator_parameters& parameters) {
     std::string_view nearest;
     std::size_t smallest = static_cast<std::size_t>(-1);
     std::string all;
-    for (std::size_t k = 0; k < growth_operator::kinds; ++k) {
-        const std::string_view candidate = growth_operator::name_of(static_cast<growth_operator::kind>(k));
-        const std::size_t distance = detail::edit_distance(name, candidate);
-        if (distance < smallest) smallest = distance, nearest = candidate;
-        all += text(k ? ", " : "", candidate);
+    for (const operator_entry& entry : operator_table) {
+        if (entry.name == name) return entry.make(parameters);
+        const std::size_t distance = detail::edit_distance(name, entry.name);
+        if (distance < smallest) smallest = distance, nearest = entry.name;
+        all += text(all.empty() ? "" : ", ", entry.name);
     }
     fail("[make_operator] expected one of ", all, ", got \"", name, "\"; did you mean ", nearest, "?");
+}
+/// The same with a block (for SOLAR: dropped layers).
+inline growth_operator make_operator(std::string_view name, std::size_t block) {
+    operator_parameters parameters;
+    parameters.block = block;
+    return make_operator(name, parameters);
 }
 
 }  // namespace depthgrow

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
+#include "depthgrow/growth/layer_init.hpp"
 #include "depthgrow/growth/layer_order.hpp"
 #include "depthgrow/growth/operators.hpp"
 
@@ -74,6 +75,10 @@ struct growth_stage {
     std::size_t first_step = 0;
     std::size_t steps = 0;
     layer_order order;  ///< applied on entering the stage, before `first_step`; the identity for the first stage
+    growth how = {};    ///< set where more is to be said than an order says; `order` is then empty if layers are mixed
+
+    /// What is applied on entering the stage.
+    growth applied() const { return how.layers.empty() ? growth{order} : how; }
 };
 
 /// The stages of a run, in order, without gaps.

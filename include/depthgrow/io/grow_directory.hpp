@@ -1,22 +1,30 @@
-// Growth of a model on disk: a Hugging Face directory in, the directory of the grown model out, a few megabytes at a time.
-// Assumes that layers are the tensors model.layers.N.*; dtypes, every other tensor and every other file are kept.
-// The result equals, byte for byte, that of growing the model in the trainer: growth copies layers, Kapl et al. 2025, 3.1.
+// Growth of a model on disk: a Hugging Face directory in, the grown model's directory out, a few megabytes at a time.
+// Assumes layers that are tensors PREFIX.N.REST; dtypes, every other tensor and every other file are kept. No graph is
+// needed, but for new layers of zero effect and drawn ones the description of a family is.
+// By an order the result equals, byte for byte, growth in the trainer: Kapl et al. 2025, 3.1; sums: mixed_tensors.hpp.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "depthgrow/growth/optimizer_traits.hpp"
 #include "depthgrow/io/checkpoint_writer.hpp"
+#include "depthgrow/io/grown_tensors.hpp"
 #include "depthgrow/io/growth_record.hpp"
+#include "depthgrow/io/mixed_tensors.hpp"
+#include "depthgrow/io/model_directory.hpp"
+#include "depthgrow/nn/parameters.hpp"
 
 namespace depthgrow {
 
@@ -27,95 +35,68 @@ struct directory_growth_options {
 
 /// What growing a directory does, known before anything is written.
 struct directory_growth_plan {
-    decoder_config before, after;
+    std::size_t layers_before = 0, layers_after = 0;
+    std::optional<decoder_config> before, after;         // of a family that the library describes
+    std::uint64_t numbers_before = 0, numbers_after = 0;  // elements of all tensors
+    std::size_t tensors_before = 0, tensors_after = 0;
     std::uint64_t bytes_before = 0, bytes_after = 0;          // weights
-    std::uint64_t optimizer_before = 0, optimizer_after = 0;  // moments; 0 without an optimizer file
+    std::uint64_t optimizer_before = 0, optimizer_after = 0;  // moments; 0 without an optimizer file of ours
     std::size_t shard_bytes = 0;                              // bound on an output shard; 0: one file
-    json history;                                             // recorded growths with this one
-    std::vector<std::string> kept, left_out;                  // other files: copied; stale weights and folders, not copied
+    json config, history;                                     // of the grown model; recorded growths with this one
+    std::vector<std::string> kept;      // other files, copied
+    std::vector<std::string> left_out;  // not copied: stale weights, folders, another trainer's state
+    std::vector<std::string> notes;     // what was not understood, one sentence each
 };
 
 namespace detail {
 
-/// A tensor of the grown file and where its numbers come from.
-struct grown_tensor {
-    std::string name, source;
-    bool is_new = false;  // in a layer that the order copies
-};
-
-/// "exp_avg.model.layers.3.mlp.up_proj.weight": prefix "exp_avg.model.layers.", layer 3, part "mlp.up_proj.weight".
-inline bool split_prefixed(const family& own, const std::string& name, std::string& prefix, std::size_t& layer, std::string& part) {
-    for (const char* moment : {"", "exp_avg.", "exp_avg_sq."}) {
-        const std::size_t skipped = std::string_view(moment).size();
-        if (name.compare(0, skipped, moment) != 0 || !split_layer_name(own, std::string_view(name).substr(skipped), layer, part)) continue;
-        prefix = name.substr(0, name.size() - part.size() - 1 - std::to_string(layer).size());
-        return true;
-    }
-    return false;
+inline growth_source weights_of(const model_directory& in) {
+    const weight_files& files = in.weights();
+    return {[&files](const std::string& name) -> const safetensors_file& { return files.file_of(name); }, in.stack()};
+}
+inline growth_source moments_of(const safetensors_file& file, const layer_stack& stack) {
+    return {[&file](const std::string&) -> const safetensors_file& { return file; }, stack};
 }
 
-/// The tensors of the grown file: embedding, layers by slot, the rest by name (`tied` leaves a stored head out).
-inline std::vector<grown_tensor> grow_names(const family& own, const std::vector<std::string>& names, const layer_order& order, bool tied, const std::string& label) {
-    std::map<std::size_t, std::vector<std::pair<std::string, std::string>>> layers;  // layer -> (prefix, part)
-    std::vector<grown_tensor> first, rest;
-    std::string prefix, part;
-    std::size_t layer = 0;
-    for (const auto& name : names) {
-        if (split_prefixed(own, name, prefix, layer, part)) {
-            require(layer < order.source_depth(), label, ": expected ", order.source_depth(), " layers, found a tensor ", quotable(name));
-            layers[layer].emplace_back(prefix, part);
-        } else if (name.ends_with(own.outer.front().name)) {
-            first.push_back({name, name});
-        } else if (!(tied && name == own.head)) {
-            rest.push_back({name, name});
-        }
-    }
-    for (std::size_t slot = 0; slot < order.size(); ++slot)
-        for (const auto& [pre, rear] : layers[order[slot]])
-            first.push_back({text(pre, slot, ".", rear), text(pre, order[slot], ".", rear), order.is_new(slot)});
-    first.insert(first.end(), rest.begin(), rest.end());
-    return first;
-}
-
-inline bool is_residual_projection(const decoder_config& config, const std::string& name) {
-    std::size_t layer = 0;
-    std::string rest;
-    return split_layer_name(family_of(config), name, layer, rest) && writes_residual(config, rest);
+/// A head that is stored although it is the embedding is left out.
+inline outer_names outer_names_of(const model_directory& in) {
+    if (!in.described()) return {};
+    const family& own = family_of(*in.described());
+    return {own.outer.front().name, in.described()->tied ? own.head : ""};
 }
 
 /// Weights of other formats: they would be those of the model before growth.
 inline bool is_stale_weight(const std::string& name) {
-    for (const char* ending : {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json"})
+    for (const char* ending :
+         {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json"})
         if (name.ends_with(ending)) return true;
     return false;
 }
-
+/// Files that say nothing of the weights.
+inline bool is_understood(const std::string& name) {
+    for (const char* known : {"added_tokens.json", "chat_template.jinja", "generation_config.json", "merges.txt",
+                              "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                              "vocab.json", "vocab.txt", ".gitattributes"})
+        if (name == known) return true;
+    for (const char* ending : {".md", ".txt", "LICENSE"})
+        if (name.ends_with(ending)) return true;
+    return false;
+}
 inline bool is_rewritten(const std::string& name) {
-    return name == "config.json" || name == "optimizer.safetensors" || name == "trainer_state.json" || name == "growth.json" ||
-           name == "model.safetensors" || name == "model.safetensors.index.json";
+    for (const char* written : {"config.json", "optimizer.safetensors", "trainer_state.json", "growth.json",
+                                "model.safetensors", "model.safetensors.index.json"})
+        if (name == written) return true;
+    return false;
 }
 
 /// Whether the layers that stay are all layers in their order, so that identities between them change nothing.
-inline bool keeps_function(const layer_order& order) {
+inline bool keeps_function(const mixture& layers) {
     std::vector<std::size_t> kept;
-    for (std::size_t slot = 0; slot < order.size(); ++slot)
-        if (!order.is_new(slot)) kept.push_back(order[slot]);
-    return kept == layer_order::identity(order.source_depth()).sources();
-}
-
-inline std::vector<tensor_entry> entries_of(const std::vector<grown_tensor>& tensors, const std::function<const tensor_info&(const std::string&)>& find) {
-    std::vector<tensor_entry> out;
-    for (const auto& tensor : tensors) {
-        const tensor_info& info = find(tensor.source);
-        out.push_back({tensor.name, info.type_name, info.shape});
+    for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+        if (!layers.is_copy(slot)) return false;
+        if (!layers.is_new(slot)) kept.push_back(layers.main_source(slot));
     }
-    return out;
-}
-
-inline std::uint64_t bytes_of(const std::vector<grown_tensor>& tensors, const std::function<const tensor_info&(const std::string&)>& find) {
-    std::uint64_t bytes = 0;
-    for (const auto& tensor : tensors) bytes += find(tensor.source).bytes();
-    return bytes;
+    return kept == layer_order::identity(layers.source_depth()).sources();
 }
 
 /// Both moments of every tensor of the model must be there, or growth would make a file that cannot be resumed from.
@@ -123,55 +104,124 @@ inline void check_optimizer(const safetensors_file& file, const decoder_config& 
     for (const char* moment : {"exp_avg.", "exp_avg_sq."})
         for (const auto& tensor : model_tensors(config)) {
             const tensor_info& info = file.find(moment + tensor.name);
-            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", moment, tensor.name, " of shape ", shape_text(tensor.shape()), ", found ", shape_text(info.shape));
+            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", moment, tensor.name, " of shape ",
+                    shape_text(tensor.shape()), ", found ", shape_text(info.shape));
         }
+}
+
+/// The optimizer's file, if its tensors are states of the model's, "NAME.TENSOR"; another one is not ours to grow.
+inline std::optional<safetensors_file> open_moments(const model_directory& in) {
+    const auto path = in.directory() / "optimizer.safetensors";
+    if (!std::filesystem::exists(path)) return {};
+    std::optional<safetensors_file> file(std::in_place, path);
+    if (in.described()) {
+        check_optimizer(*file, *in.described());
+        return file;
+    }
+    for (const auto& [name, info] : file->tensors()) {
+        const auto dot = name.find('.');
+        if (dot == name.npos || !in.weights().contains(name.substr(dot + 1))) return {};
+    }
+    return file;
+}
+
+/// The trainer's state, if it is ours: another trainer's has no "step".
+inline std::optional<json> read_trainer_state(const std::filesystem::path& directory) {
+    const auto path = directory / "trainer_state.json";
+    if (!std::filesystem::exists(path)) return {};
+    json value = read_json_file(path);
+    if (!value.is_object() || !value.contains("step")) return {};
+    return value;
+}
+
+/// Refuses what this model cannot begin with.
+inline void check_growth(const model_directory& in, const growth& how) {
+    const std::string label = in.directory().string();
+    require(how.layers.source_depth() == in.layers(), label, ": expected an order for ", in.layers(),
+            " layers, got one for ", how.layers.source_depth());
+    require(!how.layers.empty(), label, ": expected an order of at least one layer, got an empty one");
+    const bool zero = how.init.kind == init_kind::zero_residual;
+    require(in.described() || !zero, in.why_unknown(), "; new layers cannot begin as ", how.init.name(),
+            ", since the library does not know which tensors of model_type ", in.model_type(),
+            " write to the residual stream");
+    require(in.described() || how.init.kind != init_kind::random, in.why_unknown(), "; new layers cannot begin as ",
+            how.init.name(), ", since the library does not know how model_type ", in.model_type(), " is initialised");
+    if (zero)
+        require(in.described()->norms == norm_placement::pre, label,
+                ": expected norm placement pre for new layers that begin as identities, found ",
+                name_of(in.described()->norms), " (its layers depend on their slot)");
+    require(!zero || keeps_function(how.layers), label,
+            ": expected an order that keeps every layer in place for new layers that begin as identities, got ",
+            how.layers.to_string());
+    require((how.rows().is_order() && !how.draws()) || !in.config().contains("quantization_config"), label,
+            ": expected plain weights to compute new layers from, found quantization_config");
 }
 
 }  // namespace detail
 
-/// Checks that `order` and `options` fit the model, and says what growing its directory will do.
-inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, const layer_order& order, const directory_growth_options& options = {}) {
+/// Checks that a growth fits the model, and says what growing its directory will do.
+inline directory_growth_plan plan_directory_growth(const model_directory& in, const growth& how) {
+    detail::check_growth(in, how);
+    const mixture rows = how.rows(), same = layer_order::identity(in.layers());
+    const std::string label = in.directory().string();
+    const auto outer = detail::outer_names_of(in);
     directory_growth_plan plan;
-    plan.before = in.config();
-    require(order.source_depth() == plan.before.layers, in.directory().string(), ": expected an order for ", plan.before.layers, " layers, got one for ", order.source_depth());
-    require(!order.empty(), in.directory().string(), ": expected an order of at least one layer, got an empty one");
-    require(!options.zero_new || plan.before.norms == norm_placement::pre, in.directory().string(),
-            ": expected norm placement pre for new layers that begin as identities, found ", name_of(plan.before.norms), " (its layers depend on their slot)");
-    require(!options.zero_new || detail::keeps_function(order), in.directory().string(),
-            ": expected an order that keeps every layer in place for new layers that begin as identities, got ", order.to_string());
-    plan.after = plan.before.with_layers(order.sources());
-    const auto find = [&](const std::string& name) -> const tensor_info& { return in.find(name); };
-    plan.bytes_before = detail::bytes_of(detail::grow_names(family_of(plan.before), in.names(), layer_order::identity(plan.before.layers), plan.before.tied, in.directory().string()), find);
-    plan.bytes_after = detail::bytes_of(detail::grow_names(family_of(plan.before), in.names(), order, plan.before.tied, in.directory().string()), find);
-    if (in.sharded())
-        for (const auto& file : in.files()) {
+    plan.layers_before = in.layers(), plan.layers_after = rows.size();
+    plan.config = in.grown_config(rows);
+    if (in.described()) {
+        plan.before = *in.described();
+        std::vector<std::size_t> sources;
+        for (std::size_t slot = 0; slot < rows.size(); ++slot) sources.push_back(rows.main_source(slot));
+        plan.after = plan.before->with_layers(sources);
+        if (plan.after->norms == norm_placement::mix) plan.config["post_layers"] = plan.after->post_layers;
+    }
+    const auto weights = detail::weights_of(in);
+    const auto names = in.weights().names();
+    const auto now = detail::grow_names(names, in.stack(), same, outer, label);
+    const auto then = detail::grow_names(names, in.stack(), rows, outer, label);
+    plan.bytes_before = weights.bytes(now), plan.bytes_after = weights.bytes(then);
+    plan.tensors_before = now.size(), plan.tensors_after = then.size();
+    for (const auto& tensor : now) plan.numbers_before += weights.find(tensor.source).elements();
+    for (const auto& tensor : then) {
+        plan.numbers_after += weights.find(tensor.source).elements();
+        if (!weights.is_sum(tensor, rows) && how.draws() && tensor.slot && how.begins(*tensor.slot) &&
+            !is_buffer(tensor.part, weights.find(tensor.source)))
+            weights.require_numbers(tensor.source);
+    }
+    if (in.weights().sharded())
+        for (const auto& file : in.weights().files()) {
             std::size_t bytes = 0;
             for (const auto& [name, info] : file.tensors()) bytes += info.bytes();
             plan.shard_bytes = std::max(plan.shard_bytes, std::max<std::size_t>(bytes, 1));
         }
     std::optional<std::uint64_t> step;
-    const auto state = in.directory() / "trainer_state.json", moments = in.directory() / "optimizer.safetensors";
-    if (std::filesystem::exists(state)) {
-        const json value = read_json_file(state);
-        const std::string label = state.string();
-        step = json_fields(value, label).count("step");
+    const auto state = detail::read_trainer_state(in.directory());
+    if (state) step = json_fields(*state, (in.directory() / "trainer_state.json").string()).count("step");
+    const auto moments = detail::open_moments(in);
+    if (moments) {
+        const auto source = detail::moments_of(*moments, in.stack());
+        const auto grown = detail::grow_names(moments->names(), in.stack(), rows, outer, moments->path().string());
+        plan.optimizer_before =
+            source.bytes(detail::grow_names(moments->names(), in.stack(), same, outer, moments->path().string()));
+        plan.optimizer_after = source.bytes(grown);
+        for (const auto& tensor : grown) source.is_sum(tensor, rows);
     }
-    if (std::filesystem::exists(moments)) {
-        const safetensors_file file(moments);
-        detail::check_optimizer(file, plan.before);
-        const auto find_moment = [&](const std::string& name) -> const tensor_info& { return file.find(name); };
-        plan.optimizer_before = detail::bytes_of(detail::grow_names(family_of(plan.before), file.names(), layer_order::identity(plan.before.layers), false, moments.string()), find_moment);
-        plan.optimizer_after = detail::bytes_of(detail::grow_names(family_of(plan.before), file.names(), order, false, moments.string()), find_moment);
-    }
-    plan.history = read_growth(in);
-    make_lineage(plan.history, plan.before.layers, in.files().front().path().string());
-    plan.history.push_back(growth_entry(order, step, options.zero_new));
+    plan.history = read_growth(in.weights());
+    make_lineage(plan.history, in.layers(), in.weights().files().front().path().string());
+    plan.history.push_back(growth_entry(how, step));
+    if (!moments) plan.history.back().erase("state");
+    plan.notes = in.notes();
+    std::set<std::string> weight_names;
+    for (const auto& file : in.weights().files()) weight_names.insert(file.path().filename().string());
     for (const auto& entry : std::filesystem::directory_iterator(in.directory())) {
         const std::string name = entry.path().filename().string();
-        if (detail::is_rewritten(name) || name.rfind(".tmp-", 0) == 0 || name.rfind(".old-", 0) == 0) continue;
-        const bool weights = std::any_of(in.files().begin(), in.files().end(), [&](const auto& file) { return file.path().filename() == name; });
-        if (weights) continue;
-        (entry.is_regular_file() && !detail::is_stale_weight(name) ? plan.kept : plan.left_out).push_back(name);
+        if (name.rfind(".tmp-", 0) == 0 || name.rfind(".old-", 0) == 0 || weight_names.count(name)) continue;
+        const bool foreign = (name == "trainer_state.json" && !state) || (name == "optimizer.safetensors" && !moments);
+        if (detail::is_rewritten(name) && !foreign) continue;
+        const bool copied = entry.is_regular_file() && !detail::is_stale_weight(name) && !foreign;
+        (copied ? plan.kept : plan.left_out).push_back(name);
+        if (copied && !detail::is_understood(name))
+            plan.notes.push_back(text(detail::quotable(name), " is of no kind that growth knows; copied as it is"));
     }
     std::sort(plan.kept.begin(), plan.kept.end());
     std::sort(plan.left_out.begin(), plan.left_out.end());
@@ -182,66 +232,127 @@ inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, 
 inline void require_new_directory(const std::filesystem::path& out) {
     std::error_code ignored;
     const auto status = std::filesystem::symlink_status(out, ignored);
-    require(!std::filesystem::exists(status), out.string(), ": expected a new directory, found ", std::filesystem::is_symlink(status) ? "a link" :
-            std::filesystem::is_directory(status) ? "a directory" : "a file", " of that name");
+    require(!std::filesystem::exists(status), out.string(), ": expected a new directory, found ",
+            std::filesystem::is_symlink(status)     ? "a link"
+            : std::filesystem::is_directory(status) ? "a directory"
+                                                    : "a file",
+            " of that name");
 }
 
-/// Writes the grown directory, whole or not at all. `check` sees it before it is put in place and may refuse it.
-inline directory_growth_plan grow_directory(const checkpoint_reader& in, const std::filesystem::path& out, const layer_order& order,
-                                            const directory_growth_options& options = {}, const std::function<void(const std::filesystem::path&)>& check = {}) {
-    const directory_growth_plan plan = plan_directory_growth(in, order, options);
+/// Sees a grown directory before it is put in place, and refuses it by throwing.
+using directory_check = std::function<void(const std::filesystem::path&)>;
+
+namespace detail {
+
+/// A tensor of a new layer that begins with drawn numbers, part by part as in the trainer.
+inline void write_begun(safetensors_writer& to, const grown_tensor& tensor, const safetensors_file& file,
+                        const model_tensor& parts, const decoder_config& grown, const growth& how) {
+    std::vector<double> values(parts.place.size());
+    file.read(tensor.source, values.data(), values.size());
+    if (!parts.plain()) values = rearranged(parts, values, false);
+    std::size_t first = 0;
+    for (const auto& place : parts.parts) {
+        begin_part(grown, place, {values.data() + first, place.size()}, how.init, how.seed, *tensor.slot);
+        first += place.size();
+    }
+    if (!parts.plain()) values = rearranged(parts, values, true);
+    to.write(tensor.name, values.data(), values.size());
+}
+
+/// One tensor of the grown weights.
+inline void write_grown(safetensors_writer& to, const grown_tensor& tensor, const growth_source& from,
+                        const growth& how, const mixture& rows, const decoder_config* described) {
+    const safetensors_file& file = from.file_of(tensor.source);
+    if (from.is_sum(tensor, rows)) return write_sum(to, tensor.name, from.terms(tensor, rows[*tensor.slot]));
+    const tensor_info& info = file.find(tensor.source);
+    if (tensor.slot && how.begins(*tensor.slot) && !is_buffer(tensor.part, info)) {
+        const auto parts = described ? tensor_in_layer(*described, tensor.part) : std::nullopt;
+        if (how.init.kind == init_kind::zero_residual && parts && writes_residual(*described, parts->place.which))
+            return to.write_zeros(tensor.name);
+        if (parts && how.draws()) return write_begun(to, tensor, file, *parts, *described, how);
+        if (how.init.kind == init_kind::noise)
+            return write_noisy(to, tensor.name, file, tensor.source, how.init.sigma, begin_stream(how.seed, *tensor.slot, tensor.part));
+    }
+    to.copy(tensor.name, file, tensor.source);
+}
+
+/// The grown optimizer file.
+inline void write_moments(const safetensors_file& file, const std::filesystem::path& out, const layer_stack& stack,
+                          const outer_names& outer, const growth& how, const mixture& rows) {
+    const auto from = moments_of(file, stack);
+    const mixture squares = squared(rows);
+    const auto tensors = grow_names(file.names(), stack, rows, outer, file.path().string());
+    safetensors_writer to(out, from.entries(tensors), file.metadata());
+    for (const auto& tensor : tensors) {
+        const bool reset = tensor.slot && (how.state == state_policy::all ||
+                                           (how.state == state_policy::zero && rows.is_new(*tensor.slot)));
+        if (reset) to.write_zeros(tensor.name);
+        else if (from.is_sum(tensor, rows))
+            write_sum(to, tensor.name, from.terms(tensor, (is_second_moment(tensor) ? squares : rows)[*tensor.slot]));
+        else to.copy(tensor.name, file, tensor.source);
+    }
+    to.commit();
+}
+
+}  // namespace detail
+
+/// Writes the grown directory, whole or not at all.
+inline directory_growth_plan grow_directory(const model_directory& in, const std::filesystem::path& out,
+                                            const growth& how, const directory_check& check = {}) {
+    const directory_growth_plan plan = plan_directory_growth(in, how);
     require_new_directory(out);
     atomic_directory folder(out);
 
-    auto metadata = in.files().front().metadata();
-    metadata[growth_metadata_key] = plan.history.dump();
+    const mixture rows = how.rows();
+    const auto source = detail::weights_of(in);
+    const json record = weights_record(plan.history);
+    auto metadata = in.weights().metadata();
+    metadata[growth_metadata_key] = record.dump();
     metadata.erase(order_metadata_key);  // the order named the layers before growth
-    const auto tensors = detail::grow_names(family_of(plan.before), in.names(), order, plan.before.tied, in.directory().string());
-    checkpoint_writer files(folder.path(), detail::entries_of(tensors, [&](const std::string& name) -> const tensor_info& { return in.find(name); }), plan.shard_bytes, metadata);
-    for (const auto& tensor : tensors) {
-        auto& file = files.file_of(tensor.name);
-        if (options.zero_new && tensor.is_new && detail::is_residual_projection(plan.before, tensor.name)) file.write_zeros(tensor.name);
-        else file.copy(tensor.name, in.file_of(tensor.source), tensor.source);
-    }
+    const auto tensors = detail::grow_names(in.weights().names(), in.stack(), rows, detail::outer_names_of(in),
+                                            in.directory().string());
+    checkpoint_writer files(folder.path(), source.entries(tensors), plan.shard_bytes, metadata);
+    for (const auto& tensor : tensors)
+        detail::write_grown(files.file_of(tensor.name), tensor, source, how, rows, plan.after ? &*plan.after : nullptr);
     files.commit();
-
-    if (plan.optimizer_before > 0) {
-        const safetensors_file from(in.directory() / "optimizer.safetensors");
-        const auto moments = detail::grow_names(family_of(plan.before), from.names(), order, false, from.path().string());
-        safetensors_writer to(folder.path() / "optimizer.safetensors", detail::entries_of(moments, [&](const std::string& name) -> const tensor_info& { return from.find(name); }),
-                              from.metadata());
-        for (const auto& moment : moments) {
-            if (options.moments == state_policy::zero && moment.is_new) to.write_zeros(moment.name);
-            else to.copy(moment.name, from, moment.source);
-        }
-        to.commit();
-    }
+    if (const auto moments = detail::open_moments(in))
+        detail::write_moments(*moments, folder.path() / "optimizer.safetensors", in.stack(), detail::outer_names_of(in), how, rows);
 
     for (const auto& name : plan.kept) {
         std::error_code problem;
         std::filesystem::copy_file(in.directory() / name, folder.path() / name, problem);
-        require(!problem, (in.directory() / name).string(), ": expected a file that can be copied, found: ", problem.message());
+        require(!problem, (in.directory() / name).string(), ": expected a file that can be copied, found: ",
+                problem.message());
     }
-    json config = in.config_fields();
-    config[family_of(plan.before).depth_field] = plan.after.layers;
-    if (plan.after.norms == norm_placement::mix) config["post_layers"] = plan.after.post_layers;
-    for (const char* key : {"layer_types", "no_rope_layers"}) {
-        if (!config.contains(key) || !config[key].is_array() || config[key].size() != plan.before.layers) continue;
-        json list = json::array();
-        for (std::size_t source : order) list.push_back(config[key][source]);
-        config[key] = list;
-    }
-    if (const auto state = in.directory() / "trainer_state.json"; std::filesystem::exists(state)) {
-        json value = read_json_file(state);
-        value["layers"] = plan.after.layers;
-        value["growth"] = plan.history;
-        write_file(folder.path() / "trainer_state.json", json_text(value, 2));
+    if (auto state = detail::read_trainer_state(in.directory())) {
+        (*state)["layers"] = plan.layers_after;
+        (*state)["growth"] = record;
+        write_file(folder.path() / "trainer_state.json", json_text(*state, 2));
     }
     write_file(folder.path() / "growth.json", json_text({{"format_version", 1}, {"growth", plan.history}}, 2));
-    write_file(folder.path() / "config.json", json_text(config, 2));
+    write_file(folder.path() / "config.json", json_text(plan.config, 2));
     if (check) check(folder.path());
     folder.commit();
     return plan;
+}
+
+namespace detail {
+
+inline growth growth_of(const mixture& layers, const directory_growth_options& options) {
+    return {layers, {options.zero_new ? init_kind::zero_residual : init_kind::copy}, options.moments};
+}
+
+}  // namespace detail
+
+/// The same for an open checkpoint of a family that the library describes.
+inline directory_growth_plan plan_directory_growth(const checkpoint_reader& in, const layer_order& order,
+                                                   const directory_growth_options& options = {}) {
+    return plan_directory_growth(model_directory(in.directory()), detail::growth_of(order, options));
+}
+inline directory_growth_plan grow_directory(const checkpoint_reader& in, const std::filesystem::path& out,
+                                            const layer_order& order, const directory_growth_options& options = {},
+                                            const directory_check& check = {}) {
+    return grow_directory(model_directory(in.directory()), out, detail::growth_of(order, options), check);
 }
 
 }  // namespace depthgrow

@@ -17,6 +17,7 @@
 #include "depthgrow/io/families/table.hpp"
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/safetensors.hpp"
+#include "depthgrow/io/weight_files.hpp"
 
 namespace depthgrow {
 
@@ -86,29 +87,21 @@ class checkpoint_reader {
 public:
     /// Throws a sentence on what does not hold together. A directory that atomic_directory still writes is refused by its
     /// name, unless its writer asks (`unfinished`).
-    explicit checkpoint_reader(std::filesystem::path directory, bool unfinished = false) : directory_(std::move(directory)) {
-        std::error_code ignored;
-        const auto name = (directory_.has_filename() ? directory_ : directory_.parent_path()).filename().string();
-        require(unfinished || name.rfind(".tmp-", 0) != 0, directory_.string(), ": expected a finished model directory, found one that is being written or was left half written");
-        require(std::filesystem::is_directory(directory_, ignored), directory_.string(), ": expected a model directory, found ",
-                std::filesystem::exists(directory_, ignored) ? "a file" : "nothing of that name");
-        config_ = read_hf_config(directory_ / "config.json");
-        const auto single = directory_ / "model.safetensors", index = directory_ / "model.safetensors.index.json";
-        if (std::filesystem::exists(single, ignored)) open_single(single);
-        else if (std::filesystem::exists(index, ignored)) open_shards(index);
-        else fail(directory_.string(), ": expected model.safetensors or model.safetensors.index.json, found neither");
+    explicit checkpoint_reader(const std::filesystem::path& directory, bool unfinished = false)
+        : config_(read_config(directory, unfinished)), weights_(directory) {
         check_against_config();
     }
 
-    const std::filesystem::path& directory() const { return directory_; }
+    const std::filesystem::path& directory() const { return weights_.directory(); }
     const decoder_config& config() const { return config_.model; }
     /// All fields of config.json, for rewriting.
     const json& config_fields() const { return config_.fields; }
+    const weight_files& weights() const { return weights_; }
     /// The open files, shards in the order of their names.
-    const std::vector<safetensors_file>& files() const { return files_; }
-    bool sharded() const { return sharded_; }
+    const std::vector<safetensors_file>& files() const { return weights_.files(); }
+    bool sharded() const { return weights_.sharded(); }
 
-    bool contains(const std::string& name) const { return where_.count(name) > 0; }
+    bool contains(const std::string& name) const { return weights_.contains(name); }
     /// A tensor's name in these files: they may lack the family's base prefix ("model.").
     std::string stored_name(const std::string& name) const {
         const std::string& base = family_of(config_.model).base;
@@ -117,12 +110,8 @@ public:
         return contains(bare) ? bare : name;
     }
     /// The file that holds a tensor.
-    const safetensors_file& file_of(const std::string& name) const {
-        const auto found = where_.find(name);
-        require(found != where_.end(), directory_.string(), ": expected a tensor ", detail::quotable(name), ", found none of that name");
-        return files_[found->second];
-    }
-    const tensor_info& find(const std::string& name) const { return file_of(name).find(name); }
+    const safetensors_file& file_of(const std::string& name) const { return weights_.file_of(name); }
+    const tensor_info& find(const std::string& name) const { return weights_.find(name); }
     /// Reads a tensor as float or double.
     template <class T>
     void read(const std::string& name, T* out, std::size_t count) const {
@@ -130,54 +119,24 @@ public:
         file_of(stored).read(stored, out, count);
     }
     /// Names of all tensors, also those the configuration does not ask for.
-    std::vector<std::string> names() const {
-        std::vector<std::string> out;
-        for (const auto& [name, file] : where_) out.push_back(name);
-        return out;
-    }
+    std::vector<std::string> names() const { return weights_.names(); }
 
 private:
-    void open_single(const std::filesystem::path& path) {
-        files_.emplace_back(path);
-        for (const std::string& name : files_.back().names()) where_[name] = 0;
-    }
-
-    void open_shards(const std::filesystem::path& index) {
-        sharded_ = true;
-        const std::string label = index.string();
-        const json document = read_json_file(index);
-        const json& map = json_fields(document, label).object("weight_map");
-        std::map<std::string, std::size_t> opened;
-        for (const auto& [name, value] : map.items()) {
-            require(value.is_string(), label, ": expected weight_map to hold file names, found ", describe(&value));
-            const auto& shard = value.get_ref<const std::string&>();
-            require(!shard.empty() && shard[0] != '.' && shard.find_first_of(std::string_view("/\\\0", 3)) == shard.npos, label,
-                    ": expected file names inside the directory, found ", describe(&value));
-            opened.emplace(shard, 0);
-        }
-        for (auto& [shard, position] : opened) {
-            require(std::filesystem::exists(directory_ / shard), label, ": expected the shard ", detail::quotable(shard), " beside it, found nothing of that name");
-            position = files_.size();
-            files_.emplace_back(directory_ / shard);
-        }
-        for (const auto& [name, value] : map.items()) {
-            const std::size_t position = opened.at(value.get_ref<const std::string&>());
-            require(files_[position].contains(name), files_[position].path().string(), ": expected tensor ", detail::quotable(name),
-                    " (so says the index), found none of that name");
-            where_[name] = position;
-        }
+    static hf_config read_config(const std::filesystem::path& directory, bool unfinished) {
+        require_model_directory(directory, unfinished);
+        return read_hf_config(directory / "config.json");
     }
 
     void check_against_config() const {
         const decoder_config& c = config_.model;
         const family& own = family_of(c);
-        for (const auto& [name, file] : where_) {
+        for (const auto& name : names()) {
             std::size_t layer = 0;
             std::string rest;
-            require(!split_layer_name(own, name, layer, rest) || layer < c.layers, directory_.string(), ": expected ", c.layers,
+            require(!split_layer_name(own, name, layer, rest) || layer < c.layers, directory().string(), ": expected ", c.layers,
                     " layers (", own.depth_field, "), found a tensor ", detail::quotable(name));
         }
-        require(c.layers <= where_.size(), directory_.string(), ": expected ", c.layers, " layers (", own.depth_field, "), found ", where_.size(), " tensors in all");
+        require(c.layers <= weights_.size(), directory().string(), ": expected ", c.layers, " layers (", own.depth_field, "), found ", weights_.size(), " tensors in all");
         for (const auto& tensor : model_tensors(c)) {
             const std::string name = stored_name(tensor.name);
             const tensor_info& info = find(name);
@@ -198,14 +157,11 @@ private:
             file_of(embedding_name).read_bytes(embedding_name, b.data(), count, first);
             same = std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(count), b.begin());
         }
-        require(same, directory_.string(), ": expected ", head_name, " to equal the embedding (tie_word_embeddings is true), found other values");
+        require(same, directory().string(), ": expected ", head_name, " to equal the embedding (tie_word_embeddings is true), found other values");
     }
 
-    std::filesystem::path directory_;
     hf_config config_;
-    bool sharded_ = false;
-    std::vector<safetensors_file> files_;
-    std::map<std::string, std::size_t> where_;
+    weight_files weights_;
 };
 
 }  // namespace depthgrow

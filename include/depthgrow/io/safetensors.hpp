@@ -338,22 +338,17 @@ public:
         const tensor_info &info = declared(name), &given = from.find(source);
         require(given.type_name == info.type_name && given.shape == info.shape, label_, ": expected ", info.type_name, " ", shape_text(info.shape), " for tensor ", name,
                 ", got ", given.type_name, " ", shape_text(given.shape));
-        pieces(name, [&](std::vector<char>& piece, std::size_t first) { from.read_bytes(source, piece.data(), piece.size(), first); });
+        write_pieces(name, [&](std::vector<char>& piece, std::size_t first) { from.read_bytes(source, piece.data(), piece.size(), first); });
     }
     /// Writes a tensor of zeros.
     void write_zeros(const std::string& name) {
-        pieces(name, [](std::vector<char>& piece, std::size_t) { std::fill(piece.begin(), piece.end(), '\0'); });
+        write_pieces(name, [](std::vector<char>& piece, std::size_t) { std::fill(piece.begin(), piece.end(), '\0'); });
     }
 
-    /// Puts the file in place; refuses while a declared tensor has not been written.
-    void commit() {
-        for (const auto& [name, bytes] : missing_) require(bytes == 0, label_, ": expected every declared tensor to be written, got none for ", name);
-        file_.commit();
-    }
-
-private:
+    /// Writes a tensor from fill(piece, first): the bytes from `first` on into the vector `piece`, a few megabytes a call
+    /// and a multiple of 8, whole elements.
     template <class Fill>
-    void pieces(const std::string& name, Fill fill) {
+    void write_pieces(const std::string& name, Fill fill) {
         const tensor_info& info = declared(name);
         std::vector<char> piece;
         for (std::size_t first = 0; first < info.bytes(); first += piece.size()) {
@@ -364,6 +359,13 @@ private:
         missing_[name] = 0;
     }
 
+    /// Puts the file in place; refuses while a declared tensor has not been written.
+    void commit() {
+        for (const auto& [name, bytes] : missing_) require(bytes == 0, label_, ": expected every declared tensor to be written, got none for ", name);
+        file_.commit();
+    }
+
+private:
     const tensor_info& declared(const std::string& name) const {
         const auto found = tensors_.find(name);
         require(found != tensors_.end(), label_, ": expected a declared tensor, got ", name);

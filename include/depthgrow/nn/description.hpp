@@ -231,6 +231,25 @@ inline block_layout outer_layout(const decoder_config& c) {
     return layout;
 }
 
+/// Whether a part writes to the residual stream: what new layers that begin as identities have zero. Behind a sublayer
+/// with its own output norm that is the norm's gain; where gains are 1 + weight it is the matrices all the same, since a
+/// norm of zeros is zero.
+inline bool writes_residual(const decoder_config& c, part which) {
+    if (c.norm_after && !c.gain_offset) return which == part::attn_out_norm || which == part::mlp_out_norm;
+    return which == part::o || which == part::o_bias || which == part::down || which == part::down_bias;
+}
+/// Standard deviation of what a parameter begins with; 0 for gains and biases, which begin as ones and zeros.
+/// `final_layers` is the depth that the model will grow to; ln_scaling begins plainly everywhere.
+inline double initial_deviation(const decoder_config& c, role kind, std::size_t final_layers) {
+    if (kind == role::gain || kind == role::bias) return 0;
+    const double plain = 1.0 / std::sqrt(static_cast<double>(c.width));
+    const bool scaled = kind == role::residual_out && c.norms != norm_placement::ln_scaling;
+    return scaled ? plain / std::sqrt(2.0 * static_cast<double>(final_layers)) : plain;
+}
+
+/// What gains and biases begin with.
+inline double initial_constant(const decoder_config& c, role kind) { return kind == role::gain && !c.gain_offset ? 1.0 : 0.0; }
+
 namespace detail {
 
 inline std::size_t numbers_of(const block_layout& layout) {

@@ -13,6 +13,7 @@
 
 #include "depthgrow/autograd/tape.hpp"
 #include "depthgrow/core/rng.hpp"
+#include "depthgrow/growth/layer_init.hpp"
 #include "depthgrow/nn/description.hpp"
 #include "depthgrow/tensor/tensor.hpp"
 
@@ -93,27 +94,37 @@ inline std::string tensor_title(part which, std::size_t block) {
 template <class Set>
 auto& block_of(Set& set, std::size_t index) { return index == 0 ? set.outer : set.layers[index - 1]; }
 
-/// Standard deviation of what a parameter begins with; 0 for gains and biases, which begin as ones and zeros.
-/// `final_layers` is the depth that the model will grow to; ln_scaling begins plainly everywhere.
-inline double initial_deviation(const decoder_config& c, role kind, std::size_t final_layers) {
-    if (kind == role::gain || kind == role::bias) return 0;
-    const double plain = 1.0 / std::sqrt(static_cast<double>(c.width));
-    const bool scaled = kind == role::residual_out && c.norms != norm_placement::ln_scaling;
-    return scaled ? plain / std::sqrt(2.0 * static_cast<double>(final_layers)) : plain;
-}
-
 /// The numbers of one block: every tensor from its own stream, so that they depend on nothing but seed and place.
 template <class Wide>
 std::vector<Wide> draw_block(const decoder_config& c, const block_layout& layout, std::uint64_t seed, std::uint64_t index, std::size_t final_layers) {
     std::vector<Wide> values(layout.size, Wide(0));
     for (std::size_t p = 0; p < layout.places.size(); ++p) {
         const auto& place = layout.places[p];
-        const double deviation = initial_deviation(c, place.kind, final_layers), constant = place.kind == role::gain && !c.gain_offset ? 1.0 : 0.0;
+        const double deviation = initial_deviation(c, place.kind, final_layers), constant = initial_constant(c, place.kind);
         rng random(seed, index * 64 + p);
         for (std::size_t i = 0; i < place.size(); ++i)
             values[place.offset + i] = static_cast<Wide>(deviation > 0 ? deviation * random.normal() : constant);
     }
     return values;
+}
+
+/// How one parameter of a new layer begins: `values` hold what it was copied from, row by row. `c` is the grown model.
+/// The disk and the trainer both begin with this, so that both make the same numbers.
+inline void begin_part(const decoder_config& c, const tensor_place& place, span<double> values, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+    if (init.kind == init_kind::zero_residual) {
+        if (writes_residual(c, place.which)) std::fill(values.begin(), values.end(), 0.0);
+        return;
+    }
+    rng random = begin_stream(seed, slot, std::string(name_of(place.which)));
+    if (init.kind == init_kind::random) {
+        const double deviation = initial_deviation(c, place.kind, c.layers), constant = initial_constant(c, place.kind);
+        for (double& value : values) value = deviation > 0 ? deviation * random.normal() : constant;
+    } else if (init.kind == init_kind::noise) {
+        double squares = 0;
+        for (double value : values) squares += value * value;
+        const double size = init.sigma * std::sqrt(squares / static_cast<double>(std::max<std::size_t>(values.size(), 1)));
+        for (double& value : values) value += size * random.normal();
+    }
 }
 
 /// Gives a block host numbers of any type, rounded to its own.

@@ -3,6 +3,7 @@
 // Order of tensors: embeddings, final norm, head, then the layers.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,7 +47,7 @@ struct model_tensor {
     std::string name;
     std::size_t block = 0;               // 0: outside the layers; 1 + l: layer l
     tensor_place place;                  // of all its parts together: rows x cols in memory
-    std::vector<std::size_t> parts_rows; // rows of each part
+    std::vector<tensor_place> parts;     // each of them
     stored_as how = stored_as::rows;
     std::size_t head_width = 0;
 
@@ -68,7 +69,7 @@ inline model_tensor tensor_of(const decoder_config& c, const block_layout& layou
     bool inside = false;
     for (const auto& place : layout.places) {
         inside = inside || place.which == stored.first;
-        if (inside) out.parts_rows.push_back(place.vector() ? place.cols : place.rows);
+        if (inside) out.parts.push_back(place);
         if (place.which == stored.last) break;
     }
     const std::size_t count = last.offset + last.size() - out.place.offset;
@@ -87,10 +88,11 @@ std::vector<T> rearranged(const model_tensor& tensor, const std::vector<T>& from
         return out;
     }
     std::size_t first = 0;  // in memory: part after part; on disk: head after head, parts within
-    for (std::size_t p = 0; p < tensor.parts_rows.size(); first += tensor.parts_rows[p], ++p)
-        for (std::size_t r = 0; r < tensor.parts_rows[p]; ++r) {
+    const auto rows_of = [&](std::size_t p) { return tensor.parts[p].vector() ? tensor.parts[p].cols : tensor.parts[p].rows; };
+    for (std::size_t p = 0; p < tensor.parts.size(); first += rows_of(p), ++p)
+        for (std::size_t r = 0; r < rows_of(p); ++r) {
             const std::size_t head = r / tensor.head_width, channel = r % tensor.head_width;
-            const std::size_t memory = (first + r) * cols, disk = ((head * tensor.parts_rows.size() + p) * tensor.head_width + channel) * cols;
+            const std::size_t memory = (first + r) * cols, disk = ((head * tensor.parts.size() + p) * tensor.head_width + channel) * cols;
             std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(to_disk ? memory : disk), cols, out.begin() + static_cast<std::ptrdiff_t>(to_disk ? disk : memory));
         }
     return out;
@@ -123,17 +125,12 @@ inline bool split_layer_name(const family& own, std::string_view name, std::size
     rest = std::string(name.substr(dot + 1));
     return true;
 }
-/// Whether a tensor of a layer, by its name within it, writes to the residual stream: what new layers that begin as
-/// identities have zero. Behind a sublayer with its own output norm that is the norm's gain; where gains are 1 + weight
-/// it is the matrices all the same, since a norm of zeros is zero.
-inline bool writes_residual(const decoder_config& c, std::string_view name_in_layer) {
+/// A tensor of layer 0 by its name within the layer; nothing when the model has none of that name.
+inline std::optional<model_tensor> tensor_in_layer(const decoder_config& c, std::string_view name_in_layer) {
     const block_layout layer = layer_layout(c);
-    for (const auto& stored : family_of(c).layer) {
-        if (stored.name != name_in_layer || !layer.contains(stored.first)) continue;
-        if (c.norm_after && !c.gain_offset) return stored.first == part::attn_out_norm || stored.first == part::mlp_out_norm;
-        return stored.first == part::o || stored.first == part::o_bias || stored.first == part::down || stored.first == part::down_bias;
-    }
-    return false;
+    for (const auto& stored : family_of(c).layer)
+        if (stored.name == name_in_layer && layer.contains(stored.first)) return detail::tensor_of(c, layer, stored, stored.name, 1);
+    return {};
 }
 
 }  // namespace depthgrow
