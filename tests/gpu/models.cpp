@@ -88,48 +88,57 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
     }
 }
 
-/// Ten decoders of other families against transformers.
+/// Ten decoders of other families: in float against transformers; in bf16 against the reference in double whose weights
+/// are rounded alike, so that only the roundings of activations are seen.
 template <class T>
 void family_values(dg::cuda& gpu, const std::string& folder, const std::string& name) {
     const fixture::family_values want(folder, name);
     auto model = dg::load_model<T>(gpu, want.directory);
+    dg::reference host;
+    auto exact = dg::load_model<double>(host, want.directory);
+    if constexpr (narrow<T>)
+        exact.weights.each([](auto& block) {
+            for (double& x : block.flat()) x = to_double(from_double<T>(x));
+        });
     dg::tape<T, dg::cuda> tape(gpu);
-    const auto host_ids = want.tokens("tokens"), longer = want.tokens("long");
-    const auto ids = on_device(gpu, host_ids), long_ids = on_device(gpu, longer);
-    const std::size_t batch = 2, length = host_ids.size() / batch;
-    const auto run = [&](const auto& tokens, std::size_t sequences, dg::span<const std::size_t> order) {
-        const auto out = dg::logits(model, tape, tokens.flat(), sequences, order);
+    dg::tape<double, dg::reference> exact_tape(host);
+    const auto tokens = want.tokens("tokens"), longer = want.tokens("long");
+    const std::size_t batch = 2, length = tokens.size() / batch, vocab = model.config().vocab;
+    const auto off = [&](const std::vector<dg::token>& ids, std::size_t sequences, dg::span<const std::size_t> order, const char* key) {
+        const auto device_ids = on_device(gpu, ids);
+        const auto out = dg::logits(model, tape, device_ids.flat(), sequences, order);
         std::vector<T> got(out.size());
         gpu.to_host<T>(out.data, got.data(), got.size());
-        return got;
+        if constexpr (!narrow<T>) return distance(got, want.tensor(key));
+        const auto right = dg::logits(exact, exact_tape, dg::span<const dg::token>(ids), sequences, order);
+        return distance(got, {right.data, right.data + right.size()});
     };
     const auto order = want.values["order"].get<std::vector<std::size_t>>();
-    double worst = std::max(distance(run(ids, batch, {}), want.tensor("logits")), distance(run(ids, batch, order), want.tensor("order_logits")));
-    results.row("logits, with a repeated layer too", name_of_type<T>, name, worst, bound<T>);
-    results.row("logits past window and context", name_of_type<T>, name, distance(run(long_ids, 1, {}), want.tensor("long_logits")), bound<T>);
-    std::vector<dg::token> host_targets(host_ids.size(), -1);
-    for (std::size_t i = 0; i < host_ids.size(); ++i)
-        if ((i + 1) % length) host_targets[i] = host_ids[i + 1];
-    const auto targets = on_device(gpu, host_targets);
-    const auto weights = on_device(gpu, std::vector<float>(host_ids.size(), static_cast<float>(1.0 / static_cast<double>(batch * (length - 1)))));
+    results.row("logits, with a repeated layer too", name_of_type<T>, name, std::max(off(tokens, batch, {}, "logits"), off(tokens, batch, order, "order_logits")), bound<T>);
+    results.row("logits past window and context", name_of_type<T>, name, off(longer, 1, {}, "long_logits"), bound<T>);
+    std::vector<dg::token> host_targets(tokens.size(), -1);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+        if ((i + 1) % length) host_targets[i] = tokens[i + 1];
+    const double weight = 1.0 / static_cast<double>(batch * (length - 1));
+    const auto ids = on_device(gpu, tokens), targets = on_device(gpu, host_targets);
+    const auto weights = on_device(gpu, std::vector<float>(tokens.size(), static_cast<float>(weight)));
     dg::parameter_set<float, dg::cuda> gradients(gpu, model.config(), model.layers());
     dg::token_losses<T, dg::cuda>(model, tape, ids.flat(), targets.flat(), weights.flat(), batch, &gradients);
-    worst = 0;
-    for (const auto& stored : dg::model_tensors(model.config())) {
-        auto got = fixture::values_of(dg::block_of(gradients, stored.block), stored.place);
-        if (!stored.plain()) got = dg::detail::rearranged(stored, got, true);
-        worst = std::max(worst, distance(got, want.tensor(want.gradient_of(stored.name))));
-    }
+    dg::parameter_set<double, dg::reference> right(host, model.config(), model.layers());
+    const std::vector<double> exact_weights(tokens.size(), weight);
+    dg::token_losses<double, dg::reference>(exact, exact_tape, tokens, host_targets, exact_weights, batch, &right);
+    double worst = 0;
+    for (const auto& stored : dg::model_tensors(model.config()))
+        worst = std::max(worst, distance(fixture::values_of(dg::block_of(gradients, stored.block), stored.place), fixture::values_of(dg::block_of(right, stored.block), stored.place)));
     results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
     dg::cached_decoder<T, dg::cuda> decoder(model);
-    const auto whole = want.tensor("long_logits");
-    const std::size_t vocab = model.config().vocab;
+    dg::cached_decoder<double, dg::reference> exact_decoder(exact);
     worst = 0;
     for (std::size_t at = 0; at < longer.size();) {
         const std::size_t taken = at == 0 ? 3 : 1;
-        const auto z = decoder.append({longer.data() + at, taken});
+        const auto z = decoder.append({longer.data() + at, taken}), y = exact_decoder.append({longer.data() + at, taken});
         at += taken;
-        worst = std::max(worst, distance(std::vector<float>(z.begin(), z.end()), {whole.begin() + static_cast<std::ptrdiff_t>((at - 1) * vocab), whole.begin() + static_cast<std::ptrdiff_t>(at * vocab)}));
+        worst = std::max(worst, distance(std::vector<float>(z.begin(), z.end()), {y.begin(), y.begin() + static_cast<std::ptrdiff_t>(vocab)}));
     }
     results.row("token by token behind a cache", name_of_type<T>, name, worst, 2 * bound<T>);
 }

@@ -10,7 +10,7 @@ using temporary::says;
 
 TEST_CASE("the tensors of a grown file come slot by slot with their sources") {
     const dg::layer_stack stack{"h.", 2, ""};
-    const auto grown = dg::detail::grow_names({"exp_avg.h.0.w", "exp_avg.h.1.w", "exp_avg.wte", "head"}, stack, dg::parse_mixture("1 0.25*0+0.75*1 0", 2), {"wte", "head"}, "x");
+    const auto grown = dg::detail::grow_names({"exp_avg.h.0.w", "exp_avg.h.1.w", "exp_avg.wte", "head"}, stack, dg::parse_mixture("1 0.25*0+0.75*1 0", 2), {"embed_tokens.weight", "head"}, "x");
     std::vector<std::string> names, sources;
     for (const auto& tensor : grown) names.push_back(tensor.name), sources.push_back(tensor.source);
     CHECK(names == std::vector<std::string>{"exp_avg.h.0.w", "exp_avg.h.1.w", "exp_avg.h.2.w", "exp_avg.wte"});
