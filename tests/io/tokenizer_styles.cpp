@@ -1,5 +1,5 @@
 // Tokenizers of every style beside the tokenizers library: vocabularies trained with it and golden lines that it wrote
-// (tests/real_model/tokenizers.py --fixtures), and what a style promises that a golden line does not show.
+// (tests/real_model/tokenizer_styles.py --fixtures), and what a style promises that a golden line does not show.
 #include "support/catch.hpp"
 
 #include <algorithm>

@@ -1,6 +1,8 @@
-// Ten decoders of other families against values that the transformers library gives in float64 throughout (its RoPE tables,
+// Decoders of other families against values that the transformers library gives in float64 throughout (its RoPE tables,
 // norms and softmax too, which it computes in float32 by itself): tests/real_model/families.py makes them.
 #include "support/catch.hpp"
+
+#include <cstdlib>
 #include "support/fixture.hpp"
 
 #include "depthgrow/analysis/cached_decoder.hpp"
@@ -19,7 +21,8 @@ template <class T> std::vector<T> host(dg::matrix<const T> m) { return {m.data, 
 template <class T, class Backend>
 void matches_transformers(Backend& backend, const std::string& name) {
     INFO(name);
-    const fixture::family_values want(DEPTHGROW_FIXTURES, name);
+    const char* elsewhere = std::getenv("DEPTHGROW_FAMILIES");  // values of other seeds and shapes, by tests/real_model/families.py
+    const fixture::family_values want(elsewhere ? elsewhere : DEPTHGROW_FIXTURES, name);
     const dg::checkpoint_reader checkpoint(want.directory);
     auto model = dg::load_model<T>(backend, want.directory);
     dg::tape<T, Backend> tape(backend);

@@ -1,4 +1,4 @@
-// Encodes and decodes for tokenizers.py: run_tokenizer TOKENIZER [ids] < FRAMES. A frame is a length (32 bits, little-endian)
+// Encodes and decodes for tokenizer_styles.py: run_tokenizer TOKENIZER [ids] < FRAMES. A frame is a length (32 bits, little-endian)
 // and as many bytes of text; for each comes one JSON line with the ids, those of the whole text, what they decode to, what
 // is left of that without special tokens, and whether the bytes came back as they were. With "ids" a frame holds a JSON list.
 #include <cstdio>

@@ -37,8 +37,8 @@ struct expectations {
     std::size_t sequences = 0;
 };
 
-/// The ten decoders of other families, and what transformers gives for them.
-inline constexpr const char* families[] = {"llama3_scaled", "llama_wide_heads", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "gemma3", "gpt2", "gpt_neox"};
+/// Decoders of other families, and what transformers gives for them.
+inline constexpr const char* families[] = {"llama3_scaled", "llama_yarn", "llama_linear", "llama_wide_heads", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "gemma3", "gpt2", "gpt_neox"};
 
 struct family_values {
     family_values(const std::string& folder, const std::string& name)

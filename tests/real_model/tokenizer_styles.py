@@ -1,6 +1,6 @@
 # Our tokenizer beside the tokenizers library: a vocabulary of each style is trained there, mixed lines go through both.
 #   python3 -m venv venv && venv/bin/pip install tokenizers==0.23.3 && ninja -C build run_tokenizer
-#   venv/bin/python tests/real_model/tokenizers.py build/tests/run_tokenizer [--lines 10000] [--style llama3]
+#   venv/bin/python tests/real_model/tokenizer_styles.py build/tests/run_tokenizer [--lines 10000] [--style llama3]
 # With --fixtures FOLDER it writes small vocabularies and their golden lines instead (tests/fixtures/tokenizers).
 import argparse
 import json
