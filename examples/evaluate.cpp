@@ -34,7 +34,7 @@ struct settings {
 dg::continuation split_tokens(const tools::text_tokens& text, std::string context, std::string rest) {
     const auto end = context.find_last_not_of(" \t\n") + 1;
     if (end > 0) rest = context.substr(end) + rest, context.resize(end);
-    auto whole = text.encode(context + rest), before = text.encode(context);
+    auto whole = text.encode_prompt(context + rest), before = text.encode_prompt(context);
     if (before.size() >= whole.size()) return {before, text.encode(rest)};  // the continuation melted into the context
     return {{whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(before.size())}, {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
 }
@@ -74,7 +74,7 @@ tools::task_result score_completions(const dg::decoder<T, Backend>& model, const
             said += text.decode({&made.back(), 1});
             return said.find(q.stop) != said.npos;
         };
-        writer.complete(text.encode(q.context), limit, stop);
+        writer.complete(text.encode_prompt(q.context), limit, stop);
         out.plain.add(tools::completes(said, q));
     }
     return out;
@@ -171,8 +171,8 @@ void run(const settings& s, Backend& backend) {
     }
     for (const auto& task : tasks)
         for (const auto& q : task.questions) {
-            std::size_t longest = text.encode(q.context).size() + 1;
-            for (const auto& option : q.options) longest = std::max(longest, text.encode(q.context + option).size());
+            std::size_t longest = text.encode_prompt(q.context).size() + 1;
+            for (const auto& option : q.options) longest = std::max(longest, text.encode_prompt(q.context + option).size());
             dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ", longest,
                         "; fewer --shots make it shorter");
         }

@@ -61,7 +61,9 @@ void add_routes(httplib::Server& server, tools::completion_engine& engine, const
     server.Get("/tokenizer_info", guarded([&engine](const auto&, auto& response) { answer(response, 200, engine.tokenizer_info()); }));
     server.Post("/tokenize", guarded([&engine](const auto& request, auto& response) {
         const dg::json value = dg::parse_json(request.body, "request");
-        const auto tokens = engine.text().encode(dg::json_fields(value, "request").string("prompt"));
+        const dg::json_fields fields(value, "request");
+        const std::string prompt = fields.string("prompt");
+        const auto tokens = fields.boolean("add_special_tokens", true) ? engine.text().encode_prompt(prompt) : engine.text().encode(prompt);
         answer(response, 200, {{"tokens", tokens}, {"count", tokens.size()}, {"max_model_len", engine.config().context}});
     }));
     server.Post("/detokenize", guarded([&engine](const auto& request, auto& response) {

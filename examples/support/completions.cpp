@@ -21,7 +21,7 @@ std::vector<std::int32_t> read_ids(const dg::json& list, std::size_t vocab) {
 
 void read_prompts(const dg::json& prompt, const text_tokens& text, const completion_limits& limits, completion_request& out) {
     if (prompt.is_string()) {
-        out.prompts.push_back(text.encode(prompt.get<std::string>()));
+        out.prompts.push_back(text.encode_prompt(prompt.get<std::string>()));
     } else {
         dg::require(prompt.is_array() && !prompt.empty(), here, ": expected prompt to be a text, a list of texts, of token ids or of lists of token ids, found ", dg::describe(&prompt));
         if (prompt[0].is_number()) {
@@ -30,7 +30,7 @@ void read_prompts(const dg::json& prompt, const text_tokens& text, const complet
             dg::require(prompt.size() <= limits.prompts, here, ": expected at most ", limits.prompts, " prompts, found ", prompt.size());
             for (const auto& one : prompt) {
                 dg::require(one.is_string() || one.is_array(), here, ": expected prompt to hold texts or lists of token ids, found ", dg::describe(&one));
-                out.prompts.push_back(one.is_string() ? text.encode(one.get<std::string>()) : read_ids(one, limits.vocab));
+                out.prompts.push_back(one.is_string() ? text.encode_prompt(one.get<std::string>()) : read_ids(one, limits.vocab));
             }
         }
     }

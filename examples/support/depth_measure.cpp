@@ -75,7 +75,7 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
     const std::size_t L = model.layers();
     out.config = model.config();
     const text_tokens text(settings.tokenizer, path, model.config().vocab);
-    const auto given = read_prompts(settings.prompts, {model.config().vocab, model.config().context, text.encoder(), parse_numbers("--boundaries", settings.boundaries)});
+    const auto given = read_prompts(settings.prompts, {model.config().vocab, model.config().context, text.prompt_encoder(), parse_numbers("--boundaries", settings.boundaries)});
     const std::vector<dg::prompt> prompts(given.begin(), given.end());
     out.prompts = prompts.size();
     out.unit = settings.unit == "attention" ? dg::skip_unit::attention : settings.unit == "mlp" ? dg::skip_unit::mlp : dg::skip_unit::layer;

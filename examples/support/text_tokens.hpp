@@ -30,11 +30,25 @@ public:
         encode(text, out);
         return out;
     }
+    /// A text that begins a sequence: with the tokens that the model's tokenizer puts first (Llama's and Gemma's <bos>).
+    std::vector<std::int32_t> encode_prompt(std::string_view text) const {
+        std::vector<std::int32_t> out;
+        if (const auto* opened = file()) out.assign(opened->leading().begin(), opened->leading().end());
+        encode(text, out);
+        return out;
+    }
     /// The bytes of tokens; ids that are no token become U+FFFD.
     std::string decode(dg::span<const std::int32_t> ids) const;
-    /// For the readers of prompts and data. The object must outlive it.
+    /// For the readers of data. The object must outlive it.
     dg::encode_function encoder() const {
         return [this](std::string_view text, std::vector<std::int32_t>& out) { encode(text, out); };
+    }
+    /// The same for texts that each begin a sequence.
+    dg::encode_function prompt_encoder() const {
+        return [this](std::string_view text, std::vector<std::int32_t>& out) {
+            const auto ids = encode_prompt(text);
+            out.insert(out.end(), ids.begin(), ids.end());
+        };
     }
 
 private:
