@@ -38,6 +38,30 @@ config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_s
 put("json_config", "plain.json", json.dumps(config).encode())
 put("json_config", "mix.json", json.dumps({**config, "norm_placement": "mix", "post_layers": 1}).encode())
 put("json_config", "nested.json", json.dumps({**config, "head_dim": 4, "rope_scaling": None, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).encode())
+scaled = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 0.5, "truncate": False}
+types = ["sliding_attention", "full_attention"]
+
+
+def of(model_type, architecture, **more):
+    return json.dumps({**config, "model_type": model_type, "architectures": [architecture], **more}).encode()
+
+
+put("json_config", "llama3.json", of("llama", "LlamaForCausalLM", rope_parameters=scaled, attention_bias=True, mlp_bias=True, head_dim=8))
+put("json_config", "yarn.json", of("llama", "LlamaForCausalLM", rope_scaling=yarn))
+put("json_config", "linear.json", of("llama", "LlamaForCausalLM", rope_scaling={"type": "linear", "factor": 2.5}))
+put("json_config", "mistral.json", of("mistral", "MistralForCausalLM", sliding_window=8))
+put("json_config", "qwen2.json", of("qwen2", "Qwen2ForCausalLM", use_sliding_window=True, sliding_window=8, max_window_layers=1))
+put("json_config", "qwen3.json", of("qwen3", "Qwen3ForCausalLM", head_dim=8, layer_types=types, use_sliding_window=True, sliding_window=4))
+put("json_config", "olmo2.json", of("olmo2", "Olmo2ForCausalLM"))
+put("json_config", "smollm3.json", of("smollm3", "SmolLM3ForCausalLM", no_rope_layers=[1, 0], no_rope_layer_interval=2, layer_types=types))
+put("json_config", "gemma3.json", of("gemma3_text", "Gemma3ForCausalLM", hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=4, sliding_window=8, layer_types=types, head_dim=4,
+                                     rope_parameters={"full_attention": {"rope_theta": 1e6, "rope_type": "default"}, "sliding_attention": {"rope_theta": 1e4}}))
+put("json_config", "gemma3_old.json", of("gemma3_text", "Gemma3ForCausalLM", head_dim=4, rope_local_base_freq=1e4, sliding_window=8, sliding_window_pattern=2, rope_scaling={"rope_type": "linear", "factor": 8}))
+gpt2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 16, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16, "n_inner": None,
+        "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": True}
+put("json_config", "gpt2.json", json.dumps(gpt2).encode())
+put("json_config", "gpt_neox.json", of("gpt_neox", "GPTNeoXForCausalLM", rotary_pct=0.5, rotary_emb_base=10000, use_parallel_residual=True, hidden_act="gelu", layer_norm_eps=1e-5))
 put("json_config", "deep.json", b"[" * 70 + b"]" * 70)
 put("json_config", "twice.json", b'{"a": 1, "a": [1.5e300, -0, "\\u00e9\\ud83d\\ude00", true, null]}')
 

@@ -76,7 +76,7 @@ TEST_CASE("the sites of every slot add up, for every norm placement") {
     const model_type model(backend, config, 2);
     const auto ids = some_tokens(20, config.vocab);
     const auto read = [&](dg::site where) {
-        auto [logits, trace] = dg::run_with_trace<double, dg::reference>(model, ids, where, 2);
+        auto [logits, trace] = dg::run_with_trace(model, ids, where, 2);
         std::vector<std::vector<double>> slots;
         for (auto& slot : trace.slots) slots.push_back(slot.to_host());
         return slots;

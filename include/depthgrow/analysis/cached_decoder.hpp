@@ -11,12 +11,12 @@
 
 namespace depthgrow {
 
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
     requires concepts::has_cached_attention<Backend, T>
 class cached_decoder {
 public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
-    explicit cached_decoder(const decoder<T, Backend>& model, scoring_options<T, Backend> options = {})
+    explicit cached_decoder(const Model& model, scoring_options<T, Backend> options = {})
         : run_("cached_decoder", model, std::move(options)), logits_(model.config().vocab) {
         for (std::size_t slot = 0; slot < run_.exit(); ++slot) caches_.emplace_back(model.backend(), model.config());
     }
@@ -61,7 +61,7 @@ public:
     }
 
 private:
-    model_run<T, Backend> run_;
+    model_run<T, Backend, Model> run_;
     std::vector<layer_cache<T, Backend>> caches_;  // one a slot
     std::vector<wide_t<T>> logits_;
     std::size_t length_ = 0;

@@ -42,8 +42,8 @@ struct contribution_report {
 
 /// Contributions, residual norms, and angular distances over `spans` layers (each from 1 to L). Ratios and cosines have no
 /// unit; distances are angles over π. Refuses prompts that do not fit and activations that are not finite.
-template <class T, class Backend>
-contribution_report contributions(const decoder<T, Backend>& model, span<const prompt> prompts, const std::vector<std::size_t>& spans = {1}, const bootstrap_options& bootstrap = {}) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+contribution_report contributions(const Model& model, span<const prompt> prompts, const std::vector<std::size_t>& spans = {1}, const bootstrap_options& bootstrap = {}) {
     const std::size_t L = model.layers(), width = model.config().width;
     require(!prompts.empty(), "[contributions] expected at least 1 prompt, got 0");
     const std::size_t count = prompts.size();
@@ -93,8 +93,8 @@ contribution_report contributions(const decoder<T, Backend>& model, span<const p
 
 /// Cosines between the MLP weights of blocks of `block` layers, (L / block)². Kapl et al. 2025 section 4.4, figures 7a and 22.
 /// Chosen: gate, up and down of the block's layers in order as one vector; attention and norms are left out, as there.
-template <class T, class Backend>
-std::vector<std::vector<double>> block_similarity(const decoder<T, Backend>& model, std::size_t block) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+std::vector<std::vector<double>> block_similarity(const Model& model, std::size_t block) {
     const block_layout layout = layer_layout(model.config());
     std::vector<std::vector<T>> host(model.layers());
     return block_similarity(model.layers(), block, [&](std::size_t layer) {

@@ -84,8 +84,8 @@ private:
 };
 
 /// SHA-256 of W_U (V, C) as float32.
-template <class T, class Backend>
-std::string unembedding_fingerprint(const decoder<T, Backend>& model) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+std::string unembedding_fingerprint(const Model& model) {
     const auto head = model.head().value;
     std::vector<T> row(head.cols);
     std::vector<float> narrow(head.cols);

@@ -19,8 +19,8 @@ struct gradient_options {
 
 /// For each of `layers`, T numbers: how much the layer's output at each position moves S, the summed probability of the
 /// gold tokens at positions answer_from … T−1. Their sum approaches S(output) − S(baseline).
-template <class T, class Backend>
-std::vector<std::vector<double>> integrated_gradients(const decoder<T, Backend>& model, const prompt& one, std::size_t answer_from, const std::vector<std::size_t>& layers,
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+std::vector<std::vector<double>> integrated_gradients(const Model& model, const prompt& one, std::size_t answer_from, const std::vector<std::size_t>& layers,
                                                       const gradient_options& options = {}) {
     Backend& backend = model.backend();
     const std::size_t length = one.tokens.size(), width = model.config().width, L = model.layers();

@@ -46,8 +46,8 @@ struct lens_report {
 
 namespace detail {
 
-template <class T, class Backend>
-lens_report measure_lens(const decoder<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+lens_report measure_lens(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
     Backend& backend = model.backend();
     const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab;
     require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
@@ -112,15 +112,15 @@ lens_report measure_lens(const decoder<T, Backend>& model, span<const prompt> pr
 }  // namespace detail
 
 /// q_l = softmax(W_U Norm_f(h_l)).
-template <class T, class Backend>
-lens_report logit_lens(const decoder<T, Backend>& model, span<const prompt> prompts, const lens_options& options = {}) {
-    return detail::measure_lens<T, Backend>(model, prompts, nullptr, options);
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+lens_report logit_lens(const Model& model, span<const prompt> prompts, const lens_options& options = {}) {
+    return detail::measure_lens<Model, T, Backend>(model, prompts, nullptr, options);
 }
 
 /// q_l = softmax(W_U Norm_f(h_l + A_l h_l + b_l)); a lens of another model is refused.
-template <class T, class Backend>
-lens_report tuned_lens_statistics(const decoder<T, Backend>& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens, const lens_options& options = {}) {
-    return detail::measure_lens<T, Backend>(model, prompts, &lens, options);
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+lens_report tuned_lens_statistics(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens, const lens_options& options = {}) {
+    return detail::measure_lens<Model, T, Backend>(model, prompts, &lens, options);
 }
 
 }  // namespace depthgrow

@@ -17,10 +17,10 @@ struct local_effects_result {
     std::vector<double> current, future;
 };
 
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 class local_walker {
 public:
-    local_walker(const decoder<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+    local_walker(const Model& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
 
     /// Raises the changes of one prompt's runs in `run.into`.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -93,7 +93,7 @@ private:
         return out;
     }
 
-    const decoder<T, Backend>& model_;
+    const Model& model_;
     Backend& backend_;
     skip_options options_;
     tape<T, Backend> tape_;
@@ -104,15 +104,15 @@ private:
 };
 
 /// Direct effects of every layer on every later one; `options.unit` is not used, whole layers are taken away.
-template <class T, class Backend>
-local_effects_result local_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+local_effects_result local_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
     require(!prompts.empty(), "[local_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
         detail::boundaries_of(prompts[p], p, options.seed);
     }
-    local_walker<T, Backend> walker(model, options);
+    local_walker<T, Backend, Model> walker(model, options);
     prompt_effects current(layers), future(layers);
     for (std::size_t p = 0; p < prompts.size(); ++p)
         walker(prompts[p].tokens, detail::runs_of(layers, prompts[p].tokens.size(), detail::boundaries_of(prompts[p], p, options.seed), &current, &future));

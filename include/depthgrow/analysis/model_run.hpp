@@ -24,10 +24,10 @@ struct scoring_options {
 };
 
 /// The runs of one owner, whom errors name. What a run gives lives in tape memory until the next one.
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 class model_run {
 public:
-    model_run(const char* owner, const decoder<T, Backend>& model, scoring_options<T, Backend> options)
+    model_run(const char* owner, const Model& model, scoring_options<T, Backend> options)
         : owner_(owner), model_(model), options_(std::move(options)), tape_(model.backend()) {
         auto& order = options_.order;
         if (order.empty()) {
@@ -41,7 +41,7 @@ public:
         if (options_.lens) options_.lens->check(model, order.size());
     }
 
-    const decoder<T, Backend>& model() const { return model_; }
+    const Model& model() const { return model_; }
     const scoring_options<T, Backend>& options() const { return options_; }
     depthgrow::tape<T, Backend>& tape() { return tape_; }
     /// Layers that run before the exit.
@@ -96,7 +96,7 @@ private:
     }
 
     const char* owner_;
-    const decoder<T, Backend>& model_;
+    const Model& model_;
     scoring_options<T, Backend> options_;
     depthgrow::tape<T, Backend> tape_;
     tensor<token, Backend> ids_;

@@ -31,10 +31,10 @@ struct position_scores {
     std::vector<token> best;
 };
 
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 class scorer {
 public:
-    explicit scorer(const decoder<T, Backend>& model, scoring_options<T, Backend> options = {}) : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
+    explicit scorer(const Model& model, scoring_options<T, Backend> options = {}) : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
 
     /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
     std::vector<continuation_score> operator()(span<const continuation> items) {
@@ -234,9 +234,9 @@ private:
         }
     }
 
-    const decoder<T, Backend>& model_;
+    const Model& model_;
     Backend& backend_;
-    model_run<T, Backend> run_;
+    model_run<T, Backend, Model> run_;
     std::optional<layer_cache<T, Backend>> cache_;  // of the layer that runs, once a context is shared
 };
 

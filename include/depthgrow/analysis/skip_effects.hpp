@@ -34,10 +34,10 @@ struct skip_run {
 };
 
 /// Runs skips over one prompt at a time; keeps its memory from prompt to prompt.
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 class skip_walker {
 public:
-    skip_walker(const decoder<T, Backend>& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+    skip_walker(const Model& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
 
     /// Runs every skip, batch by batch; `runs` sorted by layer.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -204,7 +204,7 @@ private:
             }
     }
 
-    const decoder<T, Backend>& model_;
+    const Model& model_;
     Backend& backend_;
     skip_options options_;
     tape<T, Backend> tape_;
@@ -242,15 +242,15 @@ inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, con
     return runs;
 }
 
-template <class T, class Backend>
-skip_effects_result measure_skips(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options, bool current, bool future) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+skip_effects_result measure_skips(const Model& model, span<const prompt> prompts, const skip_options& options, bool current, bool future) {
     require(!prompts.empty(), "[skip_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {  // before any work: partial results are never given
         check_prompt(prompts[p], p, model.config().context, model.config().vocab);
         if (future) boundaries_of(prompts[p], p, options.seed);
     }
-    skip_walker<T, Backend> walker(model, options);
+    skip_walker<T, Backend, Model> walker(model, options);
     const auto wanted = [&](bool any) { return any ? options.bootstrap : bootstrap_options{options.bootstrap.seed, 0, options.bootstrap.confidence}; };
     effects_accumulator now(layers, prompts.size(), wanted(current)), later(layers, prompts.size(), wanted(future));
     for (std::size_t p = 0; p < prompts.size(); ++p) {
@@ -266,18 +266,18 @@ skip_effects_result measure_skips(const decoder<T, Backend>& model, span<const p
 }  // namespace detail
 
 /// What a skip at every position but 0 does to every position, and what a skip before each boundary does from it on.
-template <class T, class Backend>
-skip_effects_result skip_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+skip_effects_result skip_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
     return detail::measure_skips(model, prompts, options, true, true);
 }
 /// Current effects alone: skipped at every position but 0, measured everywhere.
-template <class T, class Backend>
-effects current_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+effects current_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
     return detail::measure_skips(model, prompts, options, true, false).current;
 }
 /// Future effects alone: skipped before each boundary, measured from it on. What the depth score is made of.
-template <class T, class Backend>
-effects future_effects(const decoder<T, Backend>& model, span<const prompt> prompts, const skip_options& options = {}) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+effects future_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
     return detail::measure_skips(model, prompts, options, false, true).future;
 }
 

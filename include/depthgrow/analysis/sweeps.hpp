@@ -52,10 +52,10 @@ inline std::vector<intervention> standard_interventions(std::size_t depth) {
 namespace detail {
 
 /// Sums of next-token losses of one sequence under several orders.
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 class order_runner {
 public:
-    explicit order_runner(const decoder<T, Backend>& model) : model_(model), backend_(model.backend()), tape_(model.backend()) {}
+    explicit order_runner(const Model& model) : model_(model), backend_(model.backend()), tape_(model.backend()) {}
 
     std::vector<double> operator()(span<const token> tokens, span<const layer_order> orders) {
         const std::size_t length = tokens.size(), width = model_.config().width, L = model_.layers();
@@ -97,7 +97,7 @@ private:
         return sum;
     }
 
-    const decoder<T, Backend>& model_;
+    const Model& model_;
     Backend& backend_;
     tape<T, Backend> tape_;
     tensor<token, Backend> ids_, targets_;
@@ -108,8 +108,8 @@ private:
 }  // namespace detail
 
 /// Mean next-token losses (nats) over all predictions of all prompts: one column an order.
-template <class T, class Backend>
-sample_table order_losses(const decoder<T, Backend>& model, span<const prompt> prompts, const std::vector<layer_order>& orders, const bootstrap_options& bootstrap = {}) {
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+sample_table order_losses(const Model& model, span<const prompt> prompts, const std::vector<layer_order>& orders, const bootstrap_options& bootstrap = {}) {
     require(!prompts.empty(), "[sweep] expected at least 1 prompt, got 0");
     for (std::size_t p = 0; p < prompts.size(); ++p) detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     for (const layer_order& order : orders) {
@@ -117,7 +117,7 @@ sample_table order_losses(const decoder<T, Backend>& model, span<const prompt> p
         require(order.source_depth() == model.layers(), "[sweep] expected an order of ", model.layers(), " layers, got one of ", order.source_depth());
     }
     sample_table out(orders.size(), prompts.size(), bootstrap);
-    detail::order_runner<T, Backend> run(model);
+    detail::order_runner<T, Backend, Model> run(model);
     for (const prompt& one : prompts) out.add(run(one.tokens, orders), static_cast<double>(one.tokens.size() - 1));
     return out;
 }

@@ -10,8 +10,8 @@
 namespace depthgrow {
 
 /// visit(slot, h, a, m) for every slot of a run, each (T, C) on the host, valid during the call; then last(h_L).
-template <class T, class Backend, class Visit, class Last>
-void visit_layers(const decoder<T, Backend>& model, tape<T, Backend>& tape, span<const token> tokens, Visit visit, Last last, span<const std::size_t> order = {}) {
+template <decoder_model Model, class T, class Backend, class Visit, class Last>
+void visit_layers(const Model& model, tape<T, Backend>& tape, span<const token> tokens, Visit visit, Last last, span<const std::size_t> order = {}) {
     Backend& backend = model.backend();
     const auto ids = tensor<token, Backend>::from_host(backend, {tokens.size()}, tokens);
     const std::size_t slots = order.empty() ? model.layers() : order.size();

@@ -36,7 +36,8 @@ struct tuned_lens {
     std::string fingerprint;  // of the unembedding it was fitted to
 
     /// The logit lens of a model, to start a fit from.
-    static tuned_lens zero(const decoder<T, Backend>& model) {
+    template <decoder_model Model>
+    static tuned_lens zero(const Model& model) {
         tuned_lens made{{}, model.config().width, unembedding_fingerprint(model)};
         for (std::size_t l = 0; l < model.layers(); ++l) made.translators.push_back(translator<T, Backend>::zero(model.backend(), made.width));
         return made;
@@ -48,7 +49,8 @@ struct tuned_lens {
     const translator<T, Backend>& at(const std::vector<std::size_t>& order, std::size_t slot, std::size_t depth) const { return translators[layers() == depth ? order[slot] : slot]; }
 
     /// Refuses a model that the lens was not fitted to; one that runs `slots` layers may have a translator for each.
-    void check(const decoder<T, Backend>& model, std::size_t slots = 0) const {
+    template <decoder_model Model>
+    void check(const Model& model, std::size_t slots = 0) const {
         require(width == model.config().width, "[tuned_lens] expected a model of width ", width, ", got ", model.config().width, "; refit the lens to this model");
         require(layers() == model.layers() || layers() == slots, "[tuned_lens] expected a model of ", layers(), " layers, got ", model.layers(),
                 "; a grown model needs its lens refitted (grow the lens by the same order to start from it)");
@@ -93,11 +95,11 @@ struct lens_fit_options {
 };
 
 /// Fits a lens to a model step by step; the caller brings the tokens.
-template <class T, class Backend>
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 class lens_fitter {
 public:
     /// Starts from zero, or from `warm` (same depth and width), whose fingerprint becomes the model's.
-    lens_fitter(const decoder<T, Backend>& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
+    lens_fitter(const Model& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
         : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)), model_(model), backend_(model.backend()), options_(options),
           run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)), adam_(backend_, {1}) {
         require(options.steps > 0, "[lens_fitter] expected at least 1 step, got 0");
@@ -225,7 +227,7 @@ private:
         ++done_;
     }
 
-    const decoder<T, Backend>& model_;
+    const Model& model_;
     Backend& backend_;
     lens_fit_options options_;
     tape<T, Backend> run_tape_, norm_tape_;

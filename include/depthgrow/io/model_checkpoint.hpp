@@ -55,15 +55,15 @@ void write_model(const std::filesystem::path& directory, const decoder_config& c
     files.commit();
     write_hf_config(directory / "config.json", config, base, stored);
 }
-template <class T, class Backend>
-void write_model(const std::filesystem::path& directory, const decoder<T, Backend>& model, dtype stored = dtype::f32,
+template <decoder_model Model>
+void write_model(const std::filesystem::path& directory, const Model& model, dtype stored = dtype::f32,
                  const std::map<std::string, std::string>& metadata = {}, const json& base = json::object(), std::size_t shard_bytes = 0) {
     write_model(directory, model.config(), model.weights, stored, metadata, base, shard_bytes);
 }
 
 /// Fills a model of the checkpoint's configuration with its weights.
-template <class T, class Backend>
-void read_model(const checkpoint_reader& checkpoint, decoder<T, Backend>& model) {
+template <decoder_model Model>
+void read_model(const checkpoint_reader& checkpoint, Model& model) {
     detail::read_set(checkpoint, model.config(), model.weights, "");
 }
 

@@ -192,6 +192,7 @@ concept decoder_model = requires(const Model& model, typename Model::backend_typ
     { model.embedding(tape, ids, s) } -> std::same_as<variable<typename Model::number>>;
     { model.attention_sublayer(tape, stream, n, n, s, nullptr) } -> std::same_as<residual_stream<typename Model::number>>;
     { model.mlp_sublayer(tape, stream, n, n, nullptr) } -> std::same_as<residual_stream<typename Model::number>>;
+    { model.residual(tape, ids, n, nullptr) } -> std::same_as<ops::residual_norm<typename Model::number>>;
     { model.final_norm(tape, h) } -> std::same_as<variable<typename Model::number>>;
     { model.head() } -> std::same_as<parameter<typename Model::number>>;
 };

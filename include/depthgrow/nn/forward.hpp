@@ -10,8 +10,8 @@
 namespace depthgrow {
 
 /// Forward, and backward when `gradients` are wanted: the objective is Σ weight * loss. Returns loss (B*T) in tape memory.
-template <class T, class Backend>
-span<wide_t<T>> token_losses(const decoder<T, Backend>& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
+template <class T, class Backend, decoder_model Model>
+span<wide_t<T>> token_losses(const Model& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
                              span<const wide_t<T>> weights, std::size_t batch, parameter_set<wide_t<T>, Backend>* gradients,
                              span<const std::size_t> order = {}) {
     tape.start(gradients != nullptr);
@@ -22,8 +22,8 @@ span<wide_t<T>> token_losses(const decoder<T, Backend>& model, tape<T, Backend>&
 }
 
 /// Logits (B*T, V) of a run under `order`, without gradients; valid until the tape starts again.
-template <class T, class Backend, class Observer = no_observer>
-matrix<T> logits(const decoder<T, Backend>& model, tape<T, Backend>& tape, span<const token> ids, std::size_t batch,
+template <class T, class Backend, decoder_model Model, class Observer = no_observer>
+matrix<T> logits(const Model& model, tape<T, Backend>& tape, span<const token> ids, std::size_t batch,
                  span<const std::size_t> order = {}, Observer&& observe = {}) {
     tape.start(false);
     const auto last = model.residual(tape, ids, batch, nullptr, order, observe);
@@ -37,8 +37,8 @@ struct token_scores {
 };
 
 /// Scores `targets` (-1: none) after a run under `order`; logits exist only in chunks of rows.
-template <class T, class Backend>
-token_scores score_tokens(const decoder<T, Backend>& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
+template <class T, class Backend, decoder_model Model>
+token_scores score_tokens(const Model& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
                           std::size_t batch, span<const std::size_t> order = {}) {
     Backend& backend = model.backend();
     tape.start(false);
@@ -75,8 +75,8 @@ struct site_trace {
 };
 
 /// Logits (B*T, V) and the trace of one site: `auto [logits, trace] = run_with_trace(model, tokens, site::resid_pre);`
-template <class T, class Backend>
-std::pair<tensor<T, Backend>, site_trace<T, Backend>> run_with_trace(const decoder<T, Backend>& model, span<const token> ids, site where,
+template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
+std::pair<tensor<T, Backend>, site_trace<T, Backend>> run_with_trace(const Model& model, span<const token> ids, site where,
                                                                      std::size_t batch = 1, span<const std::size_t> order = {}) {
     tape<T, Backend> tape(model.backend());
     site_trace<T, Backend> trace{where, {}, &model.backend()};

@@ -23,7 +23,8 @@ inline void read_gpt_neox(const json_fields& fields, std::string_view file, deco
     c.gated = false, c.mlp_bias = true;
     c.qkv_bias = c.o_bias = fields.boolean("attention_bias", true);
     c.parallel = fields.boolean("use_parallel_residual", true);
-    c.ropes = {read_rope(fields, {fields.positive_number("rotary_emb_base", 1e4), fields.positive_number("rotary_pct", 0.25), c.context}, file)};
+    const char* key = fields.find("rope_scaling") ? "rope_scaling" : "rope_parameters";
+    c.ropes = {read_rope(fields, fields.find(key), key, {fields.positive_number("rotary_emb_base", 1e4), fields.positive_number("rotary_pct", 0.25), c.context}, file)};
 }
 inline void write_gpt_neox(const decoder_config& c, json& fields) {
     const rope_description& rope = c.ropes.front();
