@@ -65,7 +65,7 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
     for (const std::string op : {"midas", "lidas"}) {
         dg::trainer<T, dg::cuda> trainer(gpu, checkpoint.config());
         dg::read_model(checkpoint, trainer.model);
-        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.optimizer.master);
+        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
         const dg::training_batch batch{want.ids, want.targets, want.weights, want.sequences};
         const auto& expected = want.values[op];
         double loss = 0, norm = 0, weights = 0;
