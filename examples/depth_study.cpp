@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
                        "Every variant trains as train_smol --growth VARIANT would, into OUT/VARIANT/seed-N; the other flags are common to all.");
         if (!flags.parse(argc, argv)) return;
         dg::require(settings.growth == "none", "--growth: expected --variants, the operators that a study compares, found --growth ", settings.growth);
+        dg::require(settings.growth_plan.empty(), "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ", settings.growth_plan);
         dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
         if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
         std::vector<variant> variants;

@@ -12,15 +12,15 @@
 namespace tools {
 
 /// The layers that the model runs now, one by one.
-template <class T, class Backend>
-std::vector<std::size_t> layers_now(const dg::trainer<T, Backend>& trainer) {
+template <class T, class Backend, class Optimizer>
+std::vector<std::size_t> layers_now(const dg::trainer<T, Backend, Optimizer>& trainer) {
     if (!trainer.run_order().empty()) return trainer.run_order();
     return dg::layer_order::identity(trainer.model.layers()).sources();
 }
 
 /// Share of questions whose every answer token is the model's first choice; about `rows` tokens run at a time.
-template <class T, class Backend>
-double accuracy(dg::trainer<T, Backend>& trainer, const question_set& set, std::size_t rows) {
+template <class T, class Backend, class Optimizer>
+double accuracy(dg::trainer<T, Backend, Optimizer>& trainer, const question_set& set, std::size_t rows) {
     Backend& backend = trainer.model.backend();
     const std::size_t length = set.length, at_once = std::max<std::size_t>(1, rows / length);
     std::size_t right = 0;
@@ -39,8 +39,8 @@ double accuracy(dg::trainer<T, Backend>& trainer, const question_set& set, std::
 }
 
 /// Top-5 overlap of the logit lens at the last layer's input with the head, over at most 16 of the windows.
-template <class T, class Backend>
-double late_overlap(dg::trainer<T, Backend>& trainer, const held_out_windows& set) {
+template <class T, class Backend, class Optimizer>
+double late_overlap(dg::trainer<T, Backend, Optimizer>& trainer, const held_out_windows& set) {
     const auto all = layers_now(trainer);
     if (all.size() < 2) return 1;
     Backend& backend = trainer.model.backend();

@@ -1,12 +1,22 @@
 #include "depthgrow/backend/cuda/cuda.hpp"
+#include "support/any_optimizer.hpp"
 #include "support/training_loop.hpp"
 
 namespace tools {
 
+namespace {
+
+template <class T>
+training_summary run_in(dg::cuda& backend, const resolved_run& run) {
+    return with_optimizer<T, dg::cuda>(run.settings.optimizer, [&]<class Optimizer>() { return training_run<T, dg::cuda, Optimizer>(backend, run)(); });
+}
+
+}  // namespace
+
 training_summary train_on_cuda(const resolved_run& run) {
     try {
         dg::cuda backend({.deterministic = run.settings.deterministic, .fp8 = run.settings.precision == "fp8"});
-        return run.settings.precision == "fp32" ? training_run<float, dg::cuda>(backend, run)() : training_run<dg::bfloat16, dg::cuda>(backend, run)();
+        return run.settings.precision == "fp32" ? run_in<float>(backend, run) : run_in<dg::bfloat16>(backend, run);
     } catch (const dg::out_of_device_memory& problem) {
         dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
     }

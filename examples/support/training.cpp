@@ -1,5 +1,6 @@
 #include "support/training.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "support/console.hpp"
@@ -17,8 +18,22 @@ dg::json resolved_run::identity() const {
             {"precision", s.precision}, {"seed", s.seed}, {"data", s.data}, {"mix", s.mix}, {"tasks", tasks}, {"answer_loss", s.answer_loss},
             {"loop", loop_order}, {"cooldown_loop", cooldown_order},
             {"tokenizer", tokenizer ? format("%zu tokens, %016zx", tokenizer->size(), std::hash<std::string>()(tokenizer->text())) : s.tokenizer}};
+    if (s.optimizer != "adamw") out["optimizer"] = s.optimizer;
+    if (!s.growth_plan.empty()) out["growth_plan"] = plan_lines();
     if (!s.init.empty()) out["init"] = s.init, out["init_optimizer"] = s.init_optimizer;
     return out;
+}
+
+std::string resolved_run::plan_lines() const {
+    std::string lines;
+    for (std::size_t i = 1; i < plan.stages.size(); ++i) lines += dg::text(i > 1 ? "\n" : "", plan.stages[i].first_step, " ", plan.stages[i].applied().to_string());
+    return lines;
+}
+
+std::size_t resolved_run::most_layers() const {
+    std::size_t most = 0;
+    for (const auto& stage : plan.stages) most = std::max(most, stage.layers);
+    return most;
 }
 
 double resolved_run::flops() const {
@@ -63,18 +78,24 @@ void print_plan(const resolved_run& run, const dg::training_data& data, std::siz
                 run.steps, run.batch, run.micro_batch, run.length, human(number(run.steps * run.tokens_per_step())).c_str(), run.rate.peak,
                 static_cast<long long>(run.rate.warmup), static_cast<long long>(run.rate.plateau), s.seed);
     const double plain = dg::training_flops(run.shape(), run.steps, run.tokens_per_step());
-    std::printf("growth     %s%s\n", s.growth.c_str(), s.growth == "none" ? "" : format(", block %zu, PROP-%g, optimiser state: %s", s.block, s.alpha, s.optimizer_state.c_str()).c_str());
+    std::printf("optimiser  %s\n", s.optimizer.c_str());
+    std::printf("growth     %s%s\n", s.growth.c_str(), s.growth == "none" || !s.growth_plan.empty() ? "" : format(", block %zu, PROP-%g, optimiser state: %s", s.block, s.alpha, s.optimizer_state.c_str()).c_str());
     std::printf("           stage  layers   steps from       to     FLOPs\n");
     for (std::size_t i = 0; i < run.plan.stages.size(); ++i) {
         const auto& stage = run.plan.stages[i];
         const double flops = static_cast<double>(stage.steps) * dg::step_flops(run.shape(), stage.layers, run.tokens_per_step());
         std::printf("           %5zu  %6zu   %10zu %8zu  %8s\n", i + 1, stage.layers, stage.first_step, stage.first_step + stage.steps, human(flops).c_str());
     }
+    if (!s.growth_plan.empty() && run.plan.stages.size() > 1) {
+        std::string lines = run.plan_lines();
+        for (std::size_t at = 0; (at = lines.find('\n', at)) != lines.npos; ++at) lines.replace(at, 1, "\n           step ");
+        std::printf("           step %s\n", lines.c_str());
+    }
     if (!run.loop_order.empty()) std::printf("loop       %s: %zu layers run, %zu of their own\n", dg::layer_order(run.loop_order, m.layers).to_string().c_str(), run.loop_order.size(), m.layers);
     if (!run.cooldown_order.empty()) std::printf("cooldown   %s\n", dg::layer_order(run.cooldown_order, m.layers).to_string().c_str());
     const double flops = run.flops();
     std::printf("           %sFLOP in all, %.3f of a plain run's %sFLOP (%.1f %% saved)\n", human(flops).c_str(), flops / plain, human(plain).c_str(), 100 * (1 - flops / plain));
-    std::printf("memory     %sB%s for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(memory)).c_str(), s.backend == "cuda" ? " on the device" : "", run.micro_batch, m.layers);
+    std::printf("memory     %sB%s for the program, weights, gradients, moments and activations of %zu sequences at %zu layers\n", human(number(memory)).c_str(), s.backend == "cuda" ? " on the device" : "", run.micro_batch, run.most_layers());
     std::printf("backend    %s%s, %d threads, %s\n", s.backend.c_str(), s.backend == "cuda" && !has_cuda() ? " (not in this build: cmake -DDEPTHGROW_CUDA=ON)" : "", run.threads, s.precision.c_str());
 }
 

@@ -28,7 +28,7 @@ namespace dg = depthgrow;
 struct training_settings {
     std::string preset, config, init;
     std::optional<std::size_t> layers, width, ffn, heads, kv_heads, context, vocab;
-    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm;
+    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm, growth_plan, optimizer = "adamw";
     std::size_t block = 0, initial_layers = 0;
     double alpha = 1, plateau = 0.85;
     std::string loop, cooldown_loop;
@@ -61,6 +61,10 @@ struct resolved_run {
     dg::json config_base = dg::json::object(), history = dg::json::array();  // of --init: fields of its config.json, growths it records
     std::map<std::string, std::string> tokenizer_files;                      // of --init: what belongs to its tokenizer.json, by name
 
+    /// Growths of a --growth-plan, "STEP GROWTH" a line, operators written out.
+    std::string plan_lines() const;
+    /// The deepest that the model gets.
+    std::size_t most_layers() const;
     /// Tokens of text.
     dg::encode_function encoder() const;
     std::size_t tokens_per_step() const { return batch * length; }

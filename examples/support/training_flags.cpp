@@ -1,4 +1,5 @@
 #include "depthgrow/growth/operators.hpp"
+#include "depthgrow/optim/optimizer.hpp"
 #include "support/training.hpp"
 
 namespace tools {
@@ -23,10 +24,13 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add_choice("--growth", s.growth, growths, "Operator that deepens the model while it trains");
     f.add("--block", s.block, "Layers added at a growth (0: the preset's)");
     f.add("--initial-layers", s.initial_layers, "Layers to start with (0: one block, or those of --init)");
+    f.add("--growth-plan", s.growth_plan,
+          "A file in place of --growth: a line STEP GROWTH for each, GROWTH as in \"lidas block=2\", \"0 1 1 2\" or \"0 0.5*0+0.5*1 1 init=copy state=zero\"; init= and state= as "
+          "grow_checkpoint has --init and --optimizer-state, seed= for draws; # comments");
     f.add("--alpha", s.alpha, "Stage lengths go as i^alpha (PROP-alpha)");
     f.add_choice("--rounding", s.rounding, {"largest_remainder", "floor"}, "Rounding of stage lengths; floor is the paper's Table 7");
     f.add("--plateau", s.plateau, "Share of the steps after which growth has ended and the cooldown starts");
-    f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"}, "Moments that new layers start with");
+    f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"}, "Optimiser state that new layers start with");
     f.add("--loop", s.loop, "Looped model instead of growth: 4-4x6-4 is 4 own layers, 4 shared ones run 6 times, 4 own; 4x6 has no own ones");
     f.add("--cooldown-loop", s.cooldown_loop, "Retrofitted recurrence: 8:4 runs layers 8 to 11 once more in the cooldown, 8:4x2 twice more");
     f.group("Data");
@@ -39,9 +43,16 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--steps", s.steps, "Optimiser steps");
     f.add("--batch", s.batch, "Sequences in a step");
     f.add("--micro-batch", s.micro_batch, "Sequences at a time; the rest accumulates gradients");
+    std::vector<std::string> optimizers;
+    std::string what;
+    for (const auto& entry : dg::optimizer_table()) {
+        optimizers.emplace_back(entry.name);
+        what += dg::text(what.empty() ? "Optimiser: " : "; ", entry.name, ", ", entry.help);
+    }
+    f.add_choice("--optimizer", s.optimizer, optimizers, what);
     f.add("--lr", s.lr, "Peak learning rate");
     f.add("--warmup", s.warmup, "Steps of linear warm-up");
-    f.add("--weight-decay", s.weight_decay, "Decoupled weight decay, on every tensor");
+    f.add("--weight-decay", s.weight_decay, "Weight decay on every tensor, decoupled (sgd_nesterov: added to the gradient)");
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
     f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"}, "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
     f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");

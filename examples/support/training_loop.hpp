@@ -23,7 +23,7 @@ inline void request_stop(int signal) {
     std::signal(signal, SIG_DFL);
 }
 
-template <class T, class Backend>
+template <class T, class Backend, class Optimizer>
 class training_run {
 public:
     training_run(Backend& backend, const resolved_run& run) : run_(run), settings_(run.settings), backend_(backend), data_(load_data(run)), folder_(settings_), state_(backend, run) {}
@@ -49,7 +49,7 @@ public:
     }
 
 private:
-    dg::trainer<T, Backend>& trainer() { return state_.trainer(); }
+    dg::trainer<T, Backend, Optimizer>& trainer() { return state_.trainer(); }
     training_summary& so_far() { return state_.so_far; }
 
     /// Takes the product of this model's largest shape, no side below 512, where small ones are slow.
@@ -73,7 +73,7 @@ private:
         double logged_loss = 0, line_seconds = 0, line_flops = 0;
         stopwatch whole;
         while (step < run_.steps && !stop_requested) {
-            if (const auto& stage = run_.plan.stages[run_.plan.stage_at(step)]; trainer().model.layers() < stage.layers) grow_to(stage, bar);
+            for (const std::size_t now = run_.plan.stage_at(step); state_.stage < now;) grow_to(run_.plan.stages[++state_.stage], bar);
             follow_order(bar);
             stopwatch step_watch;
             if (sampled != step) data_.sample(step, run_.batch, batch);
@@ -112,7 +112,7 @@ private:
                 bar.clear();
                 evaluate();
             }
-            const bool stage_ends = step < run_.steps && run_.plan.layers_at(step) != layers;
+            const bool stage_ends = step < run_.steps && run_.plan.stage_at(step) != state_.stage;
             if (step == run_.steps || stage_ends || (settings_.save_every && step % settings_.save_every == 0)) save();
         }
         bar.clear();
@@ -136,14 +136,18 @@ private:
     void grow_to(const dg::growth_stage& stage, progress_bar& bar) {
         const double before = held_out_loss();
         const std::size_t old_layers = trainer().model.layers();
-        trainer().grow(stage.order, settings_.optimizer_state == "zero" ? dg::state_policy::zero : dg::state_policy::copy);
+        dg::growth how = stage.applied();
+        if (settings_.optimizer_state == "zero") how.state = dg::state_policy::zero;
+        trainer().grow(how);
         const double after = held_out_loss();
         bar.clear();
         if (!settings_.quiet)
             std::printf("  grow at step %zu: %zu -> %zu layers by %s: %s; held-out loss %.4f -> %.4f\n", state_.step, old_layers, stage.layers, settings_.growth.c_str(),
-                        stage.order.to_string().c_str(), before, after);
-        folder_.log({{"growth", {{"step", state_.step}, {"layers", stage.layers}, {"order", stage.order.sources()}, {"loss_before", before}, {"loss_after", after}}}});
-        so_far().growth.push_back({{"step", state_.step}, {"order", stage.order.sources()}});
+                        how.to_string().c_str(), before, after);
+        dg::json entry = dg::growth_entry(how, state_.step);
+        so_far().growth.push_back(entry);
+        entry["layers"] = stage.layers, entry["loss_before"] = before, entry["loss_after"] = after;
+        folder_.log({{"growth", entry}});
     }
 
     [[noreturn]] void diverged(const dg::training_batch& batch, const dg::step_result& result) {
@@ -202,7 +206,7 @@ private:
     Backend& backend_;
     dg::training_data data_;
     run_folder folder_;
-    training_state<T, Backend> state_;
+    training_state<T, Backend, Optimizer> state_;
     held_out_windows windows_;
     std::vector<question_set> questions_;
     double peak_flops_ = 1;

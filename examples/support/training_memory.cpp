@@ -6,6 +6,7 @@
 #include "depthgrow/backend/planning.hpp"
 #include "depthgrow/core/dtype.hpp"
 #include "depthgrow/train/trainer.hpp"
+#include "support/any_optimizer.hpp"
 #include "support/training.hpp"
 
 namespace tools {
@@ -20,10 +21,10 @@ std::size_t resident_bytes() {
     return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
-template <class T, class Planning>
-std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
+template <class T, class Planning, class Optimizer>
+std::size_t counted_with(const resolved_run& run, std::size_t head_rows) {
     Planning counter(head_rows);
-    dg::trainer<T, Planning> trainer(counter, run.model);
+    dg::trainer<T, Planning, Optimizer> trainer(counter, run.model.with_depth(run.most_layers()));
     const std::size_t tokens = run.batch * run.length;
     const std::vector<dg::token> ids(tokens, 0);
     const std::vector<float> weights(tokens, 1);
@@ -31,6 +32,10 @@ std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
     trainer.recompute(run.settings.recompute);
     for (int step = 0; step < 2; ++step) trainer.step({ids, ids, weights, run.batch}, run.micro_batch, 0);
     return counter.peak_bytes();
+}
+template <class T, class Planning>
+std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
+    return with_optimizer<T, Planning>(run.settings.optimizer, [&]<class Optimizer>() { return counted_with<T, Planning, Optimizer>(run, head_rows); });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "depthgrow/growth/plan_text.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/nn/presets.hpp"
@@ -58,7 +59,10 @@ void take_from(const dg::checkpoint_reader& init, resolved_run& run) {
     for (const auto& [flag, given] : shape) dg::require(!given, flag, ": expected none beside --init, whose model has its own shape, found one");
     const std::size_t depth = init.config().layers;
     const std::string of_init = dg::text("the ", depth, " layers of --init ", s.init), asked = s.layers ? std::to_string(*s.layers) : "none";
-    if (s.growth == "none") {
+    if (!s.growth_plan.empty()) {
+        dg::require(s.initial_layers == 0 || s.initial_layers == depth, "--initial-layers: expected ", of_init, ", found ", s.initial_layers);
+        s.initial_layers = depth;
+    } else if (s.growth == "none") {
         dg::require(!s.layers || *s.layers == depth, "--layers: expected ", of_init, " (more need --growth), found ", asked);
     } else {
         dg::require(s.layers && *s.layers > depth, "--layers: expected a final depth above ", of_init, ", found ", asked);
@@ -86,6 +90,8 @@ resolved_run resolve(const training_settings& given) {
     auto& s = run.settings;
     auto& m = run.model;
     std::optional<dg::checkpoint_reader> init;
+    dg::require(s.growth_plan.empty() || s.growth == "none", "--growth, --growth-plan: expected one of the two, found both");
+    dg::require(s.growth_plan.empty() || s.optimizer_state == "copy", "--optimizer-state: expected state= in the lines of --growth-plan instead, found ", s.optimizer_state);
     if (s.init.empty()) {
         dg::require(!s.init_optimizer, "--init-optimizer: expected --init, found none");
         auto base = base_config(s);
@@ -101,6 +107,7 @@ resolved_run resolve(const training_settings& given) {
     m.layers = s.layers.value_or(m.layers);
     const auto looped = parse_loop(s.loop);
     if (looped) {
+        dg::require(s.growth_plan.empty(), "--loop: expected no --growth-plan, found one");
         dg::require(s.growth == "none", "--loop: expected --growth none, found ", s.growth);
         dg::require(!s.layers || *s.layers == looped->layers(), "--layers: expected ", looped->layers(), " for --loop ", s.loop, ", found ", s.layers.value_or(0));
         dg::require(!init || init->config().layers == looped->layers(), "--loop: expected one of the ", m.layers, " layers of --init ", s.init, ", found one of ", looped->layers());
@@ -136,7 +143,19 @@ resolved_run resolve(const training_settings& given) {
     dg::require(run.rate.peak > 0, "--lr: expected a rate above 0, found ", run.rate.peak);
 
     if (s.block == 0) s.block = d.block;
-    if (s.growth == "none") {
+    if (!s.growth_plan.empty()) {
+        const std::size_t initial = s.initial_layers ? s.initial_layers : std::min(s.block, m.layers);
+        try {
+            run.plan = dg::parse_growth_plan(dg::read_text_file(s.growth_plan), initial, run.steps, {.block = s.block});
+        } catch (const dg::error& problem) {
+            const std::string sentence = problem.what();
+            dg::fail(sentence.find("[growth_plan] ") == 0 ? s.growth_plan + ": " + sentence.substr(14) : sentence);
+        }
+        const std::size_t last = run.plan.final_layers();
+        dg::require(!s.layers || *s.layers == last, "--layers: expected ", last, ", the depth that ", s.growth_plan, " ends at, found ", s.layers.value_or(0));
+        m = m.with_depth(last);
+        s.growth = "plan";
+    } else if (s.growth == "none") {
         run.plan = dg::plan_plain(m.layers, run.steps);
     } else {
         const auto rounding = s.rounding == "floor" ? dg::step_rounding::floor : dg::step_rounding::largest_remainder;

@@ -14,9 +14,10 @@
 
 namespace tools {
 
-template <class T, class Backend>
+template <class T, class Backend, class Optimizer>
 class training_state {
 public:
+    using trainer_type = dg::trainer<T, Backend, Optimizer>;
     training_state(Backend& backend, const resolved_run& run) : backend_(backend), run_(run) {}
 
     /// Fresh weights, or those of --init (and its moments if asked for): a run of its own from step 0 on.
@@ -40,6 +41,8 @@ public:
         const dg::json_fields fields(state, file.string());
         const auto& was = fields.object("settings");
         const auto now = run_.identity();
+        for (const char* key : {"optimizer", "growth_plan"})  // recorded unless as usual
+            dg::require(now.contains(key) || !was.contains(key), file.string(), ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(), " where it asks for none");
         for (const auto& [key, value] : now.items())
             dg::require(was.contains(key) && was[key] == value, file.string(), ": expected the settings of this run, found ", key, " ",
                         was.contains(key) ? was[key].dump() : "missing", " where it asks for ", value.dump());
@@ -51,13 +54,14 @@ public:
         so_far.flops = fields.number("flops");
         so_far.seconds = fields.number("seconds");
         so_far.growth = state.value("growth", dg::json::array());
+        stage = stage_reached(file.string());
     }
 
     /// A checkpoint: a whole directory or none.
     void write(const std::filesystem::path& target) {
         dg::atomic_directory folder(target);
         std::map<std::string, std::string> provenance;
-        if (!so_far.growth.empty()) provenance[dg::growth_metadata_key] = so_far.growth.dump();
+        if (!so_far.growth.empty()) provenance[dg::growth_metadata_key] = dg::weights_record(so_far.growth).dump();
         if (const auto& order = trainer_->run_order(); !order.empty()) provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
         dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance, run_.config_base);
         dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
@@ -72,13 +76,32 @@ public:
     }
 
     /// There once the run has begun or been resumed.
-    dg::trainer<T, Backend>& trainer() { return *trainer_; }
+    trainer_type& trainer() { return *trainer_; }
 
-    std::size_t step = 0;      // steps done
+    std::size_t step = 0;   // steps done
+    std::size_t stage = 0;  // of the growth plan, that the model is in
     training_summary so_far;
 
 private:
-    dg::adamw_constants constants() const { return {.decay = run_.settings.weight_decay, .clip = run_.settings.clip}; }
+    typename Optimizer::constants_type constants() const {
+        typename Optimizer::constants_type out;
+        out.decay = run_.settings.weight_decay, out.clip = run_.settings.clip;
+        return out;
+    }
+    /// The stage that the model is in: as many growths as are recorded, of a plan by an operator the one of its depth.
+    std::size_t stage_reached(const std::string& label) const {
+        const auto& stages = run_.plan.stages;
+        const std::size_t depth = trainer_->model.layers();
+        std::size_t reached = 0;
+        if (run_.settings.growth_plan.empty()) {
+            while (reached + 1 < stages.size() && stages[reached].layers < depth) ++reached;
+            return reached;
+        }
+        reached = so_far.growth.size() - std::min(so_far.growth.size(), run_.history.size());
+        dg::require(reached < stages.size() && stages[reached].layers == depth, label, ": expected a model in a stage of --growth-plan, found one of ", depth, " layers after ", reached,
+                    " growths of the run");
+        return reached;
+    }
     /// A trainer with the weights of a checkpoint, which is this run's model at some depth.
     void load(const dg::checkpoint_reader& checkpoint) {
         auto expected = run_.model.with_depth(checkpoint.config().layers);
@@ -90,12 +113,12 @@ private:
         trainer_.emplace(backend_, expected, constants());
         dg::read_model(checkpoint, trainer_->model);
         require_finite(trainer_->model, checkpoint);
-        if constexpr (dg::trainer<T, Backend>::mixed) dg::read_model(checkpoint, expected, trainer_->optimizer.master);
+        if constexpr (trainer_type::mixed) dg::read_model(checkpoint, expected, trainer_->master);
     }
 
     Backend& backend_;
     const resolved_run& run_;
-    std::optional<dg::trainer<T, Backend>> trainer_;
+    std::optional<trainer_type> trainer_;
 };
 
 }  // namespace tools

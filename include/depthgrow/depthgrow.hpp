@@ -15,6 +15,8 @@
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"
 #include "depthgrow/optim/lr_schedule.hpp"
+#include "depthgrow/optim/muon.hpp"
+#include "depthgrow/optim/sgd_nesterov.hpp"
 #include "depthgrow/tasks/corpus.hpp"
 #include "depthgrow/tasks/multiple_choice.hpp"
 #include "depthgrow/train/trainer.hpp"

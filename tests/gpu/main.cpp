@@ -9,7 +9,8 @@
 template <class T>
 constexpr bool keeps_the_contract = depthgrow::backend_for<depthgrow::cuda, T> && depthgrow::concepts::has_cached_attention<depthgrow::cuda, T> &&
                                     depthgrow::adds_linear_maps<depthgrow::cuda, T> && depthgrow::fuses_linear_maps<depthgrow::cuda, T> &&
-                                    depthgrow::rotates_attention_gradients<depthgrow::cuda, T> && depthgrow::updates_together<depthgrow::cuda, T>;
+                                    depthgrow::rotates_attention_gradients<depthgrow::cuda, T> && depthgrow::updates_together<depthgrow::cuda, T> &&
+                                    depthgrow::steps_with_momentum<depthgrow::cuda, T> && depthgrow::steps_with_muon<depthgrow::cuda, T>;
 static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> && depthgrow::maps_in_fp8<depthgrow::cuda, depthgrow::bfloat16>);
 
 int main(int argc, char** argv) {

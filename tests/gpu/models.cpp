@@ -4,6 +4,8 @@
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
+#include "depthgrow/optim/muon.hpp"
+#include "depthgrow/optim/sgd_nesterov.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/fixture.hpp"
 
@@ -65,7 +67,7 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
     for (const std::string op : {"midas", "lidas"}) {
         dg::trainer<T, dg::cuda> trainer(gpu, checkpoint.config());
         dg::read_model(checkpoint, trainer.model);
-        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.optimizer.master);
+        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
         const dg::training_batch batch{want.ids, want.targets, want.weights, want.sequences};
         const auto& expected = want.values[op];
         double loss = 0, norm = 0, weights = 0;
@@ -85,6 +87,26 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         results.row(what, name_of_type<T>, name + ": losses", loss, bound<T>);
         results.row(what, name_of_type<T>, name + ": gradient norms", norm, trajectory_bound<T>);
         results.row(what, name_of_type<T>, name + ": weights", weights, bound<T>);
+    }
+}
+
+/// Six Muon steps, grown after three, against the PyTorch script in float64; in bf16 Newton-Schulz runs in bf16 too.
+template <class T>
+void muon_values(const std::string& folder, bool record) {
+    dg::cuda gpu({.record = record});
+    const fixture::expectations plain(folder, "plain");
+    const auto values = dg::read_json_file(folder + "/muon/expected.json");
+    const dg::checkpoint_reader checkpoint(plain.directory);
+    for (const std::string op : {"midas", "lidas"}) {
+        dg::trainer<T, dg::cuda, dg::muon<T, dg::cuda>> trainer(gpu, checkpoint.config());
+        dg::read_model(checkpoint, trainer.model);
+        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
+        double loss = 0;
+        for (std::size_t step = 0; step < 6; ++step) {
+            if (step == 3) trainer.grow(dg::make_operator(op, plain.values["block"].get<std::size_t>())(trainer.model.layers()));
+            loss = std::max(loss, relative(trainer.step({plain.ids, plain.targets, plain.weights, plain.sequences}, plain.sequences, 3e-3).loss, values[op]["loss"][step].get<double>()));
+        }
+        results.row("six Muon steps, grown by " + op + (record ? "" : ", not recorded"), name_of_type<T>, "plain: losses", loss, bound<T>);
     }
 }
 
@@ -204,6 +226,24 @@ std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::siz
     }
     return out;
 }
+/// Whether steps that are recorded and replayed are those taken one by one, with any optimiser.
+template <class T, template <class, class> class Optimizer>
+void replayed(const char* name) {
+    const auto run = [](bool record) {
+        dg::cuda gpu({.deterministic = true, .record = record});
+        auto config = dg::tiny();
+        const sample data(config, 4, 32);
+        dg::trainer<T, dg::cuda, Optimizer<T, dg::cuda>> trainer(gpu, config.with_depth(4), 3, 6);
+        std::vector<double> out;
+        for (std::size_t step = 0; step < 12; ++step) {
+            if (step == 6) trainer.grow({dg::interleave{}(4), {dg::init_kind::average}});
+            out.push_back(trainer.step(data.batch(), 4, 2e-3).loss);
+        }
+        return out;
+    };
+    const auto once = run(true), again = run(false);
+    results.row(std::string(name) + ": recorded steps, the same bits", name_of_type<T>, "tiny, 12 steps, grown by averages", once == again && once.back() < once.front() ? 0 : 1, 0);
+}
 double farthest(const std::vector<double>& a, const std::vector<double>& b) {
     double worst = 0;
     for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, relative(a[i], b[i]));
@@ -218,6 +258,9 @@ void check_models(const std::string& fixtures) {
         fixture_values<dg::bfloat16>(fixtures, name, true);
     }
     fixture_values<float>(fixtures, "grouped", false);
+    muon_values<float>(fixtures, true), muon_values<float>(fixtures, false), muon_values<dg::bfloat16>(fixtures, true);
+    replayed<float, dg::muon>("muon"), replayed<dg::bfloat16, dg::muon>("muon");
+    replayed<float, dg::sgd_nesterov>("sgd_nesterov"), replayed<dg::bfloat16, dg::sgd_nesterov>("sgd_nesterov");
     for (const char* name : fixture::families) {
         dg::cuda gpu;
         family_values<float>(gpu, fixtures, name);

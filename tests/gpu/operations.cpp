@@ -304,6 +304,34 @@ void optimiser(dg::cuda& gpu, std::size_t count) {
     results.row("adamw leaves weights after NaN", "float", by(count), w.download() == kept ? 0 : 1, 0);
 }
 
+/// What SGD and Muon add to AdamW; with a norm that is not finite nothing changes.
+template <class T>
+void momentum_methods(dg::cuda& gpu, std::size_t count) {
+    dg::reference reference;
+    const dg::momentum_constants constants{1e-2, 0.9, 0.01, 1.0};
+    auto device_constants = on_device<dg::momentum_constants>(gpu, {constants});
+    for (const double sum : {0.25, 9.0, static_cast<double>(NAN)}) {
+        auto squares = on_device<double>(gpu, {sum});
+        operand<float> w(gpu, 1, count, 1), g(gpu, 1, count, 2), v(gpu, 1, count, 3), w2(gpu, 1, count, 4), buffer(gpu, 1, count, 5);
+        operand<T> rounded(gpu, 1, count, 6), u(gpu, 1, count, 7), rounded2(gpu, 1, count, 8);
+        const std::string size = by(count) + (sum < 1 ? "" : sum == sum ? ", clipped" : ", NaN");
+        gpu.sgd_nesterov<T>(w.got_flat(), g.got_flat(), v.got_flat(), rounded.got_flat(), device_constants.data(), squares.data());
+        reference.sgd_nesterov<double>(w.want_flat(), g.want_flat(), v.want_flat(), rounded.want_flat(), &constants, &sum);
+        results.row("sgd_nesterov", name_of_type<T>, size, std::max({w.error() / bound<float>(4), v.error() / bound<float>(4), rounded.error() / bound<T>(4)}), 1);
+        gpu.muon_direction<T>(g.got_flat(), buffer.got_flat(), u.got_flat(), device_constants.data(), squares.data());
+        reference.muon_direction<double>(g.want_flat(), buffer.want_flat(), u.want_flat(), &constants, &sum);
+        results.row("muon_direction", name_of_type<T>, size, std::max(buffer.error() / bound<float>(4), u.error() / bound<T>(4)), 1);
+        const double deviation = 1 / std::sqrt(static_cast<double>(count));
+        u.assign([&](std::size_t, std::size_t c) { return u.want_flat()[c]; });
+        gpu.muon_normalize<T>(u.got_flat());
+        reference.muon_normalize<double>(u.want_flat());
+        results.row("muon_normalize", name_of_type<T>, size, u.error(), bound<T>(4) * std::max(4 * deviation, 1e-3));
+        gpu.muon_apply<T>(w2.got_flat(), dg::span<const T>(u.got_flat().data(), count), rounded2.got_flat(), 0.2 / deviation, device_constants.data(), squares.data());
+        reference.muon_apply<double>(w2.want_flat(), dg::span<const double>(u.want_flat().data(), count), rounded2.want_flat(), 0.2 / deviation, &constants, &sum);
+        results.row("muon_apply", name_of_type<T>, size, std::max(w2.error() / bound<T>(4), rounded2.error() / bound<T>(4)), 1);
+    }
+}
+
 template <class T>
 void row_operations(dg::cuda& gpu, std::size_t rows, std::size_t cols) {
     dg::reference reference;
@@ -347,12 +375,6 @@ void row_operations(dg::cuda& gpu, std::size_t rows, std::size_t cols) {
     dg::rows::probability_gradient_inplace<T>(gpu, logits.got(), gold.flat(), value.got_flat());
     dg::rows::probability_gradient_inplace<double>(reference, logits.want(), targets, value.want_flat());
     results.row("row probability gradient", name_of_type<T>, size, std::max(value.error(), logits.error()), 4 * bound<T>(cols));
-
-    operand<float> x(gpu, rows, cols, 1), g(gpu, rows, cols, 2), v(gpu, rows, cols, 3);
-    operand<T> rounded(gpu, rows, cols, 0);
-    dg::rows::nesterov_step<T>(gpu, x.got_flat(), g.got_flat(), v.got_flat(), rounded.got_flat(), 0.5, 0.1, 0.9, 0.01);
-    dg::rows::nesterov_step<double>(reference, x.want_flat(), g.want_flat(), v.want_flat(), rounded.want_flat(), 0.5, 0.1, 0.9, 0.01);
-    results.row("nesterov_step", name_of_type<T>, size, std::max({x.error() / bound<float>(4), v.error() / bound<float>(4), rounded.error() / bound<T>(4)}), 1);
 }
 
 }  // namespace
@@ -381,6 +403,7 @@ void check_operations(dg::cuda& gpu, bool small) {
     cached_attention<T>(gpu, {1, 5, 15, 5, 64, 20}, 62, 100), cached_attention<T>(gpu, {1, 1, 3, 1, 33, 7}, 30, 31), cached_attention<T>(gpu, {1, 9, 4, 2, 32, 3}, 0, 9), cached_attention<T>(gpu, {1, 2, 4, 2, 32, 100}, 40, 50);
     if (!small) cached_attention<T>(gpu, {1, 1, 15, 5, 64}, 8191, 8192), cached_attention<T>(gpu, {1, 700, 6, 2, 64}, 0, 1024);
     optimiser<T>(gpu, 1), optimiser<T>(gpu, 100), optimiser<T>(gpu, 4099), optimiser<T>(gpu, 100000);
+    momentum_methods<T>(gpu, 1), momentum_methods<T>(gpu, 100), momentum_methods<T>(gpu, 4099), momentum_methods<T>(gpu, 100000);
     row_operations<T>(gpu, 3, 37);
     if (!small) row_operations<T>(gpu, 5, 49152);
 }

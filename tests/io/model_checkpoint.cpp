@@ -8,6 +8,7 @@
 #include "depthgrow/backend/reference.hpp"
 #include "depthgrow/io/byte_tokenizer.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
+#include "depthgrow/optim/adamw.hpp"
 
 namespace dg = depthgrow;
 

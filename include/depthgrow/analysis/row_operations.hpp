@@ -1,4 +1,4 @@
-// Row statistics of the diagnostics: relative changes, softmax distances, lens comparisons, KL gradients, Nesterov.
+// Row statistics of the diagnostics: relative changes, softmax distances, lens comparisons, KL gradients.
 // Assumes host memory (a backend derived from `reference`), or a backend that has the operation as a member.
 // Sums run in the wide type within a row, rows over OpenMP threads; the definitions are those of metrics/.
 #pragma once
@@ -258,28 +258,6 @@ void probability_gradient_inplace(Backend& backend, matrix<T> z, span<const toke
             for (std::size_t c = 0; c < z.cols; ++c) row[c] *= -p * share;
             row[gold[r]] += p;
             value[r] = p;
-        });
-    }
-}
-
-/// v = momentum v + g', x −= rate (g' + momentum v) with g' = scale g + decay x: torch.optim.SGD(nesterov=True). `narrow`
-/// is empty or receives x rounded to T.
-template <class T, class Backend>
-void nesterov_step(Backend& backend, span<wide_t<T>> x, span<const wide_t<T>> g, span<wide_t<T>> v, span<T> narrow, double scale, double rate, double momentum, double decay) {
-    if constexpr (requires { backend.template nesterov_step<T>(x, g, v, narrow, scale, rate, momentum, decay); }) {
-        backend.template nesterov_step<T>(x, g, v, narrow, scale, rate, momentum, decay);
-    } else {
-        detail::require_host_memory<Backend>();
-        const T s = static_cast<T>(scale), mu = static_cast<T>(momentum), wd = static_cast<T>(decay), lr = static_cast<T>(rate);
-        constexpr std::size_t stretch = 4096;
-        detail::each(backend, (x.size() + stretch - 1) / stretch, [&](std::size_t part) {
-            const std::size_t last = std::min(x.size(), (part + 1) * stretch);
-            for (std::size_t i = part * stretch; i < last; ++i) {
-                const T step = g[i] * s + wd * x[i];
-                v[i] = mu * v[i] + step;
-                x[i] -= lr * (step + mu * v[i]);
-                if (!narrow.empty()) narrow[i] = x[i];
-            }
         });
     }
 }

@@ -101,7 +101,7 @@ public:
     /// Starts from zero, or from `warm` (same depth and width), whose fingerprint becomes the model's.
     lens_fitter(const Model& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
         : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)), model_(model), backend_(model.backend()), options_(options),
-          run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)), adam_(backend_, {1}) {
+          run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)), adam_(backend_, {1}), sgd_(backend_, {1}) {
         require(options.steps > 0, "[lens_fitter] expected at least 1 step, got 0");
         require(lens.width == model.config().width && lens.layers() == model.layers(), "[lens_fitter] expected a warm start of ", model.layers(), " layers of width ",
                 model.config().width, ", got ", lens.layers(), " of width ", lens.width);
@@ -205,10 +205,11 @@ private:
             for (const auto* part : {&g.A, &g.b}) backend_.template accumulate_squares<wide_t<T>>(part->flat(), squares_.data());
         const bool sgd = options_.optimizer == lens_optimizer::sgd_nesterov;
         const double base = options_.rate > 0 ? options_.rate : sgd ? 0.1 : 1e-3;
-        const double norm = std::sqrt(squares_.to_host()[0]), scale = std::min(1.0, options_.clip / (norm + 1e-6));
         const double rate = sgd ? base * std::max(0.0, 1 - static_cast<double>(done_) / static_cast<double>(options_.steps)) : base;
         const adamw_constants adam{rate, 0.9, 0.999, 1e-8, 0, options_.clip, static_cast<std::int64_t>(done_ + 1)};
+        const momentum_constants momentum{rate, options_.momentum, options_.decay, options_.clip};
         backend_.template from_host<adamw_constants>(&adam, adam_.data(), 1);
+        backend_.template from_host<momentum_constants>(&momentum, sgd_.data(), 1);
         using wide = translator<wide_t<T>, Backend>;
         const auto parts = {std::pair{&wide::A, &translator<T, Backend>::A}, std::pair{&wide::b, &translator<T, Backend>::b}};
         for (std::size_t l = 0; l < lens.layers(); ++l)
@@ -218,7 +219,7 @@ private:
                 const span<wide_t<T>> v = (first_[l].*part).flat();
                 const span<const wide_t<T>> g = std::as_const(gradients_[l].*part).flat();
                 const auto step = [&](span<wide_t<T>> x, span<T> rounded) {
-                    if (sgd) rows::nesterov_step<T>(backend_, x, g, v, rounded, scale, rate, options_.momentum, options_.decay);
+                    if (sgd) backend_.template sgd_nesterov<T>(x, g, v, rounded, sgd_.data(), squares_.data());
                     else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), rounded, adam_.data(), squares_.data());
                 };
                 if constexpr (mixed) step((master_[l].*part).flat(), (lens.translators[l].*narrow).flat());
@@ -234,6 +235,7 @@ private:
     std::vector<translator<wide_t<T>, Backend>> gradients_, first_, second_, master_;  // master_: empty unless mixed
     tensor<double, Backend> squares_;
     tensor<adamw_constants, Backend> adam_;
+    tensor<momentum_constants, Backend> sgd_;
     tensor<T, Backend> residuals_, y_, z_, ones_;  // (L * rows, C), (chunk, V) twice, (chunk)
     tensor<wide_t<T>, Backend> entropy_, loss_;    // (chunk), (L * chunk)
     std::size_t done_ = 0;

@@ -39,6 +39,21 @@ concept updates_together = requires(Backend b, span<const adamw_operands<T>> blo
     b.template adamw_step<T>(blocks, constants, squares);
 };
 
+/// Steps of SGD with Nesterov's momentum.
+template <class Backend, class T>
+concept steps_with_momentum = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow, const momentum_constants* constants, const double* squares) {
+    b.template sgd_nesterov<T>(x, g, x, narrow, constants, squares);
+};
+
+/// What Muon needs beside products of matrices.
+template <class Backend, class T>
+concept steps_with_muon = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> u, span<const T> v, double factor, const momentum_constants* constants,
+                                   const double* squares) {
+    b.template muon_direction<T>(g, x, u, constants, squares);
+    b.template muon_normalize<T>(u);
+    b.template muon_apply<T>(x, v, u, factor, constants, squares);
+};
+
 /// Rows of logits at a time in the head: what the backend asks for, else few enough to stay in a CPU's cache.
 template <class Backend>
 std::size_t head_rows(const Backend& backend) {

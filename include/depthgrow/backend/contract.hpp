@@ -65,6 +65,14 @@ struct adamw_constants {
     std::int64_t step = 1;
 };
 
+/// Constants of one step of a momentum method: SGD with Nesterov's momentum, or Muon's matrices.
+struct momentum_constants {
+    double rate = 1e-3;
+    double momentum = 0.9;
+    double decay = 0.01;
+    double clip = 1.0;  // as above
+};
+
 /// What an AdamW step reads and changes of one run of weights: equally many numbers each, `narrow` may be empty.
 template <class T>
 struct adamw_operands {
@@ -75,6 +83,13 @@ struct adamw_operands {
 };
 
 namespace contract {
+
+/// What gradients are scaled by, min(1, clip / (norm + 1e-6)); 0 when the sum of squares is not finite: then nothing changes.
+inline double clip_scale(double clip, double squares) {
+    const double norm = std::sqrt(squares);
+    if (!std::isfinite(norm)) return 0;
+    return clip > 0 && clip < norm + 1e-6 ? clip / (norm + 1e-6) : 1.0;
+}
 
 template <class T, class U>
 bool overlap(const T* a, std::size_t a_count, const U* b, std::size_t b_count) {

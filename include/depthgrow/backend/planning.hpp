@@ -59,6 +59,10 @@ public:
     template <class T> void row_argmax(matrix<const T>, span<token>) {}
     template <class T> void accumulate_squares(span<const T>, double*) {}
     template <class T> void adamw(span<wide_t<T>>, span<const wide_t<T>>, span<wide_t<T>>, span<wide_t<T>>, span<T>, const adamw_constants*, const double*) {}
+    template <class T> void sgd_nesterov(span<wide_t<T>>, span<const wide_t<T>>, span<wide_t<T>>, span<T>, const momentum_constants*, const double*) {}
+    template <class T> void muon_direction(span<const wide_t<T>>, span<wide_t<T>>, span<T>, const momentum_constants*, const double*) {}
+    template <class T> void muon_normalize(span<T>) {}
+    template <class T> void muon_apply(span<wide_t<T>>, span<const T>, span<T>, double, const momentum_constants*, const double*) {}
 
     /// Multiply-adds of all matrix products so far.
     double multiplications() const { return multiplications_; }

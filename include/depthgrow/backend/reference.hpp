@@ -325,6 +325,58 @@ public:
             if (!narrow.empty()) narrow[i] = weight[i];
         }
     }
+    /// One step of torch.optim.SGD(nesterov=True): g' = scale g + decay w, v = momentum v + g', w -= rate (g' + momentum v).
+    /// Clip, numbers that are not finite, `narrow` and where things lie: as adamw.
+    template <class T>
+    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+        contract::length("sgd_nesterov", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        const double clipped = contract::clip_scale(constants->clip, *squares);
+        if (clipped == 0) return;
+        const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum), decay = static_cast<T>(constants->decay), rate = static_cast<T>(constants->rate);
+        for (std::size_t i = 0; i < weight.size(); ++i) {
+            const T g = gradient[i] * scale + decay * weight[i];
+            momentum[i] = mu * momentum[i] + g;
+            weight[i] -= rate * (g + mu * momentum[i]);
+            if (!narrow.empty()) narrow[i] = weight[i];
+        }
+    }
+
+    // ---- Muon (Jordan 2024), for one matrix: these around five steps of Newton-Schulz by gemm
+    /// With g scaled by the clip: buffer = mu buffer + (1 - mu) g; direction = (1 - mu) g + mu buffer, rounded to T. When
+    /// *squares is not finite the buffer stays and the direction is zero.
+    template <class T>
+    void muon_direction(span<const T> gradient, span<T> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+        contract::length("muon_direction", "buffer", buffer, gradient.size());
+        contract::length("muon_direction", "direction", direction, gradient.size());
+        const double clipped = contract::clip_scale(constants->clip, *squares);
+        if (clipped == 0) return std::fill_n(direction.data(), direction.size(), T(0)), void();
+        const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum), rest = static_cast<T>(1 - constants->momentum);
+        for (std::size_t i = 0; i < gradient.size(); ++i) {
+            const T g = gradient[i] * scale;
+            buffer[i] = mu * buffer[i] + rest * g;
+            direction[i] = rest * g + mu * buffer[i];
+        }
+    }
+    /// x /= ||x|| + 1e-7, the Euclidean norm of all numbers.
+    template <class T>
+    void muon_normalize(span<T> x) {
+        double squares = 0;
+        for (T value : x) squares += static_cast<double>(value) * static_cast<double>(value);
+        const T factor = static_cast<T>(1 / (std::sqrt(squares) + 1e-7));
+        for (T& value : x) value *= factor;
+    }
+    /// weight = weight (1 - rate decay) - rate factor x. `narrow` and numbers that are not finite: as adamw.
+    template <class T>
+    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+        contract::length("muon_apply", "x", x, weight.size());
+        contract::length("muon_apply", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        if (contract::clip_scale(constants->clip, *squares) == 0) return;
+        const T keep = static_cast<T>(1 - constants->rate * constants->decay), size = static_cast<T>(constants->rate * factor);
+        for (std::size_t i = 0; i < weight.size(); ++i) {
+            weight[i] = weight[i] * keep - size * x[i];
+            if (!narrow.empty()) narrow[i] = weight[i];
+        }
+    }
 
 protected:
     template <class T> struct value_and_slope { T value, slope; };

@@ -306,6 +306,28 @@ public:
         });
     }
 
+    template <class T>
+    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+        ranges(weight.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
+            const auto part = [&](auto all) { return all.empty() ? all : all.subspan(first, last - first); };
+            reference::sgd_nesterov<T>(part(weight), part(gradient), part(momentum), part(narrow), constants, squares);
+        });
+    }
+    template <class T>
+    void muon_direction(span<const T> gradient, span<T> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+        ranges(gradient.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
+            const auto part = [&](auto all) { return all.subspan(first, last - first); };
+            reference::muon_direction<T>(part(gradient), part(buffer), part(direction), constants, squares);
+        });
+    }
+    template <class T>
+    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+        ranges(weight.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
+            const auto part = [&](auto all) { return all.empty() ? all : all.subspan(first, last - first); };
+            reference::muon_apply<T>(part(weight), part(x), part(narrow), factor, constants, squares);
+        });
+    }
+
 protected:
     /// Runs body(first, last) over equal shares of [0, count), one a thread; small counts stay on the calling thread.
     template <class Body>

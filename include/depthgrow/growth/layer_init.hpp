@@ -137,6 +137,16 @@ struct growth {
         return {std::move(rows), layers.source_depth()};
     }
 
+    /// Whether the layers that stay are all layers in their order, so that identities between them change nothing.
+    bool keeps_every_layer() const {
+        std::size_t next = 0;
+        for (std::size_t slot = 0; slot < layers.size(); ++slot) {
+            if (!layers.is_copy(slot)) return false;
+            if (!layers.is_new(slot) && layers.main_source(slot) != next++) return false;
+        }
+        return next == layers.source_depth();
+    }
+
     /// "0 1 2 1 2 3 init=noise:0.01 state=zero seed=7"; what is as usual is not said.
     std::string to_string() const {
         std::string out = layers.to_string();

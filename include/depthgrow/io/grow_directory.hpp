@@ -23,6 +23,7 @@
 #include "depthgrow/io/grown_tensors.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/mixed_tensors.hpp"
+#include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/model_directory.hpp"
 #include "depthgrow/nn/parameters.hpp"
 
@@ -89,22 +90,16 @@ inline bool is_rewritten(const std::string& name) {
     return false;
 }
 
-/// Whether the layers that stay are all layers in their order, so that identities between them change nothing.
-inline bool keeps_function(const mixture& layers) {
-    std::vector<std::size_t> kept;
-    for (std::size_t slot = 0; slot < layers.size(); ++slot) {
-        if (!layers.is_copy(slot)) return false;
-        if (!layers.is_new(slot)) kept.push_back(layers.main_source(slot));
-    }
-    return kept == layer_order::identity(layers.source_depth()).sources();
-}
-
-/// Both moments of every tensor of the model must be there, or growth would make a file that cannot be resumed from.
+/// Every state that its optimiser keeps of a tensor must be there, or growth would make a file that cannot be resumed from.
 inline void check_optimizer(const safetensors_file& file, const decoder_config& config) {
-    for (const char* moment : {"exp_avg.", "exp_avg_sq."})
+    const std::string name = optimizer_of(file);
+    const optimizer_entry* own = find_optimizer(name);
+    require(own != nullptr, file.path().string(), ": expected the states of ", optimizer_names(), ", found those of ", quotable(name, 40));
+    for (const state_kind& state : own->states)
         for (const auto& tensor : model_tensors(config)) {
-            const tensor_info& info = file.find(moment + tensor.name);
-            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", moment, tensor.name, " of shape ",
+            if (!state.kept(tensor.block > 0, tensor.place.kind)) continue;
+            const tensor_info& info = file.find(text(state.name, ".", tensor.name));
+            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", state.name, ".", tensor.name, " of shape ",
                     shape_text(tensor.shape()), ", found ", shape_text(info.shape));
         }
 }
@@ -150,7 +145,7 @@ inline void check_growth(const model_directory& in, const growth& how) {
         require(in.described()->norms == norm_placement::pre, label,
                 ": expected norm placement pre for new layers that begin as identities, found ",
                 name_of(in.described()->norms), " (its layers depend on their slot)");
-    require(!zero || keeps_function(how.layers), label,
+    require(!zero || how.keeps_every_layer(), label,
             ": expected an order that keeps every layer in place for new layers that begin as identities, got ",
             how.layers.to_string());
     require((how.rows().is_order() && !how.draws()) || !in.config().contains("quantization_config"), label,

@@ -57,6 +57,12 @@ public:
         weights.layers = depthgrow::grow(std::move(weights.layers), order);
         config_ = config_.with_layers(order.sources());
     }
+    /// Layers become `how.rows()` of themselves, sums and averages among them. How other new layers begin is the trainer's.
+    void grow(const growth& how) {
+        decoder_config grown = grown_config(config_, how);
+        weights.layers = depthgrow::grow(std::move(weights.layers), how.rows());
+        config_ = std::move(grown);
+    }
 
     /// Makes layer `index` one of another kind; its numbers stay.
     void set_kind(std::size_t index, layer_kind kind) {

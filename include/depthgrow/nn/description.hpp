@@ -6,7 +6,6 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -172,7 +171,7 @@ struct block_layout {
 
     block_layout() { index_.fill(none); }
     /// Appends tensors that lie together without padding between them; those of no rows are left out.
-    void append(std::initializer_list<tensor_place> group) {
+    void append(const std::vector<tensor_place>& group) {
         for (tensor_place place : group) {
             if (place.rows == 0) continue;
             place.offset = size;

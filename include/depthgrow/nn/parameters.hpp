@@ -32,6 +32,23 @@ public:
         copy.numbers_ = numbers_.clone();
         return copy;
     }
+    /// The sum of coefficient * block: what a slot that mixes layers is made of. Sums in double on the host, rounded once.
+    static parameter_block mix(const std::vector<std::pair<const parameter_block*, double>>& terms) {
+        const parameter_block& like = *terms.front().first;
+        const std::size_t size = like.flat().size();
+        std::vector<double> sum(size, 0.0);
+        std::vector<T> values(size);
+        for (const auto& [block, coefficient] : terms) {
+            require(block->flat().size() == size, "[mix] expected blocks of ", size, " numbers, got ", block->flat().size());
+            block->backend().template to_host<T>(block->flat().data(), values.data(), size);
+            for (std::size_t i = 0; i < size; ++i) sum[i] += coefficient * static_cast<double>(static_cast<wide_t<T>>(values[i]));
+        }
+        parameter_block made(like.backend(), size);
+        std::transform(sum.begin(), sum.end(), values.begin(), [](double x) { return static_cast<T>(static_cast<wide_t<T>>(x)); });
+        made.backend().template from_host<T>(values.data(), made.flat().data(), size);
+        made.backend().synchronize();
+        return made;
+    }
     span<T> flat() { return numbers_.flat(); }
     span<const T> flat() const { return numbers_.flat(); }
     matrix<T> at(const tensor_place& p) { return {numbers_.data() + p.offset, p.rows, p.cols}; }
@@ -127,6 +144,26 @@ inline void begin_part(const decoder_config& c, const tensor_place& place, span<
     }
 }
 
+/// The description of a grown model: what a layer is follows the source that counts most. Refuses what cannot grow so:
+/// sums of layers of different kinds, and layers that begin as identities where the others move or depend on their slot.
+inline decoder_config grown_config(const decoder_config& c, const growth& how) {
+    require(how.layers.source_depth() == c.layers, "[grow] expected a growth of ", c.layers, " layers, got one of ", how.layers.source_depth());
+    require(!how.layers.empty(), "[grow] expected a growth to at least one layer, got none");
+    if (how.init.kind == init_kind::zero_residual) {
+        require(c.norms == norm_placement::pre, "[grow] expected norm placement pre for new layers that begin as identities, got ", name_of(c.norms));
+        require(how.keeps_every_layer(), "[grow] expected every layer kept in place for new layers that begin as identities, got ", how.layers.to_string());
+    }
+    const mixture rows = how.rows();
+    std::vector<std::size_t> sources;
+    for (std::size_t slot = 0; slot < rows.size(); ++slot) {
+        sources.push_back(rows.main_source(slot));
+        for (const mixture_term& term : rows[slot])
+            require(c.kind(term.source) == c.kind(sources[slot]), "[grow] expected layers of one kind in a sum, got layers ", sources[slot], " and ", term.source,
+                    " with other windows or rotary positions at slot ", slot);
+    }
+    return c.with_layers(sources);
+}
+
 /// Gives a block host numbers of any type, rounded to its own.
 template <class T, class Backend, class Wide>
 void assign_block(parameter_block<T, Backend>& block, const std::vector<Wide>& values) {
@@ -137,6 +174,22 @@ void assign_block(parameter_block<T, Backend>& block, const std::vector<Wide>& v
         block.backend().template from_host<T>(rounded.data(), block.flat().data(), rounded.size());
         block.backend().synchronize();
     }
+}
+
+/// Lets the layer of a new slot begin, part by part and each number rounded once; `c` is the grown model.
+template <class T, class Backend>
+void begin_block(parameter_block<T, Backend>& block, const decoder_config& c, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+    std::vector<T> numbers(block.flat().size());
+    block.backend().template to_host<T>(block.flat().data(), numbers.data(), numbers.size());
+    std::vector<double> values;
+    for (const auto& place : layer_layout(c).places) {
+        const auto first = numbers.begin() + static_cast<std::ptrdiff_t>(place.offset);
+        values.assign(first, first + static_cast<std::ptrdiff_t>(place.size()));
+        begin_part(c, place, values, init, seed, slot);
+        std::transform(values.begin(), values.end(), first, [](double x) { return static_cast<T>(x); });
+    }
+    assign_block(block, numbers);
+    block.backend().synchronize();
 }
 
 /// Draws a whole model, blocks on as many threads as there are; `final_layers` (0: config.layers) scales the residual

@@ -1,6 +1,6 @@
 // One model in training: the optimiser step over micro-batches, growth with optimiser state, and what went wrong.
 // Assumes host batches of B sequences of T tokens, row-major; targets of -1 carry no loss. The caller owns the loop.
-// Growth: Kapl et al. 2025, section 3: layers and both AdamW moments are copied, the step count and rate go on.
+// Growth: Kapl et al. 2025, section 3: layers and the optimiser's state are copied, the step count and rate go on.
 #pragma once
 
 #include <array>
@@ -43,24 +43,29 @@ std::size_t workspace_bytes(const decoder_config& config, std::size_t sequences,
     return tape.memory().bytes_used();
 }
 
-template <class T, class Backend>
+template <class T, class Backend, class Optimizer = adamw<T, Backend>>
 class trainer {
 public:
+    static_assert(optimizer_for<Optimizer, T, Backend>, "depthgrow: a trainer needs an optimiser with every member of optim/optimizer.hpp");
     using set = parameter_set<wide_t<T>, Backend>;
-    static constexpr bool mixed = adamw<T, Backend>::mixed;
+    using constants_type = typename Optimizer::constants_type;
+    /// Whether weights have master copies in the wide type.
+    static constexpr bool mixed = !std::is_same_v<T, wide_t<T>>;
 
     /// A fresh model of config.layers layers; `final_layers` is the depth it will grow to.
-    trainer(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers, adamw_constants constants = {})
+    trainer(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers, constants_type constants = {})
         : trainer(backend, config, constants) {
         draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) {
             assign_block(block_of(model.weights, block), values);
-            if constexpr (mixed) assign_block(block_of(optimizer.master, block), values);
+            if constexpr (mixed) assign_block(block_of(master, block), values);
         });
     }
     /// Zero weights and moments, to be loaded.
-    trainer(Backend& backend, const decoder_config& config, adamw_constants constants = {})
+    trainer(Backend& backend, const decoder_config& config, constants_type constants = {})
         : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend),
-          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config)) {}
+          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config)) {
+        if constexpr (mixed) master = set(backend, config, config.layers);
+    }
 
     /// Layers that steps and losses run; empty: all, once. A layer named twice is shared and its gradients add up: looped
     /// models and retrofitted recurrence (Kapl et al. 2026, arXiv 2602.16490). Growth resets it.
@@ -102,7 +107,7 @@ public:
                 pass(first * length, micro, length, &gradients);
                 gradients.fresh = false;
             }
-            optimizer.update(model.weights, gradients);
+            optimizer.update(trained(), gradients, rounded());
         });
     }
     step_result finish() {
@@ -118,15 +123,26 @@ public:
         return mean_loss();
     }
 
-    /// Layers become `order` of themselves, moments with them (or zero moments for the new ones).
-    void grow(const layer_order& order, state_policy policy = state_policy::copy) {
+    /// Layers become `order` of themselves, the optimiser's state with them (or zero for the new ones).
+    void grow(const layer_order& order, state_policy policy = state_policy::copy) { grow(growth{order, {}, policy}); }
+    /// Layers become what `how` says: the same objects, copies, sums, or layers that begin otherwise; the optimiser's state
+    /// grows with them. In float the result is, byte for byte, that of grow_directory on a checkpoint of this trainer.
+    void grow(const growth& how) {
+        const decoder_config grown = grown_config(model.config(), how);  // refuses before anything changes
         Backend& backend = model.backend();
         ++growths_;
         order_.clear();
         tape_.memory().release();
         gradients.layers.clear();  // gone before the new layers arrive, so that they cost no extra memory
-        model.grow(order);
-        optimizer.grow_layers(order, policy);
+        model.grow(how);
+        const mixture rows = how.rows();
+        if constexpr (mixed) master.layers = depthgrow::grow(std::move(master.layers), rows);
+        for (std::size_t slot = 0; slot < rows.size(); ++slot) {
+            const bool begins = how.begins(slot) && !how.init.is_mixture();
+            if (begins) begin_block(trained().layers[slot], grown, how.init, how.seed, slot);
+            if (mixed && (begins || !rows.is_copy(slot))) round_layer(slot);
+        }
+        optimizer.grow_layers(how);
         const std::size_t size = layer_layout_.size;
         for (std::size_t l = 0; l < model.layers(); ++l) gradients.layers.emplace_back(backend, size);
     }
@@ -136,16 +152,27 @@ public:
 
     /// The weights that training updates: the model's own, or their master copies.
     set& trained() {
-        if constexpr (mixed) return optimizer.master;
+        if constexpr (mixed) return master;
         else return model.weights;
     }
     tape<T, Backend>& workspace() { return tape_; }
 
     decoder<T, Backend> model;
-    adamw<T, Backend> optimizer;
+    set master;  // the weights in the wide type; empty unless `mixed`
+    Optimizer optimizer;
     set gradients;
 
 private:
+    /// The model's own weights where `trained()` are master copies.
+    parameter_set<T, Backend>* rounded() { return mixed ? &model.weights : nullptr; }
+    /// Gives a layer of the model its master copy, rounded.
+    void round_layer([[maybe_unused]] std::size_t layer) {
+        if constexpr (mixed) {
+            std::vector<wide_t<T>> values(layer_layout_.size);
+            model.backend().template to_host<wide_t<T>>(master.layers[layer].flat().data(), values.data(), values.size());
+            assign_block(model.weights.layers[layer], values);
+        }
+    }
     static double total_weight(const training_batch& batch) {
         double total = 0;
         for (float w : batch.weights) total += w;
@@ -237,8 +264,8 @@ private:
     std::vector<std::size_t> order_;
 };
 
-template <class T, class Backend>
-std::string trainer<T, Backend>::first_bad_tensor(const training_batch& batch, std::size_t micro) {
+template <class T, class Backend, class Optimizer>
+std::string trainer<T, Backend, Optimizer>::first_bad_tensor(const training_batch& batch, std::size_t micro) {
     if (auto bad = first_bad_of(trained(), "weight"); !bad.empty()) return bad;
     std::string found;
     static constexpr const char* names[] = {"resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"};

@@ -253,6 +253,21 @@ public:
         kernels::accumulate_squares(context_, {gradients.data(), gradients.size()}, squares);
         kernels::adamw<T>(context_, blocks, constants, squares);
     }
+    template <class T> void sgd_nesterov(span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+        contract::length("sgd_nesterov", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        kernels::sgd_nesterov<T>(context_, weight, gradient, momentum, narrow, constants, squares);
+    }
+    template <class T> void muon_direction(span<const float> gradient, span<float> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+        contract::length("muon_direction", "buffer", buffer, gradient.size());
+        contract::length("muon_direction", "direction", direction, gradient.size());
+        kernels::muon_direction<T>(context_, gradient, buffer, direction, constants, squares);
+    }
+    template <class T> void muon_normalize(span<T> x) { kernels::muon_normalize<T>(context_, x); }
+    template <class T> void muon_apply(span<float> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+        contract::length("muon_apply", "x", x, weight.size());
+        contract::length("muon_apply", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        kernels::muon_apply<T>(context_, weight, x, narrow, factor, constants, squares);
+    }
 
     // ---- row operations of the analyses; targets, gold and out of `row_compare` lie on the host
     template <class T> void row_changes(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, span<float> distance, span<float> norm) {
@@ -281,9 +296,6 @@ public:
     }
     template <class T> void row_probability_gradient_inplace(matrix<T> z, span<const token> gold, span<float> value) {
         kernels::row_probability_gradient_inplace<T>(context_, z, gold, value);
-    }
-    template <class T> void nesterov_step(span<float> x, span<const float> g, span<float> v, span<T> narrow, double scale, double rate, double momentum, double decay) {
-        kernels::nesterov_step<T>(context_, x, g, v, narrow, static_cast<float>(scale), static_cast<float>(rate), static_cast<float>(momentum), static_cast<float>(decay));
     }
 
     /// A sequence of operations kept as a CUDA graph (train/replay.hpp).

@@ -11,6 +11,7 @@
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
 #include "depthgrow/backend/cuda/kernels/layer_norm.cuh"
+#include "depthgrow/backend/cuda/kernels/muon.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"
 #include "depthgrow/backend/cuda/kernels/optimizer.cuh"
 #include "depthgrow/backend/cuda/kernels/rope.cuh"
@@ -44,5 +45,8 @@
     template void row_negative_entropies<T>(const launch_context&, matrix<const T>, span<float>);                                                                                                   \
     template void row_kl_gradient_inplace<T>(const launch_context&, matrix<T>, matrix<const T>, span<const float>, float, span<float>);                                                             \
     template void row_probability_gradient_inplace<T>(const launch_context&, matrix<T>, span<const token>, span<float>);                                                                            \
-    template void nesterov_step<T>(const launch_context&, span<float>, span<const float>, span<float>, span<T>, float, float, float, float);                                                                      \
+    template void sgd_nesterov<T>(const launch_context&, span<float>, span<const float>, span<float>, span<T>, const momentum_constants*, const double*); \
+    template void muon_direction<T>(const launch_context&, span<const float>, span<float>, span<T>, const momentum_constants*, const double*); \
+    template void muon_normalize<T>(const launch_context&, span<T>); \
+    template void muon_apply<T>(const launch_context&, span<float>, span<const T>, span<T>, double, const momentum_constants*, const double*); \
     }

@@ -81,6 +81,10 @@ template <class T> void add(const launch_context&, matrix<const T> a, float fact
 template <class T> void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient);
 template <class T> void row_argmax(const launch_context&, matrix<const T> logits, span<token> best);
 template <class T> void adamw(const launch_context&, span<const adamw_operands<T>> blocks, const adamw_constants*, const double* squares);
+template <class T> void sgd_nesterov(const launch_context&, span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow, const momentum_constants*, const double* squares);
+template <class T> void muon_direction(const launch_context&, span<const float> gradient, span<float> buffer, span<T> direction, const momentum_constants*, const double* squares);
+template <class T> void muon_normalize(const launch_context&, span<T> x);
+template <class T> void muon_apply(const launch_context&, span<float> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants*, const double* squares);
 
 /// How a row's distribution differs from another's, on the device; analysis/row_operations.hpp says what each is.
 struct row_comparison {
@@ -93,6 +97,5 @@ template <class T> void row_compare(const launch_context&, matrix<const T> q, ma
 template <class T> void row_negative_entropies(const launch_context&, matrix<const T> y, span<float> entropy);
 template <class T> void row_kl_gradient_inplace(const launch_context&, matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss);
 template <class T> void row_probability_gradient_inplace(const launch_context&, matrix<T> z, span<const token> gold, span<float> value);
-template <class T> void nesterov_step(const launch_context&, span<float> x, span<const float> g, span<float> v, span<T> narrow, float scale, float rate, float momentum, float decay);
 
 }  // namespace depthgrow::kernels

@@ -1,4 +1,4 @@
-// The optimiser's kernels: sums of squares, AdamW with the clip and the narrow copy inside, Nesterov's momentum.
+// Kernels of AdamW: sums of squares, the step with the clip and the narrow copy inside.
 // Assumes float weights, gradients and moments; step constants lie in device memory, so that a recorded step can be
 // replayed. Sums are deterministic: partial sums of fixed shares, added in a fixed order.
 #pragma once
@@ -172,22 +172,6 @@ void adamw(const launch_context& k, span<const adamw_operands<T>> blocks, const 
         else adamw_kernel<device_t<T>, 1><<<grid, 256, 0, k.stream>>>(list, constants, squares);
     });
     launched("adamw");
-}
-
-template <class D>
-static __global__ void nesterov_kernel(float* x, const float* g, float* v, D* narrow, std::size_t count, float scale, float rate, float momentum, float decay) {
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
-        const float at = x[i], step = g[i] * scale + decay * at, speed = momentum * v[i] + step, to = at - rate * (step + momentum * speed);
-        v[i] = speed;
-        x[i] = to;
-        if (narrow) narrow[i] = from_float<D>(to);
-    }
-}
-template <class T>
-void nesterov_step(const launch_context& k, span<float> x, span<const float> g, span<float> v, span<T> narrow, float scale, float rate, float momentum, float decay) {
-    if (x.empty()) return;
-    nesterov_kernel<<<std::min(blocks_for(x.size(), 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(x.data(), g.data(), v.data(), device(narrow.data()), x.size(), scale, rate, momentum, decay);
-    launched("nesterov_step");
 }
 
 }  // namespace depthgrow::kernels
