@@ -76,7 +76,7 @@ sed -i 's/"model_type": "llama"/"model_type": "somebody"/; s/"num_hidden_layers"
 echo '{"global_step": 3, "log_history": []}' > foreign/trainer_state.json
 touch foreign/optimizer.pt; echo x > foreign/modeling_somebody.py
 "$TOOLS/grow_checkpoint" foreign grown_foreign --operator lidas --block 2 > foreign.txt
-for said in 'expected model_type llama, found somebody; grown by its tensors alone, layers are model.layers.N' 'unknown, as is the graph of model_type somebody' \
+for said in 'expected model_type llama, mistral' 'found somebody; grown by its tensors alone, layers are model.layers.N' 'unknown, as is the graph of model_type somebody' \
             'modeling_somebody.py is of no kind that growth knows; copied as it is' "trainer_state.json (another trainer's)" 'optimizer.pt (weights of another format'; do
   grep -qF "$said" foreign.txt || fail "expected '$said', found: $(cat foreign.txt)"
 done

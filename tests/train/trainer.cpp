@@ -10,6 +10,8 @@
 #include "depthgrow/backend/planning.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/optim/lr_schedule.hpp"
+#include "depthgrow/optim/muon.hpp"
+#include "depthgrow/optim/sgd_nesterov.hpp"
 #include "depthgrow/train/trainer.hpp"
 
 namespace dg = depthgrow;
@@ -111,6 +113,23 @@ TEST_CASE("the memory plan equals what a run takes, within a hundredth") {
     CHECK(static_cast<double>(plan.peak_bytes()) == Approx(static_cast<double>(backend.peak)).epsilon(0.01));
     CHECK(backend.live == 0);
     CHECK(plan.live_bytes() == 0);
+}
+
+TEMPLATE_TEST_CASE("with other optimisers too a steady step allocates nothing, and the memory plan holds", "", (std::pair<dg::sgd_nesterov<float, counting_blas>, dg::sgd_nesterov<float, dg::planning>>),
+                   (std::pair<dg::muon<float, counting_blas>, dg::muon<float, dg::planning>>)) {
+    const auto config = dg::tiny();
+    counting_blas backend({.threads = 2, .product = &product});
+    dg::planning plan;
+    const sample data(config, 4, 32);
+    {
+        dg::trainer<float, counting_blas, typename TestType::first_type> real(backend, config, 1, config.layers);
+        dg::trainer<float, dg::planning, typename TestType::second_type> planned(plan, config);
+        for (int step = 0; step < 3; ++step) real.step(data.batch(), 2, 1e-3), planned.step(data.batch(), 2, 1e-3);
+        const long before = allocations;
+        for (int step = 0; step < 3; ++step) real.step(data.batch(), 2, 1e-3);
+        CHECK(allocations - before == 0);
+    }
+    CHECK(static_cast<double>(plan.peak_bytes()) == Approx(static_cast<double>(backend.peak)).epsilon(0.01));
 }
 
 TEST_CASE("growing holds no more memory than the final depth needs") {
