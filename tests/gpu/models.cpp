@@ -151,15 +151,20 @@ void family_values(dg::cuda& gpu, const std::string& folder, const std::string& 
     dg::token_losses<double, dg::reference>(exact, exact_tape, tokens, host_targets, exact_weights, batch, &right);
     double worst = 0;
     std::vector<float> all;
-    std::vector<double> all_right;
+    std::vector<double> all_right, all_unrounded;
     for (const auto& stored : dg::model_tensors(model.config())) {
         const auto got = fixture::values_of(dg::block_of(gradients, stored.block), stored.place);
         const auto wanted = fixture::values_of(dg::block_of(right, stored.block), stored.place);
         worst = std::max(worst, distance(got, wanted));
         all.insert(all.end(), got.begin(), got.end()), all_right.insert(all_right.end(), wanted.begin(), wanted.end());
+        auto unrounded = want.tensor(want.gradient_of(stored.name));
+        if (!stored.plain()) unrounded = dg::detail::rearranged(stored, unrounded, false);
+        all_unrounded.insert(all_unrounded.end(), unrounded.begin(), unrounded.end());
     }
-    // in bf16 roundings are of the size of what flows back, not of a tensor whose gradient is a small difference of it
-    if constexpr (narrow<T>) results.row("the whole gradient", name_of_type<T>, name, distance(all, all_right), 2 * bound<T>);
+    // In bf16 roundings are of the size of what flows back, not of a tensor whose gradient is a small difference of it; how
+    // much one rounding of every number matters to this model is what rounding its weights did.
+    const double sensitivity = fixture::distance(all_right, all_unrounded);
+    if constexpr (narrow<T>) results.row("the whole gradient", name_of_type<T>, name, distance(all, all_right), 2 * std::max(bound<T>, sensitivity));
     else results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
     dg::cached_decoder<T, dg::cuda> decoder(model);
     dg::cached_decoder<double, dg::reference> exact_decoder(exact);
