@@ -162,6 +162,7 @@ int main(int argc, char** argv) {
                        "Keeps dtypes, shards, tokenizer and every other file; optimizer.safetensors grows by the same order.\n" + operators_help());
         if (!flags.parse(argc, argv)) return;
         dg::require(!s.out.empty() || s.dry_run, "OUT: expected a directory to write, found none");
+        if (!s.out.empty()) s.out = dg::output_directory(s.out).string();
         run(s);
     });
 }

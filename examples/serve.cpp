@@ -1,16 +1,20 @@
 // A completions endpoint for one checkpoint, so that lm-evaluation-harness scores the model as it stands: grown,
 // skipped, swapped, looped or exited early.
-#include <httplib.h>
-
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <ctime>
 #include <thread>
 
 #include "depthgrow/io/json.hpp"
 #include "support/cli.hpp"
 #include "support/completion_engine.hpp"
 #include "support/console.hpp"
+#include "support/http_endpoint.hpp"
 
 namespace {
 
@@ -19,7 +23,7 @@ namespace dg = depthgrow;
 struct settings : tools::engine_settings {
     std::string host = "127.0.0.1";
     int port = 8000;
-    std::size_t max_request = std::size_t{16} << 20, max_prompts = 256;
+    std::size_t max_request = std::size_t{16} << 20, max_prompts = 256, request_seconds = 30;
     bool quiet = false;
 };
 
@@ -34,57 +38,98 @@ void refuse(httplib::Response& response, int status, const std::string& sentence
 
 /// Runs a handler; a sentence of the library is the caller's fault, anything else is ours.
 template <class Body>
-httplib::Server::Handler guarded(Body body) {
-    return [body](const httplib::Request& request, httplib::Response& response) {
-        try {
-            body(request, response);
-        } catch (const tools::busy_error& problem) {
-            response.set_header("Retry-After", "1");
-            refuse(response, 503, problem.what());
-        } catch (const dg::error& problem) {
-            refuse(response, 400, problem.what());
-        } catch (const std::exception& problem) {
-            refuse(response, 500, problem.what());
-        }
-    };
+void guard(const httplib::Request& request, httplib::Response& response, const Body& body) {
+    try {
+        body();
+    } catch (const tools::busy_error& problem) {
+        response.set_header("Retry-After", "1");
+        refuse(response, 503, problem.what());
+    } catch (const dg::error& problem) {
+        refuse(response, 400, problem.what());
+    } catch (const tools::client_gone& problem) {
+        refuse(response, 499, problem.what());
+    } catch (const std::exception& problem) {
+        refuse(response, 500, request.path + ": expected an answer, found: " + problem.what());
+    }
 }
 
-void add_routes(httplib::Server& server, tools::completion_engine& engine, const settings& s) {
+/// A path that is read.
+template <class Body>
+void add_get(tools::http_endpoint& server, const char* path, Body body) {
+    server.Get(path, [body](const httplib::Request& request, httplib::Response& response) {
+        tools::http_endpoint::request_read();
+        guard(request, response, [&] { answer(response, 200, body()); });
+    });
+}
+
+/// A path that answers a body. The body is read here and taken for JSON whatever its content type: httplib's own reading
+/// stops at 8 KB of the type that `curl -d` gives.
+template <class Body>
+void add_post(tools::http_endpoint& server, const char* path, std::size_t limit, Body body) {
+    server.Post(path, [body, limit, &server](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+        guard(request, response, [&] {
+            if (request.is_multipart_form_data()) {
+                tools::http_endpoint::skip_body();
+                return refuse(response, 415, "request: expected a JSON body, found a multipart form");
+            }
+            std::string content;
+            const int status = server.read_body(reader, response, content);
+            tools::http_endpoint::request_read();
+            if (status == 413) return refuse(response, 413, dg::text("request: expected a body of at most ", limit, " bytes, found more"));
+            if (status != 200) return refuse(response, status, "request: expected a whole body, found less");
+            answer(response, 200, body(content));
+        });
+    });
+}
+
+void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, const settings& s) {
     static std::atomic<std::uint64_t> served{0};
-    server.Get("/health", guarded([&engine](const auto&, auto& response) {
+    const auto created = static_cast<std::int64_t>(std::time(nullptr));
+    add_get(server, "/health", [&engine]() -> dg::json {
         const auto [running, waiting] = engine.load();
-        answer(response, 200, {{"status", "ok"}, {"running", running}, {"waiting", waiting}});
-    }));
-    server.Get("/v1/models", guarded([&engine](const auto&, auto& response) {
-        answer(response, 200, {{"object", "list"}, {"data", {{{"id", engine.name()}, {"object", "model"}, {"owned_by", "depthgrow"}, {"max_model_len", engine.config().context}}}}});
-    }));
-    server.Get("/tokenizer_info", guarded([&engine](const auto&, auto& response) { answer(response, 200, engine.tokenizer_info()); }));
-    server.Post("/tokenize", guarded([&engine](const auto& request, auto& response) {
-        const dg::json value = dg::parse_json(request.body, "request");
+        return {{"status", "ok"}, {"running", running}, {"waiting", waiting}};
+    });
+    add_get(server, "/v1/models", [&engine, created]() -> dg::json {
+        const dg::json model = {{"id", engine.name()}, {"object", "model"}, {"created", created},
+                                {"owned_by", "depthgrow"}, {"max_model_len", engine.config().context}};
+        return {{"object", "list"}, {"data", dg::json::array({model})}};
+    });
+    add_get(server, "/tokenizer_info", [&engine] { return engine.tokenizer_info(); });
+    add_post(server, "/tokenize", s.max_request, [&engine](const std::string& body) -> dg::json {
+        const dg::json value = dg::parse_json(body, "request");
         const dg::json_fields fields(value, "request");
         const std::string prompt = fields.string("prompt");
         const auto tokens = fields.boolean("add_special_tokens", true) ? engine.text().encode_prompt(prompt) : engine.text().encode(prompt);
-        answer(response, 200, {{"tokens", tokens}, {"count", tokens.size()}, {"max_model_len", engine.config().context}});
-    }));
-    server.Post("/detokenize", guarded([&engine](const auto& request, auto& response) {
-        const dg::json value = dg::parse_json(request.body, "request");
+        return {{"tokens", tokens}, {"count", tokens.size()}, {"max_model_len", engine.config().context}};
+    });
+    add_post(server, "/detokenize", s.max_request, [&engine](const std::string& body) -> dg::json {
+        const dg::json value = dg::parse_json(body, "request");
         std::vector<std::int32_t> ids;
         for (std::size_t id : dg::json_fields(value, "request").indices("tokens")) {
             dg::require(id < engine.config().vocab, "request: expected token ids below ", engine.config().vocab, ", found ", id);
             ids.push_back(static_cast<std::int32_t>(id));
         }
-        answer(response, 200, {{"prompt", dg::valid_utf8(engine.text().decode(ids))}});
-    }));
+        return {{"prompt", dg::valid_utf8(engine.text().decode(ids))}};
+    });
     const tools::completion_limits limits{engine.config().context, engine.config().vocab, s.max_prompts, 64};
-    server.Post("/v1/completions", guarded([&engine, limits](const auto& request, auto& response) {
-        const auto asked = tools::parse_completion(request.body, engine.text(), limits);
-        const auto choices = engine.complete(asked);
-        answer(response, 200, tools::completion_json(asked, choices, engine.text(), engine.name(), ++served));
-    }));
-    server.set_error_handler([&s](const httplib::Request& request, httplib::Response& response) {
+    add_post(server, "/v1/completions", s.max_request, [&engine, limits](const std::string& body) {
+        const auto asked = tools::parse_completion(body, engine.text(), limits);
+        const auto choices = engine.complete(asked, tools::http_endpoint::client_left());
+        return tools::completion_json(asked, choices, engine.text(), engine.name(), ++served);
+    });
+    const auto unknown = [](const httplib::Request& request, httplib::Response& response) {
+        refuse(response, 404, "request: expected a known path, found " + dg::detail::quotable(request.path, 80));
+    };
+    server.Post(".*", [&server, unknown](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+        std::string content;
+        if (request.is_multipart_form_data()) tools::http_endpoint::skip_body();
+        else server.read_body(reader, response, content);
+        unknown(request, response);
+    });
+    server.set_error_handler([&s, unknown](const httplib::Request& request, httplib::Response& response) {
         if (!response.body.empty()) return;
-        if (response.status == 404) refuse(response, 404, "request: expected a known path, found " + dg::detail::quotable(request.path, 80));
-        else if (response.status == 413) refuse(response, 413, "request: expected a body of at most " + std::to_string(s.max_request) + " bytes, found more");
+        if (response.status == 404) unknown(request, response);
+        else if (response.status == 413) refuse(response, 413, dg::text("request: expected a body of at most ", s.max_request, " bytes, found more"));
         else refuse(response, response.status, "request: expected well-formed HTTP, found something else");
     });
 }
@@ -98,16 +143,16 @@ void run(const settings& s) {
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
     tools::completion_engine engine(s);
-    httplib::Server server;
-    server.new_task_queue = [&s] { return new httplib::ThreadPool(s.queue + 8); };  // one thread a waiting request
-    server.set_payload_max_length(s.max_request);
-    server.set_keep_alive_max_count(1000000);
-    server.set_keep_alive_timeout(2);
+    tools::endpoint_limits limits;
+    limits.connections = std::max<std::size_t>(512, s.queue + 64);
+    limits.body = s.max_request;
+    limits.request = std::chrono::seconds(s.request_seconds);
+    tools::http_endpoint server(limits);
     server.set_tcp_nodelay(true);
-    server.set_read_timeout(30);
     add_routes(server, engine, s);
     const int port = s.port ? (server.bind_to_port(s.host.c_str(), s.port) ? s.port : -1) : server.bind_to_any_port(s.host.c_str());
     dg::require(port > 0, "--host, --port: expected an address that is free, found ", s.host, ":", s.port, " taken or unknown");
+    dg::require(server.lengthen_queue(), "--host, --port: expected an address to listen on, found: ", std::strerror(errno));
     if (!s.quiet) {
         std::printf("serving %s: %zu of %zu layers, %s parameters, at http://%s:%d/v1/completions\n", engine.name().c_str(), engine.order().size(), engine.config().layers,
                     tools::human(static_cast<double>(engine.config().parameters())).c_str(), s.host.c_str(), port);
@@ -118,7 +163,8 @@ void run(const settings& s) {
     std::thread([&server, signals] {
         int signal = 0;
         sigwait(&signals, &signal);
-        server.stop();  // no new connections; what has been taken in is answered
+        while (!server.is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        server.stop_gently();  // no new connections; what has been taken in is answered
     }).detach();
     server.listen_after_bind();
     if (!s.quiet) std::printf("stopped; every request that was taken in has been answered\n");
@@ -140,7 +186,8 @@ int main(int argc, char** argv) {
         flags.add("--host", s.host, "Address to listen on; the default is reached from this machine only");
         flags.add("--port", s.port, "Port (0: any free one, printed)");
         flags.add("--max-request", s.max_request, "Bytes of a request, at most (413 beyond)");
-        flags.add("--max-prompts", s.max_prompts, "Prompts of a request, at most (400 beyond)");
+        flags.add("--request-seconds", s.request_seconds, "Seconds for a request to arrive whole (its connection ends beyond)");
+        flags.add("--max-prompts", s.max_prompts, "Prompts of a request, times its n, at most (400 beyond)");
         flags.add("--queue", s.queue, "Requests that may wait (503 beyond)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
         flags.add_device(s.backend, s.precision);
@@ -153,6 +200,7 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         dg::require(s.port >= 0 && s.port < 65536, "--port: expected 0 to 65535, found ", s.port);
         dg::require(s.queue > 0 && s.max_prompts > 0, "--queue, --max-prompts: expected at least 1, found 0");
+        dg::require(s.request_seconds > 0 && s.request_seconds <= 86400, "--request-seconds: expected 1 to 86400, found ", s.request_seconds);
         run(s);
     });
 }

@@ -1,13 +1,16 @@
 #include "support/cli.hpp"
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <thread>
 
 #include "depthgrow/core/config.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/growth/operators.hpp"
+#include "depthgrow/io/atomic_file.hpp"
 
 namespace tools {
 
@@ -31,13 +34,19 @@ std::string not_a_count(const std::string& given) {
     return digits ? std::string() : "expected a whole number of at least 0, found \"" + given + "\"";
 }
 
-/// Empty for a file that can be written, as far as its folder tells.
+/// Empty for a file that can be written, as far as its name and folder tell.
 std::string not_an_output(const std::string& file) {
     if (file.empty() || file == "-") return {};
-    const auto folder = std::filesystem::absolute(file).parent_path();
+    try {
+        const bool slash = file.back() == '/';
+        depthgrow::require_output_file(slash ? depthgrow::output_directory(file) : std::filesystem::path(file));
+        if (slash) return "expected a file, found " + file + ", which ends as the name of a directory";
+    } catch (const depthgrow::error& problem) {
+        return problem.what();
+    }
     std::error_code ignored;
-    if (!std::filesystem::is_directory(folder, ignored)) return "expected a file in a folder that exists, found no folder " + folder.string();
-    return std::filesystem::is_directory(file, ignored) ? "expected a file, found the folder " + file : std::string();
+    const auto folder = std::filesystem::absolute(file).parent_path();
+    return std::filesystem::is_directory(folder, ignored) ? std::string() : "expected a file in a folder that exists, found no folder " + folder.string();
 }
 
 /// "a model directory" as the help of a flag that must be given.
@@ -162,6 +171,9 @@ int resolve_threads(int threads) { return threads > 0 ? threads : std::max(1, st
 int run_tool(const std::function<void()>& body) {
     try {
         body();
+        errno = 0;
+        const bool printed = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+        depthgrow::require(printed, "stdout: expected to write all of it, found: ", std::strerror(errno ? errno : EIO));
         return 0;
     } catch (const depthgrow::error& problem) {
         std::fflush(stdout);

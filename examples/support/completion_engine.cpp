@@ -1,6 +1,7 @@
 #include "support/completion_engine.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <numeric>
 
@@ -88,11 +89,30 @@ completion_engine::~completion_engine() {
 const dg::decoder_config& completion_engine::config() const { return model_->config(); }
 const std::vector<std::size_t>& completion_engine::order() const { return model_->order(); }
 
+namespace {
+
+/// Adds the tokens that end a text, a number or a list of them, to those known.
+void read_ends(const dg::json& fields, const std::string& file, std::size_t vocab, std::vector<std::int32_t>& out) {
+    dg::require(fields.is_object(), file, ": expected a JSON object, found ", dg::describe(&fields));
+    const dg::json ends = fields.value("eos_token_id", dg::json());
+    for (const auto& id : ends.is_array() ? ends : dg::json::array({ends})) {
+        if (id.is_null()) continue;
+        dg::require(id.is_number_integer(), file, ": expected eos_token_id to be a token id or a list of them, found ",
+                    dg::describe(&ends));
+        const auto number = id.get<std::int64_t>();
+        if (number < 0 || static_cast<std::uint64_t>(number) >= vocab) continue;  // -1: none; others are never made
+        const auto token = static_cast<std::int32_t>(number);
+        if (std::find(out.begin(), out.end(), token) == out.end()) out.push_back(token);
+    }
+}
+
+}  // namespace
+
 void completion_engine::read_token_files(const std::string& directory) {
     const auto config = dg::read_json_file(std::filesystem::path(directory) / "config.json");
-    const dg::json ends = config.value("eos_token_id", dg::json());
-    for (const auto& id : ends.is_array() ? ends : dg::json::array({ends}))
-        if (id.is_number_integer()) ends_.push_back(id.get<std::int32_t>());
+    read_ends(config, directory + "/config.json", this->config().vocab, ends_);
+    if (const auto file = std::filesystem::path(directory) / "generation_config.json"; std::filesystem::exists(file))
+        read_ends(dg::read_json_file(file), file.string(), this->config().vocab, ends_);
     tokenizer_info_ = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"bos_token", nullptr}, {"pad_token", nullptr}};
     if (const auto file = std::filesystem::path(directory) / "tokenizer_config.json"; std::filesystem::exists(file)) {
         const auto named = dg::read_json_file(file);
@@ -107,15 +127,26 @@ void completion_engine::read_token_files(const std::string& directory) {
     tokenizer_info_["vocab_size"] = config.value("vocab_size", dg::json());
 }
 
-std::vector<completion_choice> completion_engine::complete(const completion_request& request) {
-    job one{&request, {}, {}, false};
+std::vector<completion_choice> completion_engine::complete(const completion_request& request,
+                                                           const std::function<bool()>& gone) {
+    job one{&request, &gone, {}, {}, false};
     std::unique_lock lock(guard_);
     if (waiting_.size() >= limit_) throw busy_error(depthgrow::text("server: expected at most ", limit_, " waiting requests, found as many; try again later"));
-    dg::require(!stopping_, "server: expected to go on, found that it is stopping");
+    if (stopping_) throw busy_error("server: expected to go on, found that it is stopping");
     waiting_.push_back(&one);
     arrived_.notify_one();
-    finished_.wait(lock, [&] { return one.done; });
-    if (one.problem) std::rethrow_exception(one.problem);
+    while (!finished_.wait_for(lock, std::chrono::milliseconds(100), [&] { return one.done; })) {
+        const auto place = std::find(waiting_.begin(), waiting_.end(), &one);
+        if (place == waiting_.end() || !gone()) continue;
+        waiting_.erase(place);  // its turn has not come
+        throw client_gone("request: expected a client that waits, found that it has left");
+    }
+    lock.unlock();
+    try {
+        if (one.problem) std::rethrow_exception(one.problem);
+    } catch (const dg::error& problem) {
+        throw server_fault(problem.what());
+    }
     return std::move(one.choices);
 }
 
@@ -124,6 +155,18 @@ completion_engine::load_facts completion_engine::load() {
     return {running_, waiting_.size()};
 }
 
+namespace {
+
+/// Whether a request goes token by token; else its prompts are scored, and the likeliest next token comes with that.
+bool generates(const completion_request& request) {
+    if (request.max_tokens == 0) return false;
+    const auto& how = request.sampling;
+    const bool likeliest = how.temperature == 0 && !how.changes_logits() && request.min_tokens == 0;
+    return request.max_tokens > 1 || !likeliest || !request.echo;
+}
+
+}  // namespace
+
 void completion_engine::work() {
     for (;;) {
         std::vector<job*> scored, generated;
@@ -131,11 +174,10 @@ void completion_engine::work() {
             std::unique_lock lock(guard_);
             arrived_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
             if (waiting_.empty()) return;
-            while (!waiting_.empty()) {
+            while (!waiting_.empty()) {  // all of them: prompts to score go together
                 job* next = waiting_.front();
                 waiting_.pop_front();
-                const bool generates = next->request->max_tokens > 1 || (next->request->max_tokens == 1 && (next->request->temperature > 0 || !next->request->echo));
-                (generates ? generated : scored).push_back(next);
+                (generates(*next->request) ? generated : scored).push_back(next);
                 ++running_;
             }
         }
@@ -144,12 +186,21 @@ void completion_engine::work() {
             one->done = true, --running_;
             finished_.notify_all();
         };
-        try {
-            score(scored);
-        } catch (...) {
-            for (job* one : scored) one->problem = std::current_exception();
+        const auto try_to_score = [&](const std::vector<job*>& jobs) {
+            try {
+                score(jobs);
+            } catch (...) {
+                for (job* one : jobs) one->problem = std::current_exception();
+            }
+        };
+        try_to_score(scored);
+        for (job* one : scored) {
+            if (one->problem && scored.size() > 1) {  // another request's prompt may be what failed
+                one->problem = nullptr, one->choices.clear();
+                try_to_score({one});
+            }
+            finish(one);
         }
-        for (job* one : scored) finish(one);
         for (job* one : generated) {
             try {
                 generate(*one);
@@ -173,93 +224,112 @@ void echo(const std::vector<std::int32_t>& prompt, const dg::position_scores& sc
     out.text = text.decode(prompt);
 }
 
+/// Adds a token to what a choice says, which begins at `said_from`; true when it ends there.
+bool say(std::int32_t token, const completion_request& request, const std::vector<std::int32_t>& ends,
+         const text_tokens& text, std::size_t said_from, completion_choice& out) {
+    const auto among = [&](const std::vector<std::int32_t>& list) {
+        return std::find(list.begin(), list.end(), token) != list.end();
+    };
+    bool ended = (!request.ignore_eos && among(ends)) || among(request.stop_token_ids);
+    if (!ended) out.text += text.decode({&token, 1});
+    std::size_t cut = out.text.npos;
+    if (out.completion_tokens >= request.min_tokens)
+        for (const auto& stop : request.stop) cut = std::min(cut, out.text.find(stop, said_from));
+    if (cut != out.text.npos) out.text.resize(cut), ended = true;
+    if (ended) out.finish = "stop";
+    return ended;
+}
+
 }  // namespace
 
 void completion_engine::score(const std::vector<job*>& jobs) {
     std::vector<std::vector<std::int32_t>> prompts;
-    for (const job* one : jobs) prompts.insert(prompts.end(), one->request->prompts.begin(), one->request->prompts.end());
+    std::vector<job*> of_prompt;
+    for (job* one : jobs) {
+        if ((*one->gone)()) {
+            one->problem = std::make_exception_ptr(client_gone("request: expected a client that waits, found none"));
+            continue;
+        }
+        for (const auto& prompt : one->request->prompts) prompts.push_back(prompt), of_prompt.push_back(one);
+    }
     if (prompts.empty()) return;
     const auto scores = model_->every_position(prompts);
-    std::size_t next = 0;
-    for (job* one : jobs)
-        for (const auto& prompt : one->request->prompts) {
-            const auto& found = scores[next++];
-            completion_choice choice;
-            choice.prompt_tokens = prompt.size();
-            if (one->request->echo) echo(prompt, found, *text_, choice);
-            if (one->request->max_tokens == 1) {
-                choice.completion_tokens = 1;
-                choice.tokens.push_back(found.best.back()), choice.best.push_back(found.best.back());
-                choice.of_token.push_back(found.of_best.back()), choice.of_best.push_back(found.of_best.back());
-                if (std::find(ends_.begin(), ends_.end(), found.best.back()) == ends_.end()) choice.text += text_->decode({&found.best.back(), 1});
-                else choice.finish = "stop";
-            }
-            one->choices.push_back(std::move(choice));
+    for (std::size_t p = 0; p < prompts.size(); ++p) {
+        job& one = *of_prompt[p];
+        const auto& found = scores[p];
+        completion_choice choice;
+        choice.prompt_tokens = prompts[p].size();
+        if (one.request->echo) echo(prompts[p], found, *text_, choice);
+        if (one.request->max_tokens == 1) {
+            const std::size_t said_from = choice.text.size();
+            choice.completion_tokens = 1;
+            choice.tokens.push_back(found.best.back()), choice.best.push_back(found.best.back());
+            choice.of_token.push_back(found.of_best.back()), choice.of_best.push_back(found.of_best.back());
+            say(found.best.back(), *one.request, ends_, *text_, said_from, choice);
         }
+        for (std::size_t i = 0; i < one.request->n; ++i) one.choices.push_back(choice);  // nothing is drawn
+    }
 }
 
 namespace {
 
 /// log Σ exp of logits.
-double log_sum(dg::span<const float> z, float largest) {
+double log_sum(const std::vector<double>& z, double largest) {
     double sum = 0;
-    for (float value : z) sum += std::exp(static_cast<double>(value - largest));
-    return static_cast<double>(largest) + std::log(sum);
-}
-
-/// A token drawn at a temperature from the likeliest ones that hold `top_p` of the probability.
-std::int32_t draw(dg::span<const float> z, double temperature, double top_p, dg::rng& random) {
-    std::vector<std::pair<double, std::int32_t>> weights(z.size());
-    const auto largest = static_cast<double>(*std::max_element(z.begin(), z.end()));
-    double sum = 0;
-    for (std::size_t v = 0; v < z.size(); ++v) sum += weights[v].first = std::exp((static_cast<double>(z[v]) - largest) / temperature), weights[v].second = static_cast<std::int32_t>(v);
-    std::size_t kept = weights.size();
-    if (top_p < 1) {
-        std::sort(weights.begin(), weights.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
-        double held = 0;
-        for (kept = 0; kept < weights.size() && held < top_p * sum; ++kept) held += weights[kept].first;
-        sum = held;
-    }
-    double mark = random.uniform() * sum;
-    for (std::size_t i = 0; i < kept; ++i)
-        if ((mark -= weights[i].first) < 0) return weights[i].second;
-    return weights[kept - 1].second;
+    for (double value : z) sum += std::exp(value - largest);
+    return largest + std::log(sum);
 }
 
 }  // namespace
 
 void completion_engine::generate(job& one) {
+    for (std::size_t p = 0; p < one.request->prompts.size(); ++p)
+        for (std::size_t i = 0; i < one.request->n; ++i) one.choices.push_back(generate(one, p, i));
+}
+
+completion_choice completion_engine::generate(const job& one, std::size_t p, std::size_t i) {
     const auto& request = *one.request;
-    const std::size_t context = config().context;
-    for (std::size_t p = 0; p < request.prompts.size(); ++p) {
-        const auto& prompt = request.prompts[p];
-        completion_choice choice;
-        choice.prompt_tokens = prompt.size();
-        if (request.echo) echo(prompt, model_->every_position(dg::span<const std::vector<std::int32_t>>(&prompt, 1))[0], *text_, choice);
-        const std::size_t said_from = choice.text.size();
-        dg::rng random(request.seed, p);
-        model_->rewind();
-        dg::span<const std::int32_t> next = prompt;
-        std::int32_t token = 0;
-        for (bool stopped = false; !stopped && choice.completion_tokens < request.max_tokens && model_->size() + next.size() <= context;) {
-            const auto z = model_->append(next);
-            const auto best = static_cast<std::int32_t>(std::max_element(z.begin(), z.end()) - z.begin());
-            const float largest = z[static_cast<std::size_t>(best)];
-            dg::require(std::isfinite(largest), "server: expected finite logits, found NaN or infinity");
-            token = request.temperature > 0 ? draw(z, request.temperature, request.top_p, random) : best;
-            const double total = log_sum(z, largest);
-            choice.tokens.push_back(token), choice.best.push_back(best), ++choice.completion_tokens;
-            choice.of_token.push_back(static_cast<double>(z[static_cast<std::size_t>(token)]) - total), choice.of_best.push_back(static_cast<double>(largest) - total);
-            next = {&token, 1};
-            stopped = std::find(ends_.begin(), ends_.end(), token) != ends_.end();
-            if (!stopped) choice.text += text_->decode({&token, 1});
-            std::size_t cut = choice.text.npos;
-            for (const auto& stop : request.stop) cut = std::min(cut, choice.text.find(stop, said_from));
-            if (cut != choice.text.npos) choice.text.resize(cut), stopped = true;
-            if (stopped) choice.finish = "stop";
-        }
-        one.choices.push_back(std::move(choice));
+    const auto& prompt = request.prompts[p];
+    const auto present = [&] {
+        if ((*one.gone)()) throw client_gone("request: expected a client that waits, found that it has left");
+    };
+    completion_choice choice;
+    choice.prompt_tokens = prompt.size();
+    present();
+    if (request.echo) {
+        const auto scores = model_->every_position(dg::span<const std::vector<std::int32_t>>(&prompt, 1));
+        echo(prompt, scores[0], *text_, choice);
     }
+    const std::size_t said_from = choice.text.size();
+    std::vector<std::int32_t> early_ends = request.stop_token_ids;  // not before min_tokens
+    if (!request.ignore_eos) early_ends.insert(early_ends.end(), ends_.begin(), ends_.end());
+    token_counts counts(prompt, config().vocab);
+    dg::rng random(request.seed, p * request.n + i);
+    std::vector<double> logits;
+    model_->rewind();
+    dg::span<const std::int32_t> next = prompt;
+    std::int32_t token = 0;
+    for (bool ended = false; !ended && choice.completion_tokens < request.max_tokens && model_->size() + next.size() <= config().context;) {
+        present();
+        const auto z = model_->append(next);
+        logits.assign(z.begin(), z.end());
+        const bool finite = std::all_of(logits.begin(), logits.end(), [](double value) { return std::isfinite(value); });
+        dg::require(finite, "server: expected finite logits, found NaN or infinity");
+        const auto largest = std::max_element(logits.begin(), logits.end());
+        const auto best = static_cast<std::int32_t>(largest - logits.begin());
+        const double total = log_sum(logits, *largest), of_best = *largest - total;
+        const bool early = choice.completion_tokens < request.min_tokens;
+        std::vector<double> changed = logits;
+        change_logits(changed, request.sampling, counts, early ? early_ends : std::vector<std::int32_t>());
+        token = choose_token(changed, request.sampling, random);
+        counts.add(token);
+        ++choice.completion_tokens;
+        choice.tokens.push_back(token), choice.best.push_back(best);  // log-likelihoods are the model's own
+        choice.of_token.push_back(logits[static_cast<std::size_t>(token)] - total), choice.of_best.push_back(of_best);
+        next = {&token, 1};
+        ended = say(token, request, ends_, *text_, said_from, choice);
+    }
+    return choice;
 }
 
 }  // namespace tools

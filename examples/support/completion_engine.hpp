@@ -7,8 +7,10 @@
 #include <deque>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,9 +27,17 @@ struct engine_settings {
     int threads = 0;
 };
 
-/// Thrown when the queue is full.
+/// Thrown when the queue is full, or the server is about to go.
 struct busy_error : depthgrow::error {
     using depthgrow::error::error;
+};
+/// Thrown when the model cannot answer a request that has nothing wrong with it.
+struct server_fault : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+/// Thrown when nobody waits for the answer any more.
+struct client_gone : std::runtime_error {
+    using std::runtime_error::runtime_error;
 };
 
 struct served_model;  // tensors on a backend, behind a wall
@@ -38,8 +48,9 @@ public:
     explicit completion_engine(const engine_settings& settings);
     ~completion_engine();
 
-    /// Waits for the answer. Throws busy_error when too many wait already.
-    std::vector<completion_choice> complete(const completion_request& request);
+    /// Waits for the answer. Throws busy_error when too many wait already, client_gone within a token after `gone` says
+    /// so (it is asked from two threads), and server_fault for whatever else goes wrong: the request is a checked one.
+    std::vector<completion_choice> complete(const completion_request& request, const std::function<bool()>& gone);
 
     /// Requests that are being answered, and that wait.
     struct load_facts {
@@ -58,6 +69,7 @@ public:
 private:
     struct job {
         const completion_request* request;
+        const std::function<bool()>* gone;
         std::vector<completion_choice> choices;
         std::exception_ptr problem;
         bool done = false;
@@ -65,6 +77,7 @@ private:
     void work();
     void score(const std::vector<job*>& jobs);
     void generate(job& one);
+    completion_choice generate(const job& one, std::size_t prompt, std::size_t choice);
     void read_token_files(const std::string& directory);
 
     std::unique_ptr<served_model> model_;

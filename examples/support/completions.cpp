@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
+#include <random>
 
 namespace tools {
 
@@ -40,9 +42,80 @@ void read_prompts(const dg::json& prompt, const text_tokens& text, const complet
     }
 }
 
-void refuse_value(const dg::json_fields& fields, const char* key, const dg::json& only) {
-    const dg::json* value = fields.find(key);
-    dg::require(!value || *value == only, here, ": expected ", key, " ", only.dump(), " (nothing else is supported), found ", dg::describe(value));
+/// Fields that change nothing in an answer.
+constexpr const char* harmless[] = {"model", "user", "metadata", "store", "service_tier", "request_id", "priority"};
+/// Fields that are read below.
+constexpr const char* known[] = {"prompt",           "echo",              "max_tokens",         "temperature", "top_p",
+                                 "seed",             "logprobs",          "n",                  "best_of",     "stop",
+                                 "top_k",            "min_p",             "logit_bias",         "min_tokens",  "ignore_eos",
+                                 "presence_penalty", "frequency_penalty", "repetition_penalty", "stop_token_ids"};
+/// Fields of others that would change the answer, and the value that would not.
+const std::pair<const char*, dg::json> unsupported[] = {
+    {"stream", false},           {"suffix", ""},         {"use_beam_search", false},
+    {"length_penalty", 1},       {"early_stopping", false},
+    {"skip_special_tokens", false}, {"include_stop_str_in_output", false}, {"typical_p", 1},
+    {"mirostat", 0},             {"tfs_z", 1},           {"dry_multiplier", 0},
+};
+
+bool says_nothing(const dg::json& value) {
+    return value.is_null() || value == "" || (value.is_structured() && value.empty());
+}
+
+void refuse_unknown(const dg::json& request) {
+    for (const auto& [key, value] : request.items()) {
+        const auto same = [&name = key](const auto& one) { return name == one; };
+        if (std::any_of(std::begin(known), std::end(known), same)) continue;
+        if (std::any_of(std::begin(harmless), std::end(harmless), same) || says_nothing(value)) continue;
+        bool neutral = false;
+        for (const auto& [name, only] : unsupported) {
+            if (key != name) continue;
+            dg::require(value == only, here, ": expected ", name, " ", only.dump(), " (nothing else is supported), found ",
+                        dg::describe(&value));
+            neutral = true;
+        }
+        dg::require(neutral, here, ": expected fields that are supported, found \"", dg::detail::quotable(key, 40), "\"");
+    }
+}
+
+/// A finite number of a range.
+double number_within(const dg::json_fields& fields, const char* key, double fallback, double low, double high) {
+    const double value = fields.number(key, fallback);
+    dg::require(value >= low && value <= high, here, ": expected ", key, " from ", low, " to ", high, ", found ", value);
+    return value;
+}
+
+std::int32_t token_id(const std::string& digits, const char* key, std::size_t vocab) {
+    const bool number = !digits.empty() && digits.size() <= 9 && digits.find_first_not_of("0123456789") == digits.npos;
+    dg::require(number && std::stoul(digits) < vocab, here, ": expected ", key, " to hold token ids from 0 to ",
+                vocab - 1, ", found ", dg::detail::quotable(digits, 40));
+    return static_cast<std::int32_t>(std::stoul(digits));
+}
+
+void read_sampling(const dg::json_fields& fields, const completion_limits& limits, token_sampling& out) {
+    out.temperature = fields.number("temperature", 1);
+    dg::require(out.temperature >= 0 && std::isfinite(out.temperature), here, ": expected temperature of at least 0, found ", out.temperature);
+    out.top_p = fields.positive_number("top_p", 1);
+    dg::require(out.top_p <= 1, here, ": expected top_p of at most 1, found ", out.top_p);
+    if (const dg::json* top_k = fields.find("top_k"); top_k && *top_k != -1)  // -1, as 0: all
+        out.top_k = static_cast<std::size_t>(fields.count("top_k"));
+    out.min_p = number_within(fields, "min_p", 0, 0, 1);
+    out.frequency_penalty = number_within(fields, "frequency_penalty", 0, -2, 2);
+    out.presence_penalty = number_within(fields, "presence_penalty", 0, -2, 2);
+    out.repetition_penalty = fields.positive_number("repetition_penalty", 1);
+    dg::require(out.repetition_penalty >= 1e-3 && out.repetition_penalty <= 1e3, here,
+                ": expected repetition_penalty from 0.001 to 1000, found ", out.repetition_penalty);
+    if (!fields.find("logit_bias")) return;
+    for (const auto& [id, value] : fields.object("logit_bias").items()) {
+        dg::require(value.is_number() && std::abs(value.get<double>()) <= 100, here,
+                    ": expected logit_bias to hold numbers from -100 to 100, found ", dg::describe(&value));
+        if (const double added = value.get<double>(); added != 0) out.bias[token_id(id, "logit_bias", limits.vocab)] = added;
+    }
+}
+
+/// A seed of its own for a request without one.
+std::uint64_t fresh_seed() {
+    std::random_device source;
+    return (std::uint64_t{source()} << 32) | source();
 }
 
 }  // namespace
@@ -51,22 +124,27 @@ completion_request parse_completion(std::string_view body, const text_tokens& te
     const dg::json value = dg::parse_json(body, here);
     const dg::json_fields fields(value, here);
     completion_request out;
+    refuse_unknown(value);
     const dg::json* prompt = fields.find("prompt");
     dg::require(prompt != nullptr, here, ": expected a prompt, found none");
     out.echo = fields.boolean("echo", false);
     out.max_tokens = static_cast<std::size_t>(std::min<std::uint64_t>(fields.count("max_tokens", 16), limits.context));
-    out.temperature = fields.number("temperature", 1);
-    dg::require(out.temperature >= 0 && std::isfinite(out.temperature), here, ": expected temperature of at least 0, found ", out.temperature);
-    out.top_p = fields.positive_number("top_p", 1);
-    dg::require(out.top_p <= 1, here, ": expected top_p of at most 1, found ", out.top_p);
-    out.seed = fields.count("seed", 0);
+    out.min_tokens = static_cast<std::size_t>(fields.count("min_tokens", 0));
+    dg::require(out.min_tokens <= out.max_tokens, here, ": expected min_tokens of at most max_tokens (", out.max_tokens,
+                "), found ", out.min_tokens);
+    out.ignore_eos = fields.boolean("ignore_eos", false);
+    read_sampling(fields, limits, out.sampling);
+    if (fields.find("stop_token_ids"))
+        for (const std::size_t id : fields.indices("stop_token_ids"))
+            out.stop_token_ids.push_back(token_id(std::to_string(id), "stop_token_ids", limits.vocab));
+    out.n = fields.positive("n", 1);
+    const std::size_t best_of = fields.positive("best_of", out.n);
+    dg::require(best_of == out.n, here, ": expected best_of ", out.n, " (as n; nothing else is supported), found ", best_of);
+    out.seed = fields.find("seed") ? fields.count("seed") : fresh_seed();
     if (const dg::json* wanted = fields.find("logprobs"); wanted && !(wanted->is_boolean() && !wanted->get<bool>())) {
         out.logprobs = wanted->is_boolean() ? 1 : static_cast<std::size_t>(fields.count("logprobs"));
         dg::require(*out.logprobs <= 1, here, ": expected logprobs of at most 1, found ", *out.logprobs);
     }
-    refuse_value(fields, "n", 1);
-    refuse_value(fields, "best_of", 1);
-    refuse_value(fields, "stream", false);
     if (const dg::json* stop = fields.find("stop")) {
         const dg::json list = stop->is_array() ? *stop : dg::json::array({*stop});
         dg::require(list.size() <= limits.stops, here, ": expected at most ", limits.stops, " stop texts, found ", list.size());
@@ -76,6 +154,27 @@ completion_request parse_completion(std::string_view body, const text_tokens& te
         }
     }
     read_prompts(*prompt, text, limits, out);
+    dg::require(out.n <= limits.prompts / out.prompts.size(), here, ": expected at most ", limits.prompts,
+                " choices (prompts times n), found ", out.prompts.size(), " times ", out.n);
+    return out;
+}
+
+std::vector<std::size_t> text_offsets(const std::vector<std::string>& pieces) {
+    std::string all;
+    for (const auto& piece : pieces) all += piece;
+    std::vector<std::size_t> character(all.size() + 1);  // of every byte
+    std::size_t count = 0;
+    for (std::size_t i = 0, length = 1; i < all.size(); i += length, ++count) {
+        const bool broken = dg::detail::decode_utf8(all, i, length) == 0xfffd && length == 1;
+        while (broken && i + length < all.size() && length < 3 &&
+               dg::valid_utf8(std::string_view(all).substr(i, length + 1)) == "\xef\xbf\xbd")
+            ++length;  // bytes that become one U+FFFD together
+        for (std::size_t byte = i; byte < i + length; ++byte) character[byte] = count;
+    }
+    character[all.size()] = count;
+    std::vector<std::size_t> out;
+    std::size_t begin = 0;
+    for (const auto& piece : pieces) out.push_back(character[begin]), begin += piece.size();
     return out;
 }
 
@@ -84,16 +183,15 @@ dg::json completion_json(const completion_request& request, const std::vector<co
     std::size_t read = 0, made = 0;
     for (std::size_t i = 0; i < choices.size(); ++i) {
         const auto& choice = choices[i];
-        read += choice.prompt_tokens, made += choice.completion_tokens;
+        if (i % request.n == 0) read += choice.prompt_tokens;  // a prompt is read once for its n choices
+        made += choice.completion_tokens;
         dg::json entry = {{"index", i}, {"text", dg::valid_utf8(choice.text)}, {"finish_reason", choice.finish}, {"logprobs", nullptr}};
         if (request.logprobs) {
-            dg::json tokens = dg::json::array(), offsets = dg::json::array(), of_token = dg::json::array(), top = dg::json::array();
-            std::size_t offset = 0;
+            dg::json tokens = dg::json::array(), of_token = dg::json::array(), top = dg::json::array();
+            std::vector<std::string> pieces;
             for (std::size_t t = 0; t < choice.tokens.size(); ++t) {
-                const std::string piece = text.decode({&choice.tokens[t], 1});
-                tokens.push_back(dg::valid_utf8(piece));
-                offsets.push_back(offset);
-                offset += piece.size();
+                pieces.push_back(text.decode({&choice.tokens[t], 1}));
+                tokens.push_back(dg::valid_utf8(pieces.back()));
                 if (t == 0 && choice.echoed) {
                     of_token.push_back(nullptr), top.push_back(nullptr);
                     continue;
@@ -103,11 +201,11 @@ dg::json completion_json(const completion_request& request, const std::vector<co
                 if (*request.logprobs > 0) likeliest[dg::valid_utf8(text.decode({&choice.best[t], 1}))] = choice.of_best[t];
                 top.push_back(std::move(likeliest));
             }
-            entry["logprobs"] = {{"tokens", tokens}, {"token_logprobs", of_token}, {"top_logprobs", top}, {"text_offset", offsets}};
+            entry["logprobs"] = {{"tokens", tokens}, {"token_logprobs", of_token}, {"top_logprobs", top}, {"text_offset", text_offsets(pieces)}};
         }
         list.push_back(std::move(entry));
     }
-    return {{"id", "cmpl-" + std::to_string(id)}, {"object", "text_completion"}, {"model", model}, {"choices", list},
+    return {{"id", "cmpl-" + std::to_string(id)}, {"object", "text_completion"}, {"created", static_cast<std::int64_t>(std::time(nullptr))}, {"model", model}, {"choices", list},
             {"usage", {{"prompt_tokens", read}, {"completion_tokens", made}, {"total_tokens", read + made}}}};
 }
 

@@ -1,6 +1,7 @@
 // Requests and responses of the completions endpoint as plain values: parsing with every check, and the JSON of a result.
 // Contract: OpenAI's legacy completions with echo and log-probabilities, as lm-evaluation-harness's local-completions
-// uses it (token_logprobs and top_logprobs have one entry a token, null for the first).
+// uses it (token_logprobs and top_logprobs have one entry a token, null for the first), with vLLM's further ways to
+// sample. What a request asks for is done or refused by name, never passed over.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 
 #include "depthgrow/io/json.hpp"
 #include "support/text_tokens.hpp"
+#include "support/token_sampling.hpp"
 
 namespace tools {
 
@@ -25,10 +27,11 @@ struct completion_limits {
 /// A checked request.
 struct completion_request {
     std::vector<std::vector<std::int32_t>> prompts;
-    std::size_t max_tokens = 16;
-    double temperature = 1, top_p = 1;
-    std::uint64_t seed = 0;
-    bool echo = false;
+    std::size_t max_tokens = 16, min_tokens = 0, n = 1;  // n: choices of each prompt
+    token_sampling sampling;
+    std::uint64_t seed = 0;                              // a fresh one where the request has none
+    std::vector<std::int32_t> stop_token_ids;
+    bool echo = false, ignore_eos = false;
     std::optional<std::size_t> logprobs;  // likeliest tokens to list beside each; 0 or 1
     std::vector<std::string> stop;
 };
@@ -46,6 +49,9 @@ struct completion_choice {
     std::size_t prompt_tokens = 0, completion_tokens = 0;
     bool echoed = false;
 };
+
+/// For each token the characters of the text before the one in which it begins; U+FFFD counts as it is sent.
+std::vector<std::size_t> text_offsets(const std::vector<std::string>& pieces);
 
 /// The response body of a request.
 dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices, const text_tokens& text, const std::string& model, std::uint64_t id);

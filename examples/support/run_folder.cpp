@@ -24,6 +24,7 @@ void link(const fs::path& target, const fs::path& name) {
 fs::path run_folder::checkpoint(std::size_t step) const { return path_ / "checkpoints" / dg::checkpoint_name(step); }
 
 std::optional<fs::path> run_folder::checkpoint_to_resume() const {
+    dg::detail::require_short_names(path_ / "checkpoints" / dg::checkpoint_name(0) / "optimizer.safetensors");
     const auto checkpoints = path_ / "checkpoints", lines = path_ / "log.jsonl";
     const bool used = fs::exists(lines) || fs::exists(checkpoints);
     dg::require(!used || resume_ == "auto", path_.string(), ": expected a new folder, found another run; go on with --resume auto or choose another --out");

@@ -16,13 +16,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     try {
         const auto request = tools::parse_completion({reinterpret_cast<const char*>(data), size}, text, limits);
         if (request.prompts.empty() || request.prompts.size() > limits.prompts || request.stop.size() > limits.stops || request.max_tokens > limits.context) std::abort();
+        if (request.min_tokens > request.max_tokens || request.n * request.prompts.size() > limits.prompts) std::abort();
+        for (const auto& [id, added] : request.sampling.bias)
+            if (id < 0 || id >= 256 || !(added >= -100 && added <= 100)) std::abort();
+        for (std::int32_t id : request.stop_token_ids)
+            if (id < 0 || id >= 256) std::abort();
         std::vector<tools::completion_choice> choices;
         for (const auto& prompt : request.prompts) {
             if (prompt.empty() || prompt.size() > limits.context) std::abort();
             for (std::int32_t id : prompt)
                 if (id < 0 || id >= 256) std::abort();
             const std::vector<double> scores(prompt.size(), -1.5);
-            choices.push_back({prompt, scores, scores, prompt, text.decode(prompt), "length", prompt.size(), 0, request.echo});
+            for (std::size_t i = 0; i < request.n; ++i)
+                choices.push_back({prompt, scores, scores, prompt, text.decode(prompt), "length", prompt.size(), 0, request.echo});
         }
         depthgrow::json_line(tools::completion_json(request, choices, text, "model", 1));
     } catch (const depthgrow::error& problem) {

@@ -2,7 +2,9 @@
 #include "support/catch.hpp"
 
 #include <csignal>
+#include <fcntl.h>
 #include <stdexcept>
+#include <thread>
 
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -222,4 +224,115 @@ TEST_CASE("a published file is there at once and again") {
     publish_file(from, to);
     CHECK(content_of(to) == "two");
     CHECK(entries(folder.path) == 2);
+}
+
+TEST_CASE("a link to a file stays, and the file that it leads to is replaced") {
+    const temporary::folder folder;
+    const auto file = folder.file("a.txt", "old");
+    std::filesystem::create_symlink("a.txt", folder.path / "link");
+    std::filesystem::create_symlink(folder.path / "link", folder.path / "second");
+    write_file(folder.path / "second", "new");
+    CHECK(std::filesystem::is_symlink(folder.path / "link"));
+    CHECK(std::filesystem::is_symlink(folder.path / "second"));
+    CHECK(content_of(file) == "new");
+    CHECK(entries(folder.path) == 3);
+}
+
+TEST_CASE("a FIFO and a link to a device are written into and stay what they are") {
+    const temporary::folder folder;
+    const auto fifo = folder.path / "fifo", null = folder.path / "null";
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    std::string read;
+    std::thread reader([&] { read = content_of(fifo); });
+    write_file(fifo, "through the pipe");
+    reader.join();
+    CHECK(read == "through the pipe");
+    CHECK(std::filesystem::is_fifo(fifo));
+    std::filesystem::create_symlink("/dev/null", null);
+    write_file(null, "for nobody");
+    CHECK(std::filesystem::is_symlink(null));
+    CHECK(std::filesystem::is_character_file("/dev/null"));
+    CHECK(entries(folder.path) == 2);
+}
+
+TEST_CASE("positions of what is written into are put in order first") {
+    const temporary::folder folder;
+    const auto fifo = folder.path / "fifo";
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    std::string read;
+    std::thread reader([&] { read = content_of(fifo); });
+    atomic_file file(fifo);
+    file.write_at(3, "def", 3);
+    file.write_at(0, "abc", 3);
+    file.write("ghi");
+    file.commit();
+    reader.join();
+    CHECK(read == "abcdefghi");
+}
+
+TEST_CASE("a reader that goes away is a sentence and no signal") {
+    const temporary::folder folder;
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    ::close(ends[0]);
+    const auto name = "/proc/self/fd/" + std::to_string(ends[1]);
+    CHECK(temporary::says(refusal([&] { write_file(name, "x"); }), "expected to write all of it, found: Broken pipe"));
+    ::close(ends[1]);
+}
+
+TEST_CASE("a name of an open descriptor is written into where it stands") {
+    const temporary::folder folder;
+    const auto file = folder.path / "out.txt";
+    const int handle = ::open(file.c_str(), O_WRONLY | O_CREAT, 0600);
+    REQUIRE(::write(handle, "before, ", 8) == 8);
+    std::filesystem::create_symlink("/proc/self/fd/" + std::to_string(handle), folder.path / "link");
+    write_file(folder.path / "link", "after");
+    ::close(handle);
+    CHECK(content_of(file) == "before, after");
+    CHECK(std::filesystem::is_symlink(folder.path / "link"));
+}
+
+TEST_CASE("names that no file can have are refused, and nothing is left") {
+    const temporary::folder folder;
+    std::filesystem::create_directory(folder.path / "folder");
+    std::filesystem::create_symlink("nowhere", folder.path / "dangling");
+    std::filesystem::create_symlink("circle", folder.path / "circle");
+    const auto sentence = [&](const std::string& name) { return refusal([&] { write_file(folder.path / name, "x"); }); };
+    CHECK(temporary::says(sentence("folder"), "expected a file, found a directory"));
+    CHECK(temporary::says(sentence("folder/"), "expected a file, found the name of a directory"));
+    CHECK(temporary::says(sentence("dangling"), "expected a file, found a link that leads nowhere"));
+    CHECK(temporary::says(sentence("circle"), "expected a file, found links that lead in a circle"));
+    CHECK(temporary::says(sentence(std::string(251, 'n')), "expected names of at most 250 bytes, found one of 251"));
+    CHECK(sentence(std::string(250, 'n')) == "nothing thrown");
+    CHECK(entries(folder.path) == 4);
+}
+
+TEST_CASE("a directory's name may end in a slash or a dot") {
+    const temporary::folder folder;
+    for (const char* name : {"a/", "b//", "c/.", "d/./"}) {
+        atomic_directory directory(folder.path / name);
+        write_file(directory.path() / "x", name);
+        directory.commit();
+    }
+    for (const char* name : {"a", "b", "c", "d"}) CHECK(std::filesystem::exists(folder.path / name / "x"));
+    CHECK(entries(folder.path) == 4);
+    for (const char* name : {"", ".", "..", "a/..", "/", "./"}) CHECK(refusal([&] { output_directory(name); }) != "nothing thrown");
+    CHECK(temporary::says(refusal([&] { output_directory(std::string(300, 'n')); }), "found one of 300"));
+    CHECK(temporary::says(refusal([&] {
+                              std::string deep;
+                              for (int i = 0; i < 50; ++i) deep += std::string(100, 'n') + "/";
+                              output_directory(deep);
+                          }),
+                          "expected a path of at most"));
+}
+
+TEST_CASE("a directory that is not committed leaves none of the folders around it") {
+    const temporary::folder folder;
+    { const atomic_directory directory(folder.path / "a" / "b" / "c"); }
+    CHECK(entries(folder.path) == 0);
+    {
+        atomic_directory directory(folder.path / "a" / "b");
+        directory.commit();
+    }
+    CHECK(std::filesystem::is_directory(folder.path / "a" / "b"));
 }

@@ -1,10 +1,12 @@
 // Files and directories that appear whole or not at all: written aside, flushed to disk, renamed.
 // Assumes POSIX and one writer for each directory. Names that begin with ".tmp-" or ".old-" belong to this header.
 // A rename replaces its target in one step, so that a kill or a full disk leaves the old content.
+// A file's name may also be that of a device or FIFO, which is written into, or a link, which is followed.
 #pragma once
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -18,6 +20,8 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,11 +60,140 @@ inline void rename_or_fail(const std::filesystem::path& from, const std::filesys
 
 }  // namespace detail
 
-/// A file written aside and put in place by `commit`; without it the destructor leaves what was there. Links are never
-/// written through: one of that name is replaced, one at the name aside is refused.
+namespace detail {
+
+inline constexpr std::size_t longest_mark = 5;  // of ".tmp-" and ".old-"
+
+/// Refuses a path whose names the system cannot hold, marked ones included.
+inline void require_short_names(const std::filesystem::path& path) {
+    constexpr std::size_t name_limit = NAME_MAX - longest_mark, path_limit = PATH_MAX - longest_mark - 1;
+    for (const auto& part : path)
+        require(part.native().size() <= name_limit, "\"", part.string().substr(0, 40), "...\": expected names of at most ",
+                name_limit, " bytes, found one of ", part.native().size());
+    require(path.native().size() <= path_limit, "\"", path.string().substr(0, 40), "...\": expected a path of at most ",
+            path_limit, " bytes, found one of ", path.native().size());
+}
+
+/// Where the content of a file's name goes: a name to rename to, or something that is written into.
+struct file_target {
+    std::filesystem::path path;           // links followed
+    std::optional<int> descriptor;        // of this process: /dev/stdout, /dev/fd/3
+    bool stream = false;                  // a character device or FIFO
+    bool written_into() const { return stream || descriptor.has_value(); }
+};
+
+/// The descriptor that a name in /proc/self/fd stands for.
+inline std::optional<int> descriptor_of(const std::filesystem::path& path) {
+    std::error_code problem;
+    const auto folder = std::filesystem::canonical(path.parent_path(), problem);
+    const std::string name = path.filename().string();
+    const auto own = std::filesystem::path("/proc") / std::to_string(::getpid());
+    const bool known = folder == own / "fd" || (folder.parent_path() == own / "task" && folder.filename() == "fd");
+    if (problem || !known || name.empty() || name.size() > 8) return std::nullopt;
+    if (name.find_first_not_of("0123456789") != name.npos) return std::nullopt;
+    return std::stoi(name);
+}
+
+/// Follows the links of a file's name; what cannot be written is refused by one sentence, before anything is.
+inline file_target follow_links(const std::filesystem::path& path) {
+    require_short_names(path);
+    require(path.has_filename(), "\"", path.string(), "\": expected a file, found the name of a directory");
+    file_target out{path, std::nullopt, false};
+    std::error_code problem;
+    for (int links = 0; std::filesystem::is_symlink(out.path, problem); ++links) {
+        if ((out.descriptor = descriptor_of(out.path))) return out;
+        require(links < 40, path.string(), ": expected a file, found links that lead in a circle");
+        const auto next = std::filesystem::read_symlink(out.path, problem);
+        if (problem) fail_write(path, problem.value());
+        out.path = next.is_absolute() ? next : out.path.parent_path() / next;
+    }
+    const auto status = std::filesystem::status(out.path, problem);
+    using kind = std::filesystem::file_type;
+    const bool led = out.path != path;
+    require(status.type() != kind::directory, path.string(), ": expected a file, found a directory");
+    require(!led || std::filesystem::exists(status), path.string(), ": expected a file, found a link that leads nowhere");
+    out.stream = status.type() == kind::character || status.type() == kind::fifo;
+    const bool plain = status.type() == kind::regular || status.type() == kind::not_found;
+    require(plain || out.stream || !std::filesystem::exists(status), path.string(),
+            ": expected a file, a FIFO or a character device, found a ",
+            status.type() == kind::block ? "block device" : "socket");
+    require(!out.stream || ::access(out.path.c_str(), W_OK) == 0, path.string(), ": expected it to be writable, found: ",
+            std::strerror(errno));
+    return out;
+}
+
+/// While alive, writing to a pipe without a reader is an error of this thread and no signal.
+class no_broken_pipe {
+public:
+    no_broken_pipe() {
+        sigset_t waiting;
+        ::sigpending(&waiting);
+        sigemptyset(&only_);
+        sigaddset(&only_, SIGPIPE);
+        was_pending_ = sigismember(&waiting, SIGPIPE) == 1;
+        ::pthread_sigmask(SIG_BLOCK, &only_, &before_);
+    }
+    no_broken_pipe(const no_broken_pipe&) = delete;
+    no_broken_pipe& operator=(const no_broken_pipe&) = delete;
+    ~no_broken_pipe() {
+        const timespec now{};
+        if (!was_pending_)
+            while (::sigtimedwait(&only_, nullptr, &now) < 0 && errno == EINTR) {}
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+private:
+    sigset_t only_{}, before_{};
+    bool was_pending_ = false;
+};
+
+/// Writes all of `content` into what is no file that could be replaced.
+inline void write_into(const std::filesystem::path& path, const file_target& target, std::string_view content) {
+    const auto refuse = [&](int code) {
+        fail(path.string(), ": expected to write all of it, found: ", std::strerror(code));
+    };
+    std::fflush(stdout);  // what was printed before comes before
+    const int handle = target.descriptor ? ::fcntl(*target.descriptor, F_DUPFD_CLOEXEC, 0)
+                                         : ::open(target.path.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (handle < 0) refuse(errno);
+    const no_broken_pipe guard;
+    int code = 0;
+    while (!content.empty() && code == 0) {
+        const ssize_t count = ::write(handle, content.data(), content.size());
+        if (count < 0 && errno != EINTR) code = errno;
+        if (count > 0) content.remove_prefix(static_cast<std::size_t>(count));
+    }
+    if (::close(handle) != 0 && errno != EINTR && code == 0) code = errno;
+    if (code != 0) refuse(code);
+}
+
+}  // namespace detail
+
+/// Refuses, before any work, a name that `atomic_file` could not write.
+inline void require_output_file(const std::filesystem::path& path) { detail::follow_links(path); }
+
+/// A directory's name without what may end it: "out/", "out//" and "out/." are "out". Refuses names that are too long
+/// and those that only point at a directory ("..", "/").
+inline std::filesystem::path output_directory(std::filesystem::path path) {
+    const std::string given = path.string();
+    while ((path.filename().empty() || path.filename() == ".") && path.has_parent_path() && path != path.parent_path())
+        path = path.parent_path();
+    detail::require_short_names(path);
+    const auto name = path.filename();
+    require(!name.empty() && name != "." && name != "..", "\"", given,
+            "\": expected the name of a directory to write, found one that says only where");
+    return path;
+}
+
+/// A file written aside and put in place by `commit`; without it the destructor leaves what was there. A link to a
+/// file stays, and the file that it leads to is replaced; a link at the name aside is refused. A FIFO or a character
+/// device, or a link to one, is never replaced: `commit` writes everything into it.
 class atomic_file {
 public:
-    explicit atomic_file(std::filesystem::path path) : path_(std::move(path)), temporary_(detail::aside(path_, ".tmp-")) {
+    explicit atomic_file(std::filesystem::path path)
+        : path_(std::move(path)), target_(detail::follow_links(path_)),
+          temporary_(detail::aside(target_.path, ".tmp-")) {
+        if (target_.written_into()) return;
         handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (handle_ < 0) detail::fail_write(path_, errno);
     }
@@ -77,6 +210,12 @@ public:
     /// Writes at a position; a gap before it reads as zeros.
     void write_at(std::uint64_t position, const void* data, std::size_t bytes) {
         const auto* next = static_cast<const char*>(data);
+        if (target_.written_into() && bytes > 0) {
+            const auto first = static_cast<std::size_t>(position);
+            if (content_.size() < first + bytes) content_.resize(first + bytes);
+            std::memcpy(content_.data() + first, data, bytes);
+            position += bytes, bytes = 0;
+        }
         while (bytes > 0) {
             const ssize_t count = ::pwrite(handle_, next, bytes, static_cast<off_t>(position));
             if (count < 0 && errno == EINTR) continue;
@@ -90,6 +229,7 @@ public:
 
     /// Flushes and renames into place; the file is whole from here on.
     void commit() {
+        if (target_.written_into()) return detail::write_into(path_, target_, content_);
         if (::fsync(handle_) != 0 && errno != EINVAL) detail::fail_write(path_, errno);
         const int handle = std::exchange(handle_, -1);
         if (::close(handle) != 0 && errno != EINTR) {
@@ -97,12 +237,12 @@ public:
             ::unlink(temporary_.c_str());
             detail::fail_write(path_, code);
         }
-        if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+        if (std::rename(temporary_.c_str(), target_.path.c_str()) != 0) {
             const int code = errno;
             ::unlink(temporary_.c_str());
             detail::fail_write(path_, code);
         }
-        detail::flush_parent(path_);
+        detail::flush_parent(target_.path);
     }
 
 private:
@@ -112,12 +252,15 @@ private:
         ::unlink(temporary_.c_str());
     }
 
-    std::filesystem::path path_, temporary_;
+    std::filesystem::path path_;
+    detail::file_target target_;
+    std::filesystem::path temporary_;
+    std::string content_;  // of what is written into
     int handle_ = -1;
     std::uint64_t end_ = 0;
 };
 
-/// Replaces `path` by a file of this content, whole or not at all.
+/// Replaces `path` by a file of this content, whole or not at all; as `atomic_file` does it.
 inline void write_file(const std::filesystem::path& path, std::string_view content) {
     atomic_file file(path);
     file.write(content);
@@ -146,20 +289,27 @@ inline void publish_file(const std::filesystem::path& from, const std::filesyste
     detail::flush_parent(to);
 }
 
-/// A directory filled aside (write into `path()`) and put in place by `commit`.
+/// A directory filled aside (write into `path()`) and put in place by `commit`; without it nothing stays, neither the
+/// directory nor the folders around it that were made.
 class atomic_directory {
 public:
-    explicit atomic_directory(std::filesystem::path target) : target_(std::move(target)), temporary_(detail::aside(target_, ".tmp-")) {
+    explicit atomic_directory(std::filesystem::path target)
+        : target_(output_directory(std::move(target))), temporary_(detail::aside(target_, ".tmp-")) {
         std::error_code problem;
+        for (auto folder = target_.parent_path(); !folder.empty() && !std::filesystem::exists(folder, problem);
+             folder = folder.parent_path())
+            parents_.push_back(folder);
         std::filesystem::remove_all(temporary_, problem);
         std::filesystem::create_directories(temporary_, problem);
-        if (problem) detail::fail_write(target_, problem.value());
+        if (problem) {
+            remove_what_was_made();
+            detail::fail_write(target_, problem.value());
+        }
     }
     atomic_directory(const atomic_directory&) = delete;
     atomic_directory& operator=(const atomic_directory&) = delete;
     ~atomic_directory() {
-        std::error_code ignored;
-        if (!done_) std::filesystem::remove_all(temporary_, ignored);
+        if (!done_) remove_what_was_made();
     }
 
     /// Where to write.
@@ -193,7 +343,14 @@ public:
     }
 
 private:
+    void remove_what_was_made() {
+        std::error_code ignored;
+        std::filesystem::remove_all(temporary_, ignored);
+        for (const auto& folder : parents_) std::filesystem::remove(folder, ignored);  // the empty ones only
+    }
+
     std::filesystem::path target_, temporary_;
+    std::vector<std::filesystem::path> parents_;  // made for this one, the innermost first
     bool done_ = false;
 };
 
