@@ -165,15 +165,8 @@ inline directory_growth_plan plan_directory_growth(const model_directory& in, co
     plan.config = in.grown_config(rows);
     if (in.described()) {
         plan.before = *in.described();
-        std::vector<std::size_t> sources;
-        for (std::size_t slot = 0; slot < rows.size(); ++slot) sources.push_back(rows.main_source(slot));
-        plan.after = plan.before->with_layers(sources);
+        plan.after = told_of(label, [&] { return grown_config(*plan.before, how); });
         if (plan.after->norms == norm_placement::mix) plan.config["post_layers"] = plan.after->post_layers;
-        for (std::size_t slot = 0; slot < rows.size(); ++slot)
-            for (const mixture_term& term : rows[slot])
-                require(plan.before->kind(term.source) == plan.before->kind(sources[slot]), label,
-                        ": expected layers of one kind in a sum, found layers ", sources[slot], " and ", term.source,
-                        " with other windows or rotary positions in slot ", slot);
         // where the file says by a rule of its number what a layer is, the grown one needs the list
         if (parse_hf_config(plan.config, label).model.kinds != plan.after->kinds) family_of(*plan.after).write(*plan.after, plan.config);
     }

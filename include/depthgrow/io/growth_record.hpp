@@ -70,15 +70,11 @@ inline growth read_growth_entry(const json& entry, std::optional<std::size_t> be
                 named - 1);
         how.layers = layer_order(sources, depth);
     }
-    try {
-        if (fields.boolean("zero_new", false)) how.init.kind = init_kind::zero_residual;
+    if (fields.boolean("zero_new", false)) how.init.kind = init_kind::zero_residual;
+    told_of(label, [&] {
         if (fields.find("init")) how.init = parse_layer_init(fields.string("init"));
         if (fields.find("state")) how.state = parse_state_policy(fields.string("state"));
-    } catch (const error& problem) {
-        const std::string sentence = problem.what();
-        const auto bracket = sentence.find("] ");
-        fail(label, ": ", sentence[0] == '[' && bracket != sentence.npos ? sentence.substr(bracket + 2) : sentence);
-    }
+    });
     how.seed = fields.count("seed", 0);
     return how;
 }

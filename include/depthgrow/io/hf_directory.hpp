@@ -46,13 +46,7 @@ inline hf_config parse_hf_config(const json& value, std::string_view file) {
         if (norms == name_of(placement)) c.norms = placement, known = true;
     require(known, file, ": expected norm_placement pre, ln_scaling or mix, found ", detail::quotable(norms, 40));
     if (c.norms == norm_placement::mix) c.post_layers = static_cast<std::size_t>(fields.count("post_layers"));
-    try {
-        c.validate();
-    } catch (const error& problem) {
-        std::string_view sentence = problem.what();
-        if (const auto bracket = sentence.find("] "); bracket != sentence.npos) sentence.remove_prefix(bracket + 2);
-        fail(file, ": ", sentence);
-    }
+    told_of(file, [&] { c.validate(); });
     return {c, value};
 }
 

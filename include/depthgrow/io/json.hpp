@@ -61,7 +61,23 @@ private:
     std::vector<std::set<std::string>> keys_;
 };
 
+/// A sentence without the "[where] " that it begins with.
+inline std::string_view after_origin(std::string_view sentence) {
+    const auto bracket = sentence.find("] ");
+    return !sentence.empty() && sentence[0] == '[' && bracket != sentence.npos ? sentence.substr(bracket + 2) : sentence;
+}
+
 }  // namespace detail
+
+/// body(), with what it refuses told of `label`: "[grow] expected …" becomes "LABEL: expected …".
+template <class Body>
+auto told_of(std::string_view label, const Body& body) {
+    try {
+        return body();
+    } catch (const error& problem) {
+        fail(label, ": ", detail::after_origin(problem.what()));
+    }
+}
 
 /// The JSON value that `text` holds, all of it; `file` names it in errors.
 inline json parse_json(std::string_view text, std::string_view file) {
@@ -71,9 +87,7 @@ inline json parse_json(std::string_view text, std::string_view file) {
             return check(depth, event, parsed);
         });
     } catch (const json::exception& problem) {
-        std::string_view message = problem.what();
-        if (const auto bracket = message.find("] "); bracket != message.npos) message.remove_prefix(bracket + 2);
-        fail(file, ": expected valid JSON, found ", detail::quotable(message));
+        fail(file, ": expected valid JSON, found ", detail::quotable(detail::after_origin(problem.what())));
     }
 }
 

@@ -102,18 +102,40 @@ inline void write_layer_types(const decoder_config& c, json& fields, bool always
     fields["layer_types"] = types;
 }
 
-/// Extents and choices under the names that Llama and most others use.
-inline void read_common(const json_fields& fields, std::string_view file, decoder_config& c, bool tied, double eps = 1e-6) {
+/// Extents under the names that all but GPT-2 use.
+inline void read_extents(const json_fields& fields, decoder_config& c, std::size_t context) {
     c.vocab = fields.positive("vocab_size");
     c.width = fields.positive("hidden_size");
     c.ffn = fields.positive("intermediate_size");
     c.layers = fields.positive("num_hidden_layers");
     c.heads = fields.positive("num_attention_heads");
-    c.kv_heads = fields.positive("num_key_value_heads", c.heads);
+    c.context = fields.positive("max_position_embeddings", context);
+}
+inline void write_extents(const decoder_config& c, json& fields) {
+    fields["vocab_size"] = c.vocab;
+    fields["hidden_size"] = c.width;
+    fields["intermediate_size"] = c.ffn;
+    fields["num_hidden_layers"] = c.layers;
+    fields["num_attention_heads"] = c.heads;
+    fields["max_position_embeddings"] = c.context;
+    fields["tie_word_embeddings"] = c.tied;
+}
+/// What a family assumes where its file says nothing.
+struct common_defaults {
+    std::size_t context = 2048;
+    bool tied = false;
+    double eps = 1e-6;
+    std::size_t kv_heads = 0;  // 0: as many as heads
+};
+/// Extents and choices of Llama's relatives.
+inline void read_common(const json_fields& fields, std::string_view file, decoder_config& c, const common_defaults& defaults) {
+    read_extents(fields, c, defaults.context);
+    c.kv_heads = fields.positive("num_key_value_heads", defaults.kv_heads > 0 ? defaults.kv_heads : c.heads);
     require(c.heads % c.kv_heads == 0, file, ": expected num_key_value_heads to divide num_attention_heads ", c.heads, ", found ", c.kv_heads);
-    c.norm_eps = fields.positive_number("rms_norm_eps", eps);
-    c.tied = fields.boolean("tie_word_embeddings", tied);
+    c.norm_eps = fields.positive_number("rms_norm_eps", defaults.eps);
+    c.tied = fields.boolean("tie_word_embeddings", defaults.tied);
     c.act = read_activation(fields, "hidden_act", "silu", file);
+    c.qkv_bias = c.o_bias = fields.boolean("attention_bias", false);
 }
 /// head_dim; `fallback` 0: hidden_size / num_attention_heads.
 inline void read_head_width(const json_fields& fields, std::string_view file, decoder_config& c, std::size_t fallback = 0) {
@@ -123,24 +145,19 @@ inline void read_head_width(const json_fields& fields, std::string_view file, de
     require(width <= 4096, file, ": expected head_dim of at most 4096, found ", width);
     c.head_size = divides && width == c.width / c.heads ? 0 : width;
 }
-inline void write_common(const decoder_config& c, json& fields) {
-    fields["vocab_size"] = c.vocab;
-    fields["hidden_size"] = c.width;
-    fields["intermediate_size"] = c.ffn;
-    fields["num_hidden_layers"] = c.layers;
-    fields["num_attention_heads"] = c.heads;
-    fields["num_key_value_heads"] = c.kv_heads;
-    fields["head_dim"] = c.head_width();
-    fields["max_position_embeddings"] = c.context;
-    fields["rms_norm_eps"] = c.norm_eps;
-    fields["tie_word_embeddings"] = c.tied;
-}
 /// The activation under `key`, in the file's own word where that means the same.
 inline void write_activation(const decoder_config& c, json& fields, const char* key) {
     const json held = fields.contains(key) ? fields[key] : json();
     const bool tanh = held == "gelu_new" || held == "gelu_pytorch_tanh" || held == "gelu_fast", silu = held == "silu" || held == "swish";
     if ((c.act == activation::gelu_tanh && tanh) || (c.act == activation::silu && silu)) return;
     fields[key] = activation_name(c.act);
+}
+
+inline void write_common(const decoder_config& c, json& fields) {
+    write_extents(c, fields);
+    fields["num_key_value_heads"] = c.kv_heads;
+    fields["head_dim"] = c.head_width();
+    fields["rms_norm_eps"] = c.norm_eps;
 }
 
 /// Llama's names, which most families share; parts that a model lacks are not looked for.

@@ -10,18 +10,15 @@ namespace depthgrow::families {
 
 inline void read_gemma3(const json_fields& fields, std::string_view file, decoder_config& c) {
     for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention"}) refuse_if_set(fields, key, file);
-    read_common(fields, file, c, true);
-    if (!fields.find("num_key_value_heads")) c.kv_heads = 4;
+    read_common(fields, file, c, {.context = 131072, .tied = true, .kv_heads = 4});
     c.act = read_activation(fields, "hidden_activation", "gelu_pytorch_tanh", file);
-    c.context = fields.positive("max_position_embeddings", 131072);
     read_head_width(fields, file, c, 256);
     check_depth(c, "num_hidden_layers", file);
     c.gain_offset = c.norm_after = true;
     c.qk_norm = query_key_norm::head;
-    c.qkv_bias = c.o_bias = fields.boolean("attention_bias", false);
     c.scaled_embedding = true;
     c.attention_scale = 1 / std::sqrt(fields.positive_number("query_pre_attn_scalar", 256));
-    const std::size_t window = fields.find("sliding_window") || !fields.find("model_type") ? read_window(fields, "sliding_window") : 4096;
+    const std::size_t window = fields.positive("sliding_window", 4096);
     const std::size_t pattern = fields.positive("sliding_window_pattern", fields.positive("_sliding_window_pattern", 6));
     const auto sliding = sliding_layers(fields, c.layers, file, [&](std::size_t l) { return (l + 1) % pattern != 0; });
     const json* parameters = fields.find("rope_parameters");

@@ -8,14 +8,9 @@
 namespace depthgrow::families {
 
 inline void read_gpt_neox(const json_fields& fields, std::string_view file, decoder_config& c) {
-    c.vocab = fields.positive("vocab_size");
-    c.width = fields.positive("hidden_size");
-    c.ffn = fields.positive("intermediate_size");
-    c.layers = fields.positive("num_hidden_layers");
-    c.heads = fields.positive("num_attention_heads");
+    read_extents(fields, c, 2048);
     require(c.width % c.heads == 0, file, ": expected num_attention_heads to divide hidden_size ", c.width, ", found ", c.heads);
     c.kv_heads = c.heads;
-    c.context = fields.positive("max_position_embeddings", 2048);
     c.norm_eps = fields.positive_number("layer_norm_eps", 1e-5);
     c.tied = fields.boolean("tie_word_embeddings", false);
     c.act = read_activation(fields, "hidden_act", "gelu", file);
@@ -28,14 +23,8 @@ inline void read_gpt_neox(const json_fields& fields, std::string_view file, deco
 }
 inline void write_gpt_neox(const decoder_config& c, json& fields) {
     const rope_description& rope = c.ropes.front();
-    fields["vocab_size"] = c.vocab;
-    fields["hidden_size"] = c.width;
-    fields["intermediate_size"] = c.ffn;
-    fields["num_hidden_layers"] = c.layers;
-    fields["num_attention_heads"] = c.heads;
-    fields["max_position_embeddings"] = c.context;
+    write_extents(c, fields);
     fields["layer_norm_eps"] = c.norm_eps;
-    fields["tie_word_embeddings"] = c.tied;
     fields["attention_bias"] = c.qkv_bias;
     fields["use_parallel_residual"] = c.parallel;
     write_activation(c, fields, "hidden_act");

@@ -8,19 +8,15 @@
 namespace depthgrow::families {
 
 inline void read_olmo2(const json_fields& fields, std::string_view file, decoder_config& c) {
-    read_common(fields, file, c, false, 1e-5);
-    c.context = fields.positive("max_position_embeddings", 2048);
+    read_common(fields, file, c, {.eps = 1e-5});
     read_head_width(fields, file, c);
     c.norm_before = false, c.norm_after = true;
     c.qk_norm = query_key_norm::width;
-    c.qkv_bias = c.o_bias = fields.boolean("attention_bias", false);
     c.ropes = {read_rope(fields, {1e4, 1, c.context}, file)};
 }
 inline void write_olmo2(const decoder_config& c, json& fields) {
-    write_common(c, fields);
-    write_activation(c, fields, "hidden_act");
+    write_llama_like(c, fields);
     fields["attention_bias"] = c.qkv_bias;
-    write_rope(c.ropes.front(), fields);
 }
 inline family olmo2() {
     auto names = with(with(llama_layer_names(), part::attn_out_norm, "post_attention_layernorm.weight"), part::mlp_out_norm, "post_feedforward_layernorm.weight");

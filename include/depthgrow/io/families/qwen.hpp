@@ -8,13 +8,11 @@
 namespace depthgrow::families {
 
 inline void read_qwen(const json_fields& fields, std::string_view file, decoder_config& c) {
-    read_common(fields, file, c, false);
-    if (!fields.find("num_key_value_heads")) c.kv_heads = 32;
-    c.context = fields.positive("max_position_embeddings", 32768);
+    read_common(fields, file, c, {.context = 32768, .kv_heads = 32});
     check_depth(c, "num_hidden_layers", file);
     c.ropes = {read_rope(fields, {1e4, 1, c.context}, file)};
     const bool windows = fields.boolean("use_sliding_window", false);
-    const std::size_t window = windows ? (fields.find("sliding_window") ? read_window(fields, "sliding_window") : fields.positive("sliding_window", 4096)) : 0;
+    const std::size_t window = windows ? fields.positive("sliding_window", 4096) : 0;
     const auto full = fields.count("max_window_layers", 28);
     const auto sliding = sliding_layers(fields, c.layers, file, [&](std::size_t l) { return window > 0 && l >= full; });
     std::vector<layer_kind> kinds;
@@ -22,21 +20,18 @@ inline void read_qwen(const json_fields& fields, std::string_view file, decoder_
     set_kinds(c, kinds);
 }
 inline void write_qwen(const decoder_config& c, json& fields) {
-    write_common(c, fields);
-    write_activation(c, fields, "hidden_act");
-    write_rope(c.ropes.front(), fields);
+    write_llama_like(c, fields);
     write_layer_types(c, fields, false);
 }
 inline void read_qwen2(const json_fields& fields, std::string_view file, decoder_config& c) {
     read_qwen(fields, file, c);
     read_head_width(fields, file, c);
-    c.qkv_bias = true;
+    c.qkv_bias = true, c.o_bias = false;
 }
 inline void read_qwen3(const json_fields& fields, std::string_view file, decoder_config& c) {
     read_qwen(fields, file, c);
     read_head_width(fields, file, c, 128);
     c.qk_norm = query_key_norm::head;
-    c.qkv_bias = c.o_bias = fields.boolean("attention_bias", false);
 }
 inline void write_qwen3(const decoder_config& c, json& fields) {
     write_qwen(c, fields);

@@ -76,4 +76,11 @@ inline void write_rope(const rope_description& rope, json& fields) {
     fields["rope_theta"] = rope.theta;
 }
 
+/// The fields of Llama's closest relatives: one RoPE, SwiGLU's activation under hidden_act.
+inline void write_llama_like(const decoder_config& c, json& fields) {
+    write_common(c, fields);
+    write_activation(c, fields, "hidden_act");
+    write_rope(c.ropes.front(), fields);
+}
+
 }  // namespace depthgrow::families

@@ -8,12 +8,9 @@
 namespace depthgrow::families {
 
 inline void read_smollm3(const json_fields& fields, std::string_view file, decoder_config& c) {
-    read_common(fields, file, c, true);
-    if (!fields.find("num_key_value_heads")) c.kv_heads = 4;
-    c.context = fields.positive("max_position_embeddings", 32768);
+    read_common(fields, file, c, {.context = 32768, .tied = true, .kv_heads = 4});
     read_head_width(fields, file, c);
     check_depth(c, "num_hidden_layers", file);
-    c.qkv_bias = c.o_bias = fields.boolean("attention_bias", false);
     c.mlp_bias = fields.boolean("mlp_bias", false);
     c.ropes = {read_rope(fields, {2e6, 1, c.context}, file)};
     const json* rotating = layer_list(fields, "no_rope_layers", c.layers, file);
@@ -34,11 +31,9 @@ inline void read_smollm3(const json_fields& fields, std::string_view file, decod
     set_kinds(c, kinds);
 }
 inline void write_smollm3(const decoder_config& c, json& fields) {
-    write_common(c, fields);
-    write_activation(c, fields, "hidden_act");
+    write_llama_like(c, fields);
     fields["attention_bias"] = c.qkv_bias;
     fields["mlp_bias"] = c.mlp_bias;
-    write_rope(c.ropes.front(), fields);
     json rotating = json::array();
     for (std::size_t l = 0; l < c.layers; ++l) rotating.push_back(c.kind(l).rope == layer_kind::no_rope ? 0 : 1);
     fields["no_rope_layers"] = rotating;
