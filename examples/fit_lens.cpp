@@ -162,7 +162,8 @@ int main(int argc, char** argv) {
                        "A model that runs an order of layers (--order, or a looped one) gets a translator for every layer that runs.");
         if (!flags.parse(argc, argv)) return;
         s.out = dg::output_directory(s.out).string();
-        dg::require(!std::filesystem::exists(std::filesystem::symlink_status(s.out)), "--out: expected a new directory, found ", s.out, " there already");
+        dg::require(!std::filesystem::exists(std::filesystem::symlink_status(s.out)),
+                    "--out: expected a new directory, found ", s.out, " there already");
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
         dg::require(s.warm_order.empty() || !s.warm.empty(), "--warm-order: expected --warm-start (a lens to grow), found none");
         tools::with_backend(s.backend, s.precision, s.threads, false, [&]<class T>(auto& backend) { run<T>(s, backend); });

@@ -36,6 +36,10 @@ void refuse(httplib::Response& response, int status, const std::string& sentence
     answer(response, status, {{"error", {{"message", sentence}, {"type", status < 500 ? "invalid_request_error" : "server_error"}, {"code", status}}}});
 }
 
+std::string too_large(std::size_t limit) {
+    return dg::text("request: expected a body of at most ", limit, " bytes, found more");
+}
+
 /// Runs a handler; a sentence of the library is the caller's fault, anything else is ours.
 template <class Body>
 void guard(const httplib::Request& request, httplib::Response& response, const Body& body) {
@@ -62,11 +66,12 @@ void add_get(tools::http_endpoint& server, const char* path, Body body) {
     });
 }
 
-/// A path that answers a body. The body is read here and taken for JSON whatever its content type: httplib's own reading
-/// stops at 8 KB of the type that `curl -d` gives.
+/// A path that answers a body. The body is read here and taken for JSON whatever its content type: httplib's own
+/// reading stops at 8 KB of the type that `curl -d` gives.
 template <class Body>
 void add_post(tools::http_endpoint& server, const char* path, std::size_t limit, Body body) {
-    server.Post(path, [body, limit, &server](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+    server.Post(path, [body, limit, &server](const httplib::Request& request, httplib::Response& response,
+                                             const httplib::ContentReader& reader) {
         guard(request, response, [&] {
             if (request.is_multipart_form_data()) {
                 tools::http_endpoint::skip_body();
@@ -75,7 +80,7 @@ void add_post(tools::http_endpoint& server, const char* path, std::size_t limit,
             std::string content;
             const int status = server.read_body(reader, response, content);
             tools::http_endpoint::request_read();
-            if (status == 413) return refuse(response, 413, dg::text("request: expected a body of at most ", limit, " bytes, found more"));
+            if (status == 413) return refuse(response, 413, too_large(limit));
             if (status != 200) return refuse(response, status, "request: expected a whole body, found less");
             answer(response, 200, body(content));
         });
@@ -120,7 +125,8 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
     const auto unknown = [](const httplib::Request& request, httplib::Response& response) {
         refuse(response, 404, "request: expected a known path, found " + dg::detail::quotable(request.path, 80));
     };
-    server.Post(".*", [&server, unknown](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+    server.Post(".*", [&server, unknown](const httplib::Request& request, httplib::Response& response,
+                                         const httplib::ContentReader& reader) {
         std::string content;
         if (request.is_multipart_form_data()) tools::http_endpoint::skip_body();
         else server.read_body(reader, response, content);
@@ -129,7 +135,7 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
     server.set_error_handler([&s, unknown](const httplib::Request& request, httplib::Response& response) {
         if (!response.body.empty()) return;
         if (response.status == 404) unknown(request, response);
-        else if (response.status == 413) refuse(response, 413, dg::text("request: expected a body of at most ", s.max_request, " bytes, found more"));
+        else if (response.status == 413) refuse(response, 413, too_large(s.max_request));
         else refuse(response, response.status, "request: expected well-formed HTTP, found something else");
     });
 }
@@ -152,7 +158,8 @@ void run(const settings& s) {
     add_routes(server, engine, s);
     const int port = s.port ? (server.bind_to_port(s.host.c_str(), s.port) ? s.port : -1) : server.bind_to_any_port(s.host.c_str());
     dg::require(port > 0, "--host, --port: expected an address that is free, found ", s.host, ":", s.port, " taken or unknown");
-    dg::require(server.lengthen_queue(), "--host, --port: expected an address to listen on, found: ", std::strerror(errno));
+    dg::require(server.lengthen_queue(), "--host, --port: expected an address to listen on, found: ",
+                std::strerror(errno));
     if (!s.quiet) {
         std::printf("serving %s: %zu of %zu layers, %s parameters, at http://%s:%d/v1/completions\n", engine.name().c_str(), engine.order().size(), engine.config().layers,
                     tools::human(static_cast<double>(engine.config().parameters())).c_str(), s.host.c_str(), port);
@@ -186,7 +193,8 @@ int main(int argc, char** argv) {
         flags.add("--host", s.host, "Address to listen on; the default is reached from this machine only");
         flags.add("--port", s.port, "Port (0: any free one, printed)");
         flags.add("--max-request", s.max_request, "Bytes of a request, at most (413 beyond)");
-        flags.add("--request-seconds", s.request_seconds, "Seconds for a request to arrive whole (its connection ends beyond)");
+        flags.add("--request-seconds", s.request_seconds,
+                  "Seconds for a request to arrive whole (its connection ends beyond)");
         flags.add("--max-prompts", s.max_prompts, "Prompts of a request, times its n, at most (400 beyond)");
         flags.add("--queue", s.queue, "Requests that may wait (503 beyond)");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
@@ -200,7 +208,8 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         dg::require(s.port >= 0 && s.port < 65536, "--port: expected 0 to 65535, found ", s.port);
         dg::require(s.queue > 0 && s.max_prompts > 0, "--queue, --max-prompts: expected at least 1, found 0");
-        dg::require(s.request_seconds > 0 && s.request_seconds <= 86400, "--request-seconds: expected 1 to 86400, found ", s.request_seconds);
+        dg::require(s.request_seconds > 0 && s.request_seconds <= 86400,
+                    "--request-seconds: expected 1 to 86400, found ", s.request_seconds);
         run(s);
     });
 }

@@ -46,7 +46,8 @@ std::string not_an_output(const std::string& file) {
     }
     std::error_code ignored;
     const auto folder = std::filesystem::absolute(file).parent_path();
-    return std::filesystem::is_directory(folder, ignored) ? std::string() : "expected a file in a folder that exists, found no folder " + folder.string();
+    if (std::filesystem::is_directory(folder, ignored)) return {};
+    return "expected a file in a folder that exists, found no folder " + folder.string();
 }
 
 /// "a model directory" as the help of a flag that must be given.

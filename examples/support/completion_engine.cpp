@@ -309,11 +309,13 @@ completion_choice completion_engine::generate(const job& one, std::size_t p, std
     model_->rewind();
     dg::span<const std::int32_t> next = prompt;
     std::int32_t token = 0;
-    for (bool ended = false; !ended && choice.completion_tokens < request.max_tokens && model_->size() + next.size() <= config().context;) {
+    for (bool ended = false; !ended && choice.completion_tokens < request.max_tokens;) {
+        if (model_->size() + next.size() > config().context) break;
         present();
         const auto z = model_->append(next);
         logits.assign(z.begin(), z.end());
-        const bool finite = std::all_of(logits.begin(), logits.end(), [](double value) { return std::isfinite(value); });
+        const auto is_finite = [](double value) { return std::isfinite(value); };
+        const bool finite = std::all_of(logits.begin(), logits.end(), is_finite);
         dg::require(finite, "server: expected finite logits, found NaN or infinity");
         const auto largest = std::max_element(logits.begin(), logits.end());
         const auto best = static_cast<std::int32_t>(largest - logits.begin());

@@ -45,16 +45,14 @@ void read_prompts(const dg::json& prompt, const text_tokens& text, const complet
 /// Fields that change nothing in an answer.
 constexpr const char* harmless[] = {"model", "user", "metadata", "store", "service_tier", "request_id", "priority"};
 /// Fields that are read below.
-constexpr const char* known[] = {"prompt",           "echo",              "max_tokens",         "temperature", "top_p",
-                                 "seed",             "logprobs",          "n",                  "best_of",     "stop",
-                                 "top_k",            "min_p",             "logit_bias",         "min_tokens",  "ignore_eos",
-                                 "presence_penalty", "frequency_penalty", "repetition_penalty", "stop_token_ids"};
+constexpr const char* known[] = {"prompt", "echo", "max_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
+                                 "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed",
+                                 "n", "best_of", "logprobs", "stop", "stop_token_ids", "ignore_eos"};
 /// Fields of others that would change the answer, and the value that would not.
 const std::pair<const char*, dg::json> unsupported[] = {
-    {"stream", false},           {"suffix", ""},         {"use_beam_search", false},
-    {"length_penalty", 1},       {"early_stopping", false},
-    {"skip_special_tokens", false}, {"include_stop_str_in_output", false}, {"typical_p", 1},
-    {"mirostat", 0},             {"tfs_z", 1},           {"dry_multiplier", 0},
+    {"stream", false},           {"suffix", ""},      {"use_beam_search", false},     {"length_penalty", 1},
+    {"early_stopping", false},   {"typical_p", 1},    {"skip_special_tokens", false}, {"mirostat", 0},
+    {"dry_multiplier", 0},       {"tfs_z", 1},        {"include_stop_str_in_output", false},
 };
 
 bool says_nothing(const dg::json& value) {
@@ -69,18 +67,20 @@ void refuse_unknown(const dg::json& request) {
         bool neutral = false;
         for (const auto& [name, only] : unsupported) {
             if (key != name) continue;
-            dg::require(value == only, here, ": expected ", name, " ", only.dump(), " (nothing else is supported), found ",
-                        dg::describe(&value));
+            dg::require(value == only, here, ": expected ", name, " ", only.dump(),
+                        " (nothing else is supported), found ", dg::describe(&value));
             neutral = true;
         }
-        dg::require(neutral, here, ": expected fields that are supported, found \"", dg::detail::quotable(key, 40), "\"");
+        dg::require(neutral, here, ": expected fields that are supported, found \"",
+                    dg::detail::quotable(key, 40), "\"");
     }
 }
 
 /// A finite number of a range.
 double number_within(const dg::json_fields& fields, const char* key, double fallback, double low, double high) {
     const double value = fields.number(key, fallback);
-    dg::require(value >= low && value <= high, here, ": expected ", key, " from ", low, " to ", high, ", found ", value);
+    const bool within = value >= low && value <= high;
+    dg::require(within, here, ": expected ", key, " from ", low, " to ", high, ", found ", value);
     return value;
 }
 
@@ -93,7 +93,8 @@ std::int32_t token_id(const std::string& digits, const char* key, std::size_t vo
 
 void read_sampling(const dg::json_fields& fields, const completion_limits& limits, token_sampling& out) {
     out.temperature = fields.number("temperature", 1);
-    dg::require(out.temperature >= 0 && std::isfinite(out.temperature), here, ": expected temperature of at least 0, found ", out.temperature);
+    dg::require(out.temperature >= 0 && std::isfinite(out.temperature), here,
+                ": expected temperature of at least 0, found ", out.temperature);
     out.top_p = fields.positive_number("top_p", 1);
     dg::require(out.top_p <= 1, here, ": expected top_p of at most 1, found ", out.top_p);
     if (const dg::json* top_k = fields.find("top_k"); top_k && *top_k != -1)  // -1, as 0: all
@@ -108,7 +109,8 @@ void read_sampling(const dg::json_fields& fields, const completion_limits& limit
     for (const auto& [id, value] : fields.object("logit_bias").items()) {
         dg::require(value.is_number() && std::abs(value.get<double>()) <= 100, here,
                     ": expected logit_bias to hold numbers from -100 to 100, found ", dg::describe(&value));
-        if (const double added = value.get<double>(); added != 0) out.bias[token_id(id, "logit_bias", limits.vocab)] = added;
+        const std::int32_t token = token_id(id, "logit_bias", limits.vocab);
+        if (const double added = value.get<double>(); added != 0) out.bias[token] = added;
     }
 }
 
@@ -139,7 +141,8 @@ completion_request parse_completion(std::string_view body, const text_tokens& te
             out.stop_token_ids.push_back(token_id(std::to_string(id), "stop_token_ids", limits.vocab));
     out.n = fields.positive("n", 1);
     const std::size_t best_of = fields.positive("best_of", out.n);
-    dg::require(best_of == out.n, here, ": expected best_of ", out.n, " (as n; nothing else is supported), found ", best_of);
+    dg::require(best_of == out.n, here, ": expected best_of ", out.n, " (as n; nothing else is supported), found ",
+                best_of);
     out.seed = fields.find("seed") ? fields.count("seed") : fresh_seed();
     if (const dg::json* wanted = fields.find("logprobs"); wanted && !(wanted->is_boolean() && !wanted->get<bool>())) {
         out.logprobs = wanted->is_boolean() ? 1 : static_cast<std::size_t>(fields.count("logprobs"));
@@ -201,11 +204,13 @@ dg::json completion_json(const completion_request& request, const std::vector<co
                 if (*request.logprobs > 0) likeliest[dg::valid_utf8(text.decode({&choice.best[t], 1}))] = choice.of_best[t];
                 top.push_back(std::move(likeliest));
             }
-            entry["logprobs"] = {{"tokens", tokens}, {"token_logprobs", of_token}, {"top_logprobs", top}, {"text_offset", text_offsets(pieces)}};
+            entry["logprobs"] = {{"tokens", tokens}, {"token_logprobs", of_token}, {"top_logprobs", top},
+                                 {"text_offset", text_offsets(pieces)}};
         }
         list.push_back(std::move(entry));
     }
-    return {{"id", "cmpl-" + std::to_string(id)}, {"object", "text_completion"}, {"created", static_cast<std::int64_t>(std::time(nullptr))}, {"model", model}, {"choices", list},
+    return {{"id", "cmpl-" + std::to_string(id)}, {"object", "text_completion"},
+            {"created", static_cast<std::int64_t>(std::time(nullptr))}, {"model", model}, {"choices", list},
             {"usage", {{"prompt_tokens", read}, {"completion_tokens", made}, {"total_tokens", read + made}}}};
 }
 

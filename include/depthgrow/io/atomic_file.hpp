@@ -68,8 +68,8 @@ inline constexpr std::size_t longest_mark = 5;  // of ".tmp-" and ".old-"
 inline void require_short_names(const std::filesystem::path& path) {
     constexpr std::size_t name_limit = NAME_MAX - longest_mark, path_limit = PATH_MAX - longest_mark - 1;
     for (const auto& part : path)
-        require(part.native().size() <= name_limit, "\"", part.string().substr(0, 40), "...\": expected names of at most ",
-                name_limit, " bytes, found one of ", part.native().size());
+        require(part.native().size() <= name_limit, "\"", part.string().substr(0, 40),
+                "...\": expected names of at most ", name_limit, " bytes, found one of ", part.native().size());
     require(path.native().size() <= path_limit, "\"", path.string().substr(0, 40), "...\": expected a path of at most ",
             path_limit, " bytes, found one of ", path.native().size());
 }
@@ -111,14 +111,15 @@ inline file_target follow_links(const std::filesystem::path& path) {
     using kind = std::filesystem::file_type;
     const bool led = out.path != path;
     require(status.type() != kind::directory, path.string(), ": expected a file, found a directory");
-    require(!led || std::filesystem::exists(status), path.string(), ": expected a file, found a link that leads nowhere");
+    require(!led || std::filesystem::exists(status), path.string(),
+            ": expected a file, found a link that leads nowhere");
     out.stream = status.type() == kind::character || status.type() == kind::fifo;
     const bool plain = status.type() == kind::regular || status.type() == kind::not_found;
     require(plain || out.stream || !std::filesystem::exists(status), path.string(),
             ": expected a file, a FIFO or a character device, found a ",
             status.type() == kind::block ? "block device" : "socket");
-    require(!out.stream || ::access(out.path.c_str(), W_OK) == 0, path.string(), ": expected it to be writable, found: ",
-            std::strerror(errno));
+    require(!out.stream || ::access(out.path.c_str(), W_OK) == 0, path.string(),
+            ": expected it to be writable, found: ", std::strerror(errno));
     return out;
 }
 
