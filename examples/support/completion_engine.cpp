@@ -305,7 +305,7 @@ completion_choice completion_engine::generate(const job& one, std::size_t p, std
     if (!request.ignore_eos) early_ends.insert(early_ends.end(), ends_.begin(), ends_.end());
     token_counts counts(prompt, config().vocab);
     dg::rng random(request.seed, p * request.n + i);
-    std::vector<double> logits;
+    std::vector<double> logits, changed;
     model_->rewind();
     dg::span<const std::int32_t> next = prompt;
     std::int32_t token = 0;
@@ -321,7 +321,7 @@ completion_choice completion_engine::generate(const job& one, std::size_t p, std
         const auto best = static_cast<std::int32_t>(largest - logits.begin());
         const double total = log_sum(logits, *largest), of_best = *largest - total;
         const bool early = choice.completion_tokens < request.min_tokens;
-        std::vector<double> changed = logits;
+        changed = logits;
         change_logits(changed, request.sampling, counts, early ? early_ends : std::vector<std::int32_t>());
         token = choose_token(changed, request.sampling, random);
         counts.add(token);

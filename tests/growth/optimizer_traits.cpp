@@ -17,6 +17,13 @@ struct own_optimizer {
     void grow_layers(const layer_order& order, state_policy) { seen = order; }
 };
 
+/// Takes a whole growth alone.
+struct newer_optimizer {
+    std::vector<std::size_t> seen;
+    state_policy state = state_policy::copy;
+    void grow_layers(const growth& how) { seen = how.rows().order().sources(), state = how.state; }
+};
+
 struct foreign_optimizer {
     std::vector<int> momentum;
 };
@@ -75,6 +82,10 @@ TEST_CASE("an optimizer's own member or a specialisation is used") {
     own_optimizer own;
     grow_optimizer(own, doubling{}(2));
     CHECK(own.seen == doubling{}(2));
+    newer_optimizer newer;
+    grow_optimizer(newer, doubling{}(2), state_policy::zero);
+    CHECK(newer.seen == doubling{}(2).sources());
+    CHECK(newer.state == state_policy::zero);
     foreign_optimizer foreign{{1, 2}};
     grow_optimizer(foreign, doubling{}(2));
     CHECK(foreign.momentum == std::vector<int>{1, 2, 1, 2});

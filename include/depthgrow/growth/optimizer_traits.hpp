@@ -139,6 +139,8 @@ struct optimizer_traits {
     static void grow(Optimizer& optimizer, const layer_order& order, state_policy policy) {
         if constexpr (detail::has_grow_layers<Optimizer>::value) {
             optimizer.grow_layers(order, policy);
+        } else if constexpr (detail::grows_by_growth<Optimizer>::value) {
+            optimizer.grow_layers(growth{order, {}, policy});
         } else {
             static_assert(detail::is_range<Optimizer>::value,
                           "depthgrow: growth does not know this optimizer. Give it a member grow_layers(const "

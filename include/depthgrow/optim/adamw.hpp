@@ -55,7 +55,6 @@ public:
         detail::grow_layer_states(first, rows, how);
         detail::grow_layer_states(second, squared(rows), how);
     }
-    void grow_layers(const layer_order& order, state_policy policy = state_policy::copy) { grow_layers(growth{order, {}, policy}); }
     /// Global gradient norm of the last step, before clipping.
     double gradient_norm() const { return squares_.norm(); }
 
