@@ -25,21 +25,24 @@ struct skip_products {
     std::vector<float> x, w, y;
     double flops = 0;
 
-    skip_products(dg::blas& b, const dg::decoder_config& config, std::size_t tokens) : backend(b), c(config), length(tokens) {
+    skip_products(dg::blas& b, const dg::decoder_config& config, std::size_t tokens)
+        : backend(b), c(config), length(tokens) {
         const std::size_t widest = std::max({c.qkv_width(), 2 * c.ffn, c.width});
         x.assign((c.layers + 1) * length * std::max(c.width, c.ffn), 0.5f);
         y.assign(std::max((c.layers + 1) * length * widest, length * c.vocab), 0.5f);
         w.assign(std::max(widest * std::max(c.width, c.ffn), c.vocab * c.width), 0.5f);
     }
     void product(std::size_t m, std::size_t k, std::size_t n) {
-        backend.gemm<float>(dg::transpose::no, dg::transpose::yes, 1, dg::matrix<const float>(x.data(), m, k), dg::matrix<const float>(w.data(), n, k), 0, dg::matrix<float>(y.data(), m, n));
+        backend.gemm<float>(dg::transpose::no, dg::transpose::yes, 1, dg::matrix<const float>(x.data(), m, k),
+                            dg::matrix<const float>(w.data(), n, k), 0, dg::matrix<float>(y.data(), m, n));
         flops += 2.0 * static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n);
     }
     void run() {
         flops = 0;
         for (std::size_t l = 0; l < c.layers; ++l) {
             const std::size_t rows = (1 + l) * length;
-            product(rows, c.width, c.qkv_width()), product(rows, c.width, c.width), product(rows, c.width, 2 * c.ffn), product(rows, c.ffn, c.width);
+            product(rows, c.width, c.qkv_width()), product(rows, c.width, c.width), product(rows, c.width, 2 * c.ffn),
+                product(rows, c.ffn, c.width);
         }
         for (std::size_t r = 0; r <= c.layers; ++r) product(length, c.width, c.vocab);
     }
@@ -56,7 +59,8 @@ int main(int argc, char** argv) {
         if (!std::strcmp(argv[i], "--prompts") && i + 1 < argc) prompts_count = std::strtoul(argv[++i], nullptr, 10);
         else if (!std::strcmp(argv[i], "--length") && i + 1 < argc) length = std::strtoul(argv[++i], nullptr, 10);
         else if (!std::strcmp(argv[i], "--threads") && i + 1 < argc) threads = std::atoi(argv[++i]);
-        else if (!std::strcmp(argv[i], "--layer-rows") && i + 1 < argc) options.layer_rows = std::strtoul(argv[++i], nullptr, 10);
+        else if (!std::strcmp(argv[i], "--layer-rows") && i + 1 < argc)
+            options.layer_rows = std::strtoul(argv[++i], nullptr, 10);
         else if (!std::strcmp(argv[i], "--json")) json = true;
         else if (!std::strcmp(argv[i], "--all")) all = true;
     }
@@ -80,11 +84,14 @@ int main(int argc, char** argv) {
     dg::current_effects(model, prompts, options);
     const double seconds = (now() - start) / per_prompt;
     if (json) {
-        std::printf("{\"prompts\": %zu, \"seconds\": %.6f, \"floor\": %.6f, \"gflop\": %.3f}\n", prompts_count, seconds, floor_seconds, floor.flops * 1e-9);
+        std::printf("{\"prompts\": %zu, \"seconds\": %.6f, \"floor\": %.6f, \"gflop\": %.3f}\n", prompts_count, seconds,
+                    floor_seconds, floor.flops * 1e-9);
         return 0;
     }
-    std::printf("%zu layers, width %zu, vocabulary %zu; %zu prompts of %zu tokens, %d threads; a prompt:\n", config.layers, config.width, config.vocab, prompts_count, length, threads);
-    std::printf("  current skips  %.3f s, products alone %.3f s (%.1f GFLOP, %.0f GFLOP/s): %.2f times the floor\n", seconds, floor_seconds, floor.flops * 1e-9, floor.flops / floor_seconds * 1e-9,
+    std::printf("%zu layers, width %zu, vocabulary %zu; %zu prompts of %zu tokens, %d threads; a prompt:\n",
+                config.layers, config.width, config.vocab, prompts_count, length, threads);
+    std::printf("  current skips  %.3f s, products alone %.3f s (%.1f GFLOP, %.0f GFLOP/s): %.2f times the floor\n",
+                seconds, floor_seconds, floor.flops * 1e-9, floor.flops / floor_seconds * 1e-9,
                 seconds / floor_seconds);
     if (!all) return 0;
     const auto timed = [&](const char* name, auto work) {

@@ -1,6 +1,7 @@
-// The CUDA backend's speed: whole optimiser steps, growth, the skip analysis and lens fitting at full size, beside floors
-// measured in the same run (matrix products alone; a device copy). --profile: time by operation instead of whole steps.
-// Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]; NAME may be a part of a row's, or its end with $ after it
+// The CUDA backend's speed: whole optimiser steps, growth, the skip analysis and lens fitting at full size, beside
+// floors measured in the same run (matrix products alone; a device copy). --profile: time by operation instead of whole
+// steps. Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]; NAME may be a part of a
+// row's, or its end with $ after it
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,8 +14,8 @@
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
 #include "depthgrow/backend/cuda/cuda.hpp"
-#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/growth/operators.hpp"
+#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/train/trainer.hpp"
 
 namespace dg = depthgrow;
@@ -34,47 +35,68 @@ public:
     using dg::cuda::cuda;
     bool on = false;
 
-    template <class T, class C> void gemm(dg::transpose ta, dg::transpose tb, float alpha, dg::matrix<const T> a, dg::matrix<const T> b, float beta, dg::matrix<C> c) {
+    template <class T, class C>
+    void gemm(dg::transpose ta, dg::transpose tb, float alpha, dg::matrix<const T> a, dg::matrix<const T> b, float beta,
+              dg::matrix<C> c) {
         char name[96];
         const std::size_t k = ta == dg::transpose::no ? a.cols : a.rows;
-        std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu %s%s%s", c.rows, c.cols, k, ta == dg::transpose::no ? "n" : "t", tb == dg::transpose::no ? "n" : "t", sizeof(C) == 4 ? " to float" : "");
-        timed(name, 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.cols) * static_cast<double>(k), [&] { cuda::gemm<T>(ta, tb, alpha, a, b, beta, c); });
+        std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu %s%s%s", c.rows, c.cols, k,
+                      ta == dg::transpose::no ? "n" : "t", tb == dg::transpose::no ? "n" : "t",
+                      sizeof(C) == 4 ? " to float" : "");
+        timed(name, 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.cols) * static_cast<double>(k),
+              [&] { cuda::gemm<T>(ta, tb, alpha, a, b, beta, c); });
     }
-    template <class T> void linear_add(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<const T> addend, dg::matrix<T> out) {
+    template <class T>
+    void linear_add(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<const T> addend, dg::matrix<T> out) {
         char name[96];
         std::snprintf(name, sizeof name, "gemm %zu x %zu x %zu nt, added", out.rows, out.cols, x.cols);
-        timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols), [&] { cuda::linear_add<T>(x, w, addend, out); });
+        timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols),
+              [&] { cuda::linear_add<T>(x, w, addend, out); });
     }
     /// Joined operations, as the product and what is joined to it.
     template <class Body> bool joined(const char* what, std::size_t m, std::size_t n, std::size_t k, const Body& body) {
         char name[96];
         std::snprintf(name, sizeof name, "%s %zu x %zu x %zu", what, m, n, k);
         bool done = false;
-        timed(name, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k), [&] { done = body(); });
-        if (on && !done) events_.pop_back();  // nothing was done: the product and the rest follow, each with events of its own
+        timed(name, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),
+              [&] { done = body(); });
+        if (on && !done)
+            events_.pop_back();  // nothing was done: the product and the rest follow, each with events of its own
         return done;
     }
-    template <class T> bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> slopes, dg::matrix<T> out) {
-        return joined("linear_swiglu", x.rows, w.rows, x.cols, [&] { return cuda::linear_swiglu<T>(x, w, slopes, out); });
+    template <class T>
+    bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> slopes, dg::matrix<T> out) {
+        return joined("linear_swiglu", x.rows, w.rows, x.cols,
+                      [&] { return cuda::linear_swiglu<T>(x, w, slopes, out); });
     }
-    template <class T> void linear_swiglu_backward(dg::matrix<const T> dy, dg::matrix<const T> w, dg::matrix<const T> slopes, dg::matrix<T> d) {
-        joined("linear_swiglu_backward", dy.rows, w.cols, dy.cols, [&] { return cuda::linear_swiglu_backward<T>(dy, w, slopes, d), true; });
+    template <class T>
+    void linear_swiglu_backward(dg::matrix<const T> dy, dg::matrix<const T> w, dg::matrix<const T> slopes,
+                                dg::matrix<T> d) {
+        joined("linear_swiglu_backward", dy.rows, w.cols, dy.cols,
+               [&] { return cuda::linear_swiglu_backward<T>(dy, w, slopes, d), true; });
     }
-    template <class T> bool linear_rope(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> out, std::size_t length, std::size_t heads, dg::matrix<const float> cosine, dg::matrix<const float> sine) {
-        return joined("linear_rope", x.rows, w.rows, x.cols, [&] { return cuda::linear_rope<T>(x, w, out, length, heads, cosine, sine); });
+    template <class T>
+    bool linear_rope(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> out, std::size_t length,
+                     std::size_t heads, dg::matrix<const float> cosine, dg::matrix<const float> sine) {
+        return joined("linear_rope", x.rows, w.rows, x.cols,
+                      [&] { return cuda::linear_rope<T>(x, w, out, length, heads, cosine, sine); });
     }
-    void linear_fp8(dg::matrix<const bf16> x, dg::matrix<const bf16> w, dg::matrix<const bf16> addend, dg::matrix<bf16> out) {
+    void linear_fp8(dg::matrix<const bf16> x, dg::matrix<const bf16> w, dg::matrix<const bf16> addend,
+                    dg::matrix<bf16> out) {
         char name[96];
-        std::snprintf(name, sizeof name, "fp8 %zu x %zu x %zu nt%s, with its copies", out.rows, out.cols, x.cols, addend.data ? ", added" : "");
-        timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols), [&] { cuda::linear_fp8(x, w, addend, out); });
+        std::snprintf(name, sizeof name, "fp8 %zu x %zu x %zu nt%s, with its copies", out.rows, out.cols, x.cols,
+                      addend.data ? ", added" : "");
+        timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols),
+              [&] { cuda::linear_fp8(x, w, addend, out); });
     }
     void linear_fp8_backward(dg::matrix<const bf16> dy, dg::matrix<const bf16> w, float beta, dg::matrix<bf16> dx) {
         char name[96];
         std::snprintf(name, sizeof name, "fp8 %zu x %zu x %zu nn, with its copies", dx.rows, dx.cols, dy.cols);
-        timed(name, 2.0 * static_cast<double>(dx.rows) * static_cast<double>(dx.cols) * static_cast<double>(dy.cols), [&] { cuda::linear_fp8_backward(dy, w, beta, dx); });
+        timed(name, 2.0 * static_cast<double>(dx.rows) * static_cast<double>(dx.cols) * static_cast<double>(dy.cols),
+              [&] { cuda::linear_fp8_backward(dy, w, beta, dx); });
     }
-#define DEPTHGROW_TIMED(operation)                                                        \
-    template <class T, class... Arguments> void operation(Arguments&&... arguments) {     \
+#define DEPTHGROW_TIMED(operation)                                                                \
+    template <class T, class... Arguments> void operation(Arguments&&... arguments) {             \
         timed(#operation, 0, [&] { cuda::operation<T>(std::forward<Arguments>(arguments)...); }); \
     }
     DEPTHGROW_TIMED(embedding_forward)
@@ -97,7 +119,10 @@ public:
 
     void print(double tokens) {
         synchronize();
-        struct sum { double ms = 0, flops = 0; int count = 0; };
+        struct sum {
+            double ms = 0, flops = 0;
+            int count = 0;
+        };
         std::map<std::string, sum> sums;
         double total = 0;
         for (const auto& e : events_) {
@@ -111,14 +136,20 @@ public:
         std::sort(order.begin(), order.end());
         for (const auto& [ms, name] : order) {
             const auto& s = sums[name];
-            std::printf("  %8.3f ms %5.1f%% %4d x %-44s %s\n", s.ms, 100 * s.ms / total, s.count, name.c_str(), s.flops > 0 ? (std::to_string(static_cast<int>(s.flops / s.ms * 1e-9)) + " TFLOP/s").c_str() : "");
+            std::printf(
+                "  %8.3f ms %5.1f%% %4d x %-44s %s\n", s.ms, 100 * s.ms / total, s.count, name.c_str(),
+                s.flops > 0 ? (std::to_string(static_cast<int>(s.flops / s.ms * 1e-9)) + " TFLOP/s").c_str() : "");
         }
         std::printf("  %8.3f ms in operations, %.0f tokens/s without gaps\n", total, tokens / total * 1e3);
         events_.clear();
     }
 
 private:
-    struct event { std::string name; double flops; cudaEvent_t begin, end; };
+    struct event {
+        std::string name;
+        double flops;
+        cudaEvent_t begin, end;
+    };
     template <class Body> void timed(const char* name, double flops, const Body& body) {
         if (!on) return body();
         event e{name, flops, nullptr, nullptr};
@@ -132,7 +163,8 @@ private:
 };
 
 struct tokens {
-    tokens(const dg::decoder_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+    tokens(const dg::decoder_config& config, std::size_t sequences, std::size_t length)
+        : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
         for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
         for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
@@ -154,7 +186,9 @@ bool wanted(const std::string& name) {
     return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
 }
 void row(const std::string& name, double value, const char* unit, const std::string& note) {
-    if (json) std::printf("{\"row\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"note\": \"%s\"}\n", name.c_str(), value, unit, note.c_str());
+    if (json)
+        std::printf("{\"row\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"note\": \"%s\"}\n", name.c_str(), value,
+                    unit, note.c_str());
     else std::printf("%-34s %12.6g %-9s %s\n", name.c_str(), value, unit, note.c_str());
     std::fflush(stdout);
 }
@@ -164,8 +198,7 @@ std::string format(const char* pattern, double a, double b = 0, double c = 0) {
     return out;
 }
 
-template <class T, class Body>
-double seconds_of(dg::cuda& gpu, std::size_t repeats, const Body& body) {
+template <class T, class Body> double seconds_of(dg::cuda& gpu, std::size_t repeats, const Body& body) {
     std::vector<double> times;
     for (std::size_t i = 0; i < repeats; ++i) {
         gpu.synchronize();
@@ -187,15 +220,24 @@ void ceilings() {
     gpu.from_host<bf16>(host.data(), a.data(), host.size());
     gpu.copy<bf16>(a.data(), b.data(), host.size());
     gpu.gemm<bf16>(dg::transpose::no, dg::transpose::yes, 1, a.rows(), b.rows(), 0, c.rows());
-    const double product = seconds_of<bf16>(gpu, 9, [&] { for (int i = 0; i < 4; ++i) gpu.gemm<bf16>(dg::transpose::no, dg::transpose::yes, 1, std::as_const(a).rows(), std::as_const(b).rows(), 0, c.rows()); }) / 4;
+    const double product =
+        seconds_of<bf16>(gpu, 9,
+                         [&] {
+                             for (int i = 0; i < 4; ++i)
+                                 gpu.gemm<bf16>(dg::transpose::no, dg::transpose::yes, 1, std::as_const(a).rows(),
+                                                std::as_const(b).rows(), 0, c.rows());
+                         }) /
+        4;
     row("product 8192 cubed, bf16", 2.0 * 8192.0 * 8192.0 * 8192.0 / product * 1e-12, "TFLOP/s", "");
     dg::tensor<unsigned char, dg::cuda> from(gpu, {bytes}), to(gpu, {bytes});
     const double copy = seconds_of<bf16>(gpu, 9, [&] { gpu.copy<unsigned char>(from.data(), to.data(), bytes); });
     row("device copy, read and written", 2.0 * static_cast<double>(bytes) / copy * 1e-12, "TB/s", "");
 }
 
-void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, bool fp8 = false, bool recompute = false) {
-    const std::string name = "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
+void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, bool fp8 = false,
+              bool recompute = false) {
+    const std::string name =
+        "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
     if (!wanted(name)) return;
     const tokens data(model, sequences, length);
     const auto count = static_cast<double>(sequences * length);
@@ -234,7 +276,10 @@ void training(const dg::decoder_config& model, std::size_t sequences, std::size_
     const double seconds = median(times);
     const dg::model_shape shape = dg::shape_of(model, length);
     const double flops = dg::step_flops(shape, model.layers, sequences * length, dg::attention_cost::causal);
-    row(name, count / seconds, "tok/s", format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12, static_cast<double>(free_before - free_after) / 1073741824.0) + format("%.3f -> %.3f, device busy %.3f of the step", first, last, median(busy) / seconds));
+    row(name, count / seconds, "tok/s",
+        format("%.1f TFLOP/s, %.1f GiB, loss ", flops / seconds * 1e-12,
+               static_cast<double>(free_before - free_after) / 1073741824.0) +
+            format("%.3f -> %.3f, device busy %.3f of the step", first, last, median(busy) / seconds));
 }
 
 void growth() {
@@ -249,8 +294,7 @@ void growth() {
     row("grow smollm-1.7b 20 to 24 layers", now() - begin, "s", "weights, masters, both moments");
 }
 
-template <class Backend>
-void skips_on(Backend& gpu, const dg::decoder_config& model, std::size_t length) {
+template <class Backend> void skips_on(Backend& gpu, const dg::decoder_config& model, std::size_t length) {
     const dg::decoder<bf16, Backend> made(gpu, model, 1);
     const tokens data(model, 1, length);
     dg::skip_options options;
@@ -273,9 +317,12 @@ void skips_on(Backend& gpu, const dg::decoder_config& model, std::size_t length)
     std::vector<double> times;
     for (int i = 0; i < 5; ++i) {
         const double one = run(1);
-        times.push_back((run(9) - one) / 8);  // a further prompt; a report's own share (resamples, intervals) comes once
+        times.push_back((run(9) - one) /
+                        8);  // a further prompt; a report's own share (resamples, intervals) comes once
     }
-    row("skip " + model.name, median(times), "s", format("current effects of every layer, one prompt of %.0f tokens; the first prompt of a length took %.1f s", static_cast<double>(length), first));
+    row("skip " + model.name, median(times), "s",
+        format("current effects of every layer, one prompt of %.0f tokens; the first prompt of a length took %.1f s",
+               static_cast<double>(length), first));
 }
 void skips(const dg::decoder_config& model, std::size_t length) {
     if (!wanted("skip " + model.name)) return;
@@ -306,7 +353,9 @@ void lens(const dg::decoder_config& model, std::size_t sequences, std::size_t le
         step();
         times.push_back(now() - begin);
     }
-    row("lens " + model.name, static_cast<double>(sequences * length) / median(times), "tok/s", format("all layers, steps of %.0f tokens, KL of the last layer %.4f", static_cast<double>(sequences * length), last));
+    row("lens " + model.name, static_cast<double>(sequences * length) / median(times), "tok/s",
+        format("all layers, steps of %.0f tokens, KL of the last layer %.4f", static_cast<double>(sequences * length),
+               last));
 }
 
 }  // namespace
@@ -316,7 +365,8 @@ int main(int argc, char** argv) {
         if (!std::strcmp(argv[i], "--json")) json = true;
         else if (!std::strcmp(argv[i], "--profile")) profile = true;
         else if (!std::strcmp(argv[i], "--only") && i + 1 < argc) only = argv[++i];
-        else if (!std::strcmp(argv[i], "--steps") && i + 1 < argc) steps = static_cast<std::size_t>(std::atoi(argv[++i]));
+        else if (!std::strcmp(argv[i], "--steps") && i + 1 < argc)
+            steps = static_cast<std::size_t>(std::atoi(argv[++i]));
         else return std::fprintf(stderr, "usage: device [--json] [--only NAME] [--profile] [--steps N]\n"), 1;
     }
     try {

@@ -1,5 +1,6 @@
-// Tokens a second of the whole optimiser step on the CPU, beside the time that the same run's matrix products take alone.
-// The share of the products' rate is that time over the step's. Peer: peer_pytorch.py, run in turn by compare_model.sh.
+// Tokens a second of the whole optimiser step on the CPU, beside the time that the same run's matrix products take
+// alone. The share of the products' rate is that time over the step's. Peer: peer_pytorch.py, run in turn by
+// compare_model.sh.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -55,13 +56,15 @@ public:
             linear(rows_, 2 * model_.ffn, model_.width, y_);
             linear(rows_, model_.width, model_.ffn, y_);
         }
-        for (std::size_t first = 0; first < rows_; first += 512) linear(std::min<std::size_t>(512, rows_ - first), model_.vocab, model_.width, logits_);
+        for (std::size_t first = 0; first < rows_; first += 512)
+            linear(std::min<std::size_t>(512, rows_ - first), model_.vocab, model_.width, logits_);
     }
 
 private:
     void linear(std::size_t rows, std::size_t out, std::size_t in, std::vector<float>& y) {
         using dg::transpose;
-        const dg::matrix<float> a(x_.data(), rows, in), c(y.data(), rows, out), w(w_.data(), out, in), dw(dw_.data(), out, in);
+        const dg::matrix<float> a(x_.data(), rows, in), c(y.data(), rows, out), w(w_.data(), out, in),
+            dw(dw_.data(), out, in);
         backend_.gemm<float>(transpose::no, transpose::yes, 1, a, w, 0, c);
         backend_.gemm<float>(transpose::no, transpose::no, 1, c, w, 0, a);
         backend_.gemm<float>(transpose::yes, transpose::no, 1e-9f, c, a, 1, dw);
@@ -86,7 +89,9 @@ int main(int argc, char** argv) {
         else if (!std::strcmp(argv[i], "--only") && i + 1 < argc) only = argv[++i];
         else return std::fprintf(stderr, "usage: model [--json] [--threads N] [--repeats N] [--only NAME]\n"), 1;
     }
-    if (!json) std::printf("%-14s %7s %9s %10s %12s %12s %7s\n", "model", "tokens", "ms/step", "tok/s", "GFLOP/s", "products", "share");
+    if (!json)
+        std::printf("%-14s %7s %9s %10s %12s %12s %7s\n", "model", "tokens", "ms/step", "tok/s", "GFLOP/s", "products",
+                    "share");
     for (const auto& s : setups()) {
         if (!only.empty() && s.model.name != only) continue;
         dg::blas backend(tools::cpu_options(threads));
@@ -109,13 +114,18 @@ int main(int argc, char** argv) {
             step.push_back(b - a), product.push_back(c - b), share.push_back((c - b) / (b - a));
         }
         const dg::model_shape shape = dg::shape_of(s.model, s.length);
-        const double flops = dg::step_flops(shape, shape.layers, tokens, dg::attention_cost::causal), seconds = median(step);
+        const double flops = dg::step_flops(shape, shape.layers, tokens, dg::attention_cost::causal),
+                     seconds = median(step);
         if (json)
-            std::printf("{\"model\": \"%s\", \"tokens\": %zu, \"seconds\": %.6f, \"tokens_per_second\": %.1f, \"gflops\": %.2f, \"product_gflops\": %.2f, \"share\": %.4f}\n",
-                        s.model.name.c_str(), tokens, seconds, static_cast<double>(tokens) / seconds, flops / seconds * 1e-9, alone.flops / median(product) * 1e-9, median(share));
+            std::printf(
+                "{\"model\": \"%s\", \"tokens\": %zu, \"seconds\": %.6f, \"tokens_per_second\": %.1f, \"gflops\": "
+                "%.2f, \"product_gflops\": %.2f, \"share\": %.4f}\n",
+                s.model.name.c_str(), tokens, seconds, static_cast<double>(tokens) / seconds, flops / seconds * 1e-9,
+                alone.flops / median(product) * 1e-9, median(share));
         else
-            std::printf("%-14s %7zu %9.1f %10.0f %12.1f %12.1f %6.0f%%\n", s.model.name.c_str(), tokens, seconds * 1e3, static_cast<double>(tokens) / seconds,
-                        flops / seconds * 1e-9, alone.flops / median(product) * 1e-9, 100 * median(share));
+            std::printf("%-14s %7zu %9.1f %10.0f %12.1f %12.1f %6.0f%%\n", s.model.name.c_str(), tokens, seconds * 1e3,
+                        static_cast<double>(tokens) / seconds, flops / seconds * 1e-9,
+                        alone.flops / median(product) * 1e-9, 100 * median(share));
         std::fflush(stdout);
     }
 }

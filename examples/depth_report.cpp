@@ -12,24 +12,35 @@ namespace {
 namespace dg = depthgrow;
 
 void print_summary(const tools::depth_measurement& m) {
-    std::printf("%s: %zu layers, width %zu, %s parameters; %zu prompts, %zu positions\n", m.name.c_str(), m.config.layers, m.config.width,
-                tools::human(static_cast<double>(m.config.parameters())).c_str(), m.prompts, m.contribution.positions);
-    for (const auto& entry : m.growth) std::printf("  grown%s by layers %s%s\n", entry.contains("step") ? tools::format(" after step %zu", entry["step"].get<std::size_t>()).c_str() : "",
-                                                   entry["order"].dump().c_str(), entry.contains("zero_new") ? ", new ones begun as identities" : "");
+    std::printf("%s: %zu layers, width %zu, %s parameters; %zu prompts, %zu positions\n", m.name.c_str(),
+                m.config.layers, m.config.width, tools::human(static_cast<double>(m.config.parameters())).c_str(),
+                m.prompts, m.contribution.positions);
+    for (const auto& entry : m.growth)
+        std::printf(
+            "  grown%s by layers %s%s\n",
+            entry.contains("step") ? tools::format(" after step %zu", entry["step"].get<std::size_t>()).c_str() : "",
+            entry["order"].dump().c_str(), entry.contains("zero_new") ? ", new ones begun as identities" : "");
     if (!m.order.empty()) std::printf("  run in another order of layers than stored\n");
     if (m.config.layers > 1) {
         const auto score = dg::depth_score_interval(m.layer_future());
-        std::printf("  depth score            %.3f  [%.3f, %.3f]   relative %.3f (0 first layer, 1 last)\n", score.mean, score.low, score.high, dg::relative_depth(score.mean, m.config.layers));
+        std::printf("  depth score            %.3f  [%.3f, %.3f]   relative %.3f (0 first layer, 1 last)\n", score.mean,
+                    score.low, score.high, dg::relative_depth(score.mean, m.config.layers));
     }
     const auto overlap_late = m.late_overlap(), loss = m.loss();
-    std::printf("  late top-5 overlap     %.3f  [%.3f, %.3f]   %s lens at the last layer's input\n", overlap_late.mean, overlap_late.low, overlap_late.high, m.tuned_lens ? "tuned" : "logit");
+    std::printf("  late top-5 overlap     %.3f  [%.3f, %.3f]   %s lens at the last layer's input\n", overlap_late.mean,
+                overlap_late.low, overlap_late.high, m.tuned_lens ? "tuned" : "logit");
     std::printf("  loss (nats per token)  %.4f [%.4f, %.4f]\n", loss.mean, loss.low, loss.high);
-    std::printf("  brackets: 95 %% bootstrap intervals over the %zu prompts; --json and --html have those of every layer\n", m.prompts);
+    std::printf(
+        "  brackets: 95 %% bootstrap intervals over the %zu prompts; --json and --html have those of every layer\n",
+        m.prompts);
     const auto& lens = m.lens();
-    const auto ratio = m.contribution.quantity(2), influence = m.contribution.quantity(6), kl = lens.quantity(1), overlap = lens.quantity(2);
-    std::printf("  %5s %12s %12s %12s %12s %12s\n", "layer", "|c|/|h|", "influence", "future skip", "KL to final", "top-5");
+    const auto ratio = m.contribution.quantity(2), influence = m.contribution.quantity(6), kl = lens.quantity(1),
+               overlap = lens.quantity(2);
+    std::printf("  %5s %12s %12s %12s %12s %12s\n", "layer", "|c|/|h|", "influence", "future skip", "KL to final",
+                "top-5");
     for (std::size_t l = 0; l < m.config.layers; ++l)
-        std::printf("  %5zu %12.4f %12.4f %12.4f %12.4f %12.4f\n", l, ratio[l], influence[l], m.skip.future.output_mean[l], kl[l], overlap[l]);
+        std::printf("  %5zu %12.4f %12.4f %12.4f %12.4f %12.4f\n", l, ratio[l], influence[l],
+                    m.skip.future.output_mean[l], kl[l], overlap[l]);
     double total = 0;
     for (const auto& [part, seconds] : m.seconds) total += seconds;
     std::printf("  %.2f s:", total);
@@ -43,15 +54,22 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::report_settings s;
         bool no_local = false;
-        tools::command_line flags("depth_report --model DIR [--model DIR ...] --prompts FILE [FLAGS]", "Measures how a checkpoint uses its depth: contributions, skip effects, depth score, lenses, similarity, interventions.");
+        tools::command_line flags("depth_report --model DIR [--model DIR ...] --prompts FILE [FLAGS]",
+                                  "Measures how a checkpoint uses its depth: contributions, skip effects, depth score, "
+                                  "lenses, similarity, interventions.");
         flags.group("What to measure");
-        flags.add_required("--model", s.models, "a model directory, or several to draw over each other and compare prompt by prompt");
-        flags.add_required("--prompts", s.prompts, "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional \"boundaries\", \"answer_from\")");
+        flags.add_required("--model", s.models,
+                           "a model directory, or several to draw over each other and compare prompt by prompt");
+        flags.add_required("--prompts", s.prompts,
+                           "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional "
+                           "\"boundaries\", \"answer_from\")");
         flags.add_order(s.order);
-        flags.add("--lens", s.lenses, "Directory of the tuned lens fitted to the model; for several models one each, in their order");
+        flags.add("--lens", s.lenses,
+                  "Directory of the tuned lens fitted to the model; for several models one each, in their order");
         flags.add("--block", s.block, "Block length of block similarity and angular distance (default: 4)");
         flags.add_choice("--unit", s.unit, {"layer", "attention", "mlp"}, "What is skipped");
-        flags.add("--boundaries", s.boundaries, "Boundaries of future effects for prompts that name none, as 8,16 (default: drawn)");
+        flags.add("--boundaries", s.boundaries,
+                  "Boundaries of future effects for prompts that name none, as 8,16 (default: drawn)");
         flags.add("--sweeps", s.sweeps, "Interventions: standard, none, or like swap:1,2;reverse:4;loop:4x2");
         flags.add("--sweep-prompts", s.sweep_prompts, "Interventions run on this many of the first prompts");
         flags.add_switch("--no-local", no_local, "Leave local effects out");
@@ -69,11 +87,15 @@ int main(int argc, char** argv) {
         flags.add("--resamples", s.resamples, "Bootstrap resamples of the 95 % intervals");
         flags.add("--seed", s.seed, "Seed of drawn boundaries and of the bootstrap");
         flags.examples({"depth_report --model runs/lidas --prompts examples/prompts.jsonl --html report.html",
-                        "depth_report --model runs/plain --model runs/lidas --prompts examples/prompts.jsonl --no-local --html both.html",
-                        "depth_report --model runs/lidas --prompts examples/prompts.jsonl --unit attention --sweeps none --json -"},
-                       "Prompts fit the model's context; those of examples/prompts.jsonl are up to 128 bytes long (train_smol's default context).");
+                        "depth_report --model runs/plain --model runs/lidas --prompts examples/prompts.jsonl "
+                        "--no-local --html both.html",
+                        "depth_report --model runs/lidas --prompts examples/prompts.jsonl --unit attention --sweeps "
+                        "none --json -"},
+                       "Prompts fit the model's context; those of examples/prompts.jsonl are up to 128 bytes long "
+                       "(train_smol's default context).");
         if (!flags.parse(argc, argv)) return;
-        dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ", s.models.size(), " --model, found ", s.lenses.size());
+        dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ",
+                    s.models.size(), " --model, found ", s.lenses.size());
         dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
         s.local = !no_local;
         std::vector<tools::depth_measurement> measured;
@@ -96,7 +118,8 @@ int main(int argc, char** argv) {
             const auto& difference = reports[i]["compared"];
             for (const auto& [key, value] : difference.items())
                 if (value.contains("mean"))
-                    std::printf("%s - %s: %s %+.4f [%+.4f, %+.4f], paired over %zu prompts\n", measured[i].name.c_str(), measured[0].name.c_str(), key.c_str(), value["mean"].get<double>(),
+                    std::printf("%s - %s: %s %+.4f [%+.4f, %+.4f], paired over %zu prompts\n", measured[i].name.c_str(),
+                                measured[0].name.c_str(), key.c_str(), value["mean"].get<double>(),
                                 value["low"].get<double>(), value["high"].get<double>(), measured[0].prompts);
         }
         const dg::json& written = measured.size() == 1 ? reports[0] : reports;

@@ -21,8 +21,7 @@ struct variant {
 };
 
 /// "1.234" of one run, "1.234 ± 0.012" (half of the 95 % bootstrap interval over seeds) of several.
-template <class Value>
-std::string cell(const variant& v, const char* pattern, Value value) {
+template <class Value> std::string cell(const variant& v, const char* pattern, Value value) {
     std::vector<double> values;
     for (const auto& run : v.runs) values.push_back(value(run));
     double mean = 0;
@@ -81,18 +80,27 @@ int main(int argc, char** argv) {
         std::size_t seeds = 1;
         std::string operators;
         for (const auto& name : dg::operator_names(true)) operators += ", " + name;
-        tools::command_line flags("depth_study [--variants LIST] [--seeds N] [FLAGS of train_smol]", "Trains several variants of one model over several seeds: one table, one page.");
+        tools::command_line flags("depth_study [--variants LIST] [--seeds N] [FLAGS of train_smol]",
+                                  "Trains several variants of one model over several seeds: one table, one page.");
         flags.group("Study");
-        flags.add("--variants", names, "Growth operators to compare, comma-separated, in place of --growth: none" + operators);
+        flags.add("--variants", names,
+                  "Growth operators to compare, comma-separated, in place of --growth: none" + operators);
         flags.add("--seeds", seeds, "Seeds of each variant: --seed, --seed + 1, ...");
         tools::add_training_flags(flags, settings);
-        flags.examples({"depth_study --variants none,lidas                                     # plain beside grown, the built-in corpus",
-                        "depth_study --variants none,midas,lidas --seeds 3 --data book.txt     # three seeds each: means with intervals",
+        flags.examples({"depth_study --variants none,lidas                                     # plain beside grown, "
+                        "the built-in corpus",
+                        "depth_study --variants none,midas,lidas --seeds 3 --data book.txt     # three seeds each: "
+                        "means with intervals",
                         "depth_study --preset tiny --steps 50 --dry-run                        # what it would do"},
-                       "Every variant trains as train_smol --growth VARIANT would, into OUT/VARIANT/seed-N; the other flags are common to all.");
+                       "Every variant trains as train_smol --growth VARIANT would, into OUT/VARIANT/seed-N; the other "
+                       "flags are common to all.");
         if (!flags.parse(argc, argv)) return;
-        dg::require(settings.growth == "none", "--growth: expected --variants, the operators that a study compares, found --growth ", settings.growth);
-        dg::require(settings.growth_plan.empty(), "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ", settings.growth_plan);
+        dg::require(settings.growth == "none",
+                    "--growth: expected --variants, the operators that a study compares, found --growth ",
+                    settings.growth);
+        dg::require(settings.growth_plan.empty(),
+                    "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ",
+                    settings.growth_plan);
         dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
         if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
         std::vector<variant> variants;
@@ -138,13 +146,17 @@ int main(int argc, char** argv) {
         print(rows);
         dg::report_page page{"Plain and grown, side by side", "", tools::training_sections(shown)};
         page.sections.insert(page.sections.begin(),
-                             {"Result", "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small added loss means that middle blocks can be exchanged.",
+                             {"Result",
+                              "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "
+                              "added loss means that middle blocks can be exchanged.",
                               {dg::html_table(rows)}});
         dg::write_html_report(out / "report.html", page);
         std::printf("\npage: %s\n", (out / "report.html").c_str());
         dg::json record = dg::json::array();
         for (const auto& v : variants)
-            for (std::size_t i = 0; i < v.runs.size(); ++i) record.push_back({{"variant", v.name}, {"folder", v.folders[i].string()}, {"result", v.runs[i].to_json()}});
+            for (std::size_t i = 0; i < v.runs.size(); ++i)
+                record.push_back(
+                    {{"variant", v.name}, {"folder", v.folders[i].string()}, {"result", v.runs[i].to_json()}});
         tools::write_json(settings.json, record);
     });
 }

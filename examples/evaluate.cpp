@@ -9,9 +9,9 @@
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/html_report.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
+#include "support/any_backend.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
-#include "support/any_backend.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/depth_tasks.hpp"
@@ -23,7 +23,8 @@ namespace {
 namespace dg = depthgrow;
 
 struct settings {
-    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "auto", backend = "blas", precision = "fp32";
+    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "auto", backend = "blas",
+                                                                     precision = "fp32";
     std::size_t items = 1000, shots = 5, seed = 1, max_rows = 4096, max_tokens = 64;
     int threads = 0;
     bool quiet = false;
@@ -36,11 +37,13 @@ dg::continuation split_tokens(const tools::text_tokens& text, std::string contex
     if (end > 0) rest = context.substr(end) + rest, context.resize(end);
     auto whole = text.encode_prompt(context + rest), before = text.encode_prompt(context);
     if (before.size() >= whole.size()) return {before, text.encode(rest)};  // the continuation melted into the context
-    return {{whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(before.size())}, {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
+    return {{whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(before.size())},
+            {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
 }
 
 template <class T, class Backend>
-tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::text_tokens& text, const tools::task& task) {
+tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::text_tokens& text,
+                                 const tools::task& task) {
     std::vector<dg::continuation> items;
     for (const auto& q : task.questions)
         for (const auto& option : q.options) items.push_back(split_tokens(text, q.context, option));
@@ -50,7 +53,8 @@ tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::tex
     for (const auto& q : task.questions) {
         std::vector<double> options;
         std::vector<std::size_t> lengths;
-        for (const auto& option : q.options) options.push_back(scores[next + options.size()].log_likelihood), lengths.push_back(option.size());
+        for (const auto& option : q.options)
+            options.push_back(scores[next + options.size()].log_likelihood), lengths.push_back(option.size());
         if (task.kind == tools::answer_kind::last_word) {
             out.plain.add(scores[next].greedy);
             out.log_likelihoods.push_back(options[0]);
@@ -64,7 +68,8 @@ tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::tex
 }
 
 template <class T, class Backend>
-tools::task_result score_completions(const dg::decoder<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task,
+tools::task_result score_completions(const dg::decoder<T, Backend>& model, const tools::text_tokens& text,
+                                     const dg::scoring_options<T, Backend>& options, const tools::task& task,
                                      std::size_t limit) {
     dg::cached_decoder<T, Backend> writer(model, options);
     tools::task_result out{task.name, {}, {}, {}};
@@ -81,7 +86,9 @@ tools::task_result score_completions(const dg::decoder<T, Backend>& model, const
 }
 
 template <class T, class Backend>
-tools::task_result run_task(const dg::decoder<T, Backend>& model, const tools::text_tokens& text, const dg::scoring_options<T, Backend>& options, const tools::task& task, std::size_t limit) {
+tools::task_result run_task(const dg::decoder<T, Backend>& model, const tools::text_tokens& text,
+                            const dg::scoring_options<T, Backend>& options, const tools::task& task,
+                            std::size_t limit) {
     if (task.kind == tools::answer_kind::completion) return score_completions(model, text, options, task, limit);
     dg::scorer<T, Backend> score(model, options);
     return score_choices(score, text, task);
@@ -96,7 +103,10 @@ dg::mean_interval perplexity(const tools::task_result& r, const dg::bootstrap_op
 /// What every result holds: accuracy, n, standard error, interval.
 dg::json accuracy_json(const tools::task_result& r, const dg::bootstrap_options& bootstrap) {
     const auto score = r.score();
-    return {{"accuracy", score.accuracy}, {"items", score.items}, {"standard_error", score.standard_error}, {"interval", tools::interval_json(r.plain.interval(bootstrap))}};
+    return {{"accuracy", score.accuracy},
+            {"items", score.items},
+            {"standard_error", score.standard_error},
+            {"interval", tools::interval_json(r.plain.interval(bootstrap))}};
 }
 
 dg::json result_json(const tools::task_result& r, const dg::bootstrap_options& bootstrap) {
@@ -115,16 +125,19 @@ dg::json result_json(const tools::task_result& r, const dg::bootstrap_options& b
 }
 
 /// Another run of the same items beside the whole model's: accuracy and the paired difference, item by item.
-dg::json beside_json(const tools::task_result& r, const tools::task_result& whole, const dg::bootstrap_options& bootstrap) {
+dg::json beside_json(const tools::task_result& r, const tools::task_result& whole,
+                     const dg::bootstrap_options& bootstrap) {
     dg::json out = accuracy_json(r, bootstrap);
-    out["difference"] = tools::interval_json(dg::paired_difference(r.plain.answers(), whole.plain.answers(), bootstrap));
+    out["difference"] =
+        tools::interval_json(dg::paired_difference(r.plain.answers(), whole.plain.answers(), bootstrap));
     return out;
 }
 
 void print(const tools::task_result& r, const std::string& note, const dg::bootstrap_options& bootstrap) {
     const auto score = r.score();
     const auto interval = r.plain.interval(bootstrap);
-    std::printf("%-24s %-26s %8.4f %8.4f  [%.4f, %.4f] %8.3f %7zu", r.task.c_str(), note.c_str(), score.accuracy, score.standard_error, interval.low, interval.high, score.chance, score.items);
+    std::printf("%-24s %-26s %8.4f %8.4f  [%.4f, %.4f] %8.3f %7zu", r.task.c_str(), note.c_str(), score.accuracy,
+                score.standard_error, interval.low, interval.high, score.chance, score.items);
     if (!r.log_likelihoods.empty()) {
         const auto value = perplexity(r, bootstrap);
         std::printf("   perplexity %.3f [%.3f, %.3f]", value.mean, value.low, value.high);
@@ -142,54 +155,75 @@ void add_point(dg::plot_series& line, std::size_t x, const dg::mean_interval& va
 
 /// Early-exit and sweep curves, task by task.
 struct task_plots {
-    dg::line_plot relative{"Answering early", "exit at the input of layer (the last point is the whole model)", "accuracy / the whole model's", {}, {}};
-    dg::line_plot absolute{"Answering early", "exit at the input of layer (the last point is the whole model)", "accuracy", {}, {}};
+    dg::line_plot relative{"Answering early",
+                           "exit at the input of layer (the last point is the whole model)",
+                           "accuracy / the whole model's",
+                           {},
+                           {}};
+    dg::line_plot absolute{
+        "Answering early", "exit at the input of layer (the last point is the whole model)", "accuracy", {}, {}};
     std::map<std::string, dg::line_plot> sweeps;  // by kind and length
 
     void write(const std::filesystem::path& file, const std::string& model, std::size_t items) const {
-        dg::report_page page{"Tasks: " + model, tools::format("Bands are 95 %% bootstrap intervals over the items, at most %zu a task.", items), {}};
+        dg::report_page page{
+            "Tasks: " + model,
+            tools::format("Bands are 95 %% bootstrap intervals over the items, at most %zu a task.", items),
+            {}};
         if (!absolute.series.empty())
-            page.sections.push_back({"When the answer is known", "Each point answers from the input of a layer through the lens. A curve that reaches its end early has layers left that the task does not need; "
-                                     "one that jumps at the end needs them all. Chance is in the printed table.", {dg::svg(relative), dg::svg(absolute)}});
-        dg::report_section orders{"What the order of layers is worth", "Accuracy when layers from a start on are skipped, exchanged with the next block, reversed or repeated; the level line is the model as it is.", {}};
+            page.sections.push_back({"When the answer is known",
+                                     "Each point answers from the input of a layer through the lens. A curve that "
+                                     "reaches its end early has layers left that the task does not need; "
+                                     "one that jumps at the end needs them all. Chance is in the printed table.",
+                                     {dg::svg(relative), dg::svg(absolute)}});
+        dg::report_section orders{"What the order of layers is worth",
+                                  "Accuracy when layers from a start on are skipped, exchanged with the next block, "
+                                  "reversed or repeated; the level line is the model as it is.",
+                                  {}};
         for (const auto& [name, plot] : sweeps) orders.figures.push_back(dg::svg(plot));
         if (!orders.figures.empty()) page.sections.push_back(std::move(orders));
         dg::write_html_report(file, page);
     }
 };
 
-template <class T, class Backend>
-void run(const settings& s, Backend& backend) {
+template <class T, class Backend> void run(const settings& s, Backend& backend) {
     const auto model = tools::load_finite_model<T>(backend, dg::checkpoint_reader(s.model));
     const auto& config = model.config();
     const tools::text_tokens text(s.tokenizer, s.model, config.vocab);
     std::vector<tools::task> tasks;
     for (std::size_t first = 0; first < s.tasks.size();) {
         const std::size_t end = std::min(s.tasks.find(',', first), s.tasks.size());
-        tasks.push_back(tools::make_task(s.tasks.substr(first, end - first), {s.items, s.shots, config.context, s.seed}));
+        tasks.push_back(
+            tools::make_task(s.tasks.substr(first, end - first), {s.items, s.shots, config.context, s.seed}));
         first = end + 1;
     }
     for (const auto& task : tasks)
         for (const auto& q : task.questions) {
             std::size_t longest = text.encode_prompt(q.context).size() + 1;
-            for (const auto& option : q.options) longest = std::max(longest, text.encode_prompt(q.context + option).size());
-            dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1, " tokens with the answer (the model's context), found ", longest,
+            for (const auto& option : q.options)
+                longest = std::max(longest, text.encode_prompt(q.context + option).size());
+            dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1,
+                        " tokens with the answer (the model's context), found ", longest,
                         "; fewer --shots make it shorter");
         }
     dg::scoring_options<T, Backend> options;
-    options.order = s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : tools::parse_numbers("--order", s.order);
+    options.order =
+        s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : tools::parse_numbers("--order", s.order);
     const std::size_t slots = options.order.empty() ? config.layers : options.order.size();
     std::optional<dg::tuned_lens<T, Backend>> lens;
     if (!s.lens.empty()) lens = tools::read_lens(s.lens, model, slots);
     options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
     std::vector<std::size_t> exits;
-    if (s.exits == "all") for (std::size_t l = 0; l <= slots; ++l) exits.push_back(l);
+    if (s.exits == "all")
+        for (std::size_t l = 0; l <= slots; ++l) exits.push_back(l);
     else exits = tools::parse_numbers("--exit-layer", s.exits);
-    for (std::size_t l : exits) dg::require(l <= slots, "--exit-layer: expected at most ", slots, " (the layers run), found ", l);
+    for (std::size_t l : exits)
+        dg::require(l <= slots, "--exit-layer: expected at most ", slots, " (the layers run), found ", l);
     const auto sweep = tools::parse_sweeps("--sweep", s.sweep.empty() ? "none" : s.sweep, config.layers);
 
     const bool shown = !s.quiet && s.json != "-";
-    if (shown) std::printf("%-24s %-26s %8s %8s  %-16s %8s %7s\n", "task", "run", "accuracy", "error", "95 % bootstrap", "chance", "items");
+    if (shown)
+        std::printf("%-24s %-26s %8s %8s  %-16s %8s %7s\n", "task", "run", "accuracy", "error", "95 % bootstrap",
+                    "chance", "items");
     const dg::bootstrap_options bootstrap{s.seed, 2000, 0.95};
     dg::json record = {{"model", s.model}, {"tasks", dg::json::array()}};
     task_plots plots;
@@ -207,12 +241,14 @@ void run(const settings& s, Backend& backend) {
             const auto result = run_task(model, text, early, task, s.max_tokens);
             dg::json point = beside_json(result, whole, bootstrap);
             point["layer"] = l, point["lens"] = lens ? "tuned" : "logit";
-            point["relative"] = whole_accuracy > 0 ? dg::json(result.score().accuracy / whole_accuracy) : dg::json(nullptr);
+            point["relative"] =
+                whole_accuracy > 0 ? dg::json(result.score().accuracy / whole_accuracy) : dg::json(nullptr);
             const auto interval = result.plain.interval(bootstrap);
             add_point(line_of_exits, l, interval);
             if (whole_accuracy > 0) add_point(relative_line, l, interval, 1 / whole_accuracy);
             entry["early_exit"].push_back(std::move(point));
-            if (shown) print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"), bootstrap);
+            if (shown)
+                print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"), bootstrap);
         }
         if (!line_of_exits.y.empty()) plots.absolute.series.push_back(std::move(line_of_exits));
         if (!relative_line.y.empty()) plots.relative.series.push_back(std::move(relative_line));
@@ -222,17 +258,21 @@ void run(const settings& s, Backend& backend) {
             other.order = one.order.sources();
             const auto result = run_task(model, text, other, task, s.max_tokens);
             dg::json point = beside_json(result, whole, bootstrap);
-            point["kind"] = one.kind, point["length"] = one.length, point["start"] = one.start, point["order"] = one.order.sources();
+            point["kind"] = one.kind, point["length"] = one.length, point["start"] = one.start,
+            point["order"] = one.order.sources();
             entry["sweep"].push_back(std::move(point));
-            const std::string name = one.kind + " " + std::to_string(one.length) + (one.times > 1 ? " x" + std::to_string(one.times) : "");
+            const std::string name =
+                one.kind + " " + std::to_string(one.length) + (one.times > 1 ? " x" + std::to_string(one.times) : "");
             lines[name].name = task.name;
             add_point(lines[name], one.start, result.plain.interval(bootstrap));
             if (shown) print(result, name + " at " + std::to_string(one.start), bootstrap);
         }
         for (auto& [name, line] : lines) {
-            auto& plot = plots.sweeps.try_emplace(name, dg::line_plot{name, "first layer", "accuracy", {}, {}}).first->second;
+            auto& plot =
+                plots.sweeps.try_emplace(name, dg::line_plot{name, "first layer", "accuracy", {}, {}}).first->second;
             plot.y_from_zero = true;
-            plot.series.push_back({task.name + ", whole model", {line.x.front(), line.x.back()}, {whole_accuracy, whole_accuracy}});
+            plot.series.push_back(
+                {task.name + ", whole model", {line.x.front(), line.x.back()}, {whole_accuracy, whole_accuracy}});
             plot.series.push_back(std::move(line));
         }
         record["tasks"].push_back(std::move(entry));
@@ -246,7 +286,9 @@ void run(const settings& s, Backend& backend) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("evaluate --model DIR --task LIST [FLAGS]", "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
+        tools::command_line flags(
+            "evaluate --model DIR --task LIST [FLAGS]",
+            "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
         flags.add_model(s.model);
         flags.add_required("--task", s.tasks, "tasks, comma-separated (their names are below)");
         flags.add("--items", s.items, "Items of a task, at most");
@@ -264,13 +306,17 @@ int main(int argc, char** argv) {
         flags.add_json(s.json);
         flags.add_output("--html", s.html, "Draw early exits and sweeps on a page");
         flags.add_quiet(s.quiet);
-        flags.examples({"evaluate --model runs/lidas --task arithmetic,copy_words --shots 2 --items 200",
-                        "evaluate --model runs/lidas --task arithmetic --shots 2 --exit-layer all --sweep swap:3 --html early.html",
-                        "evaluate --model SmolLM2-135M --task lambada=lambada.jsonl --items 200 --order 0,1,2,3,2,3,4,5"},
-                       tools::task_help());
+        flags.examples(
+            {"evaluate --model runs/lidas --task arithmetic,copy_words --shots 2 --items 200",
+             "evaluate --model runs/lidas --task arithmetic --shots 2 --exit-layer all --sweep swap:3 --html "
+             "early.html",
+             "evaluate --model SmolLM2-135M --task lambada=lambada.jsonl --items 200 --order 0,1,2,3,2,3,4,5"},
+            tools::task_help());
         if (!flags.parse(argc, argv)) return;
-        dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(), "--html: expected --exit-layer or --sweep to draw, found neither");
+        dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(),
+                    "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
-        tools::with_backend(s.backend, s.precision, s.threads, true, [&]<class T>(auto& backend) { run<T>(s, backend); });
+        tools::with_backend(s.backend, s.precision, s.threads, true,
+                            [&]<class T>(auto& backend) { run<T>(s, backend); });
     });
 }

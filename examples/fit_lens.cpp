@@ -5,9 +5,9 @@
 #include "depthgrow/analysis/lens_statistics.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/tasks/corpus.hpp"
+#include "support/any_backend.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
-#include "support/any_backend.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/json_output.hpp"
@@ -19,7 +19,8 @@ namespace {
 namespace dg = depthgrow;
 
 struct settings {
-    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, warm_order, order, json, backend = "blas", precision = "fp32";
+    std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, warm_order, order, json, backend = "blas",
+                            precision = "fp32";
     std::vector<std::string> data;
     std::size_t steps = 250, tokens_per_step = 8192, context = 0, held_out = 16, seed = 1;
     double rate = 0;
@@ -27,7 +28,8 @@ struct settings {
     bool torch = false, quiet = false;
 };
 
-dg::training_data load_data(const settings& s, const tools::text_tokens& text, const dg::decoder_config& config, std::size_t length) {
+dg::training_data load_data(const settings& s, const tools::text_tokens& text, const dg::decoder_config& config,
+                            std::size_t length) {
     dg::training_data data(s.seed, length);
     for (const auto& file : s.data) {
         dg::token_options options;
@@ -41,7 +43,9 @@ dg::training_data load_data(const settings& s, const tools::text_tokens& text, c
     dg::corpus_options options;
     options.items = tools::item_sizes(length);
     const dg::primitive_corpus corpus(s.seed, options);
-    data.add_documents("built-in", [corpus](std::uint64_t i) { return corpus.document(i); }, [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, 1, false, text.encoder());
+    data.add_documents(
+        "built-in", [corpus](std::uint64_t i) { return corpus.document(i); },
+        [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, 1, false, text.encoder());
     return data;
 }
 
@@ -55,15 +59,16 @@ std::vector<dg::token> inputs(const dg::token_batch& batch) {
     return out;
 }
 
-template <class T, class Backend>
-void run(const settings& s, Backend& backend) {
+template <class T, class Backend> void run(const settings& s, Backend& backend) {
     const dg::checkpoint_reader checkpoint(s.model);
     auto model = tools::load_finite_model<T>(backend, checkpoint);
     tools::unroll(model, checkpoint, s.order);  // a translator for every layer that runs
     const auto& config = model.config();
     const std::size_t length = s.context ? s.context : config.context;
-    dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context, " (the model's context), found ", length);
-    dg::require(s.tokens_per_step >= length, "--tokens-per-step: expected at least one sequence of ", length, " tokens, found ", s.tokens_per_step);
+    dg::require(length >= 2 && length <= config.context, "--context: expected 2 to ", config.context,
+                " (the model's context), found ", length);
+    dg::require(s.tokens_per_step >= length, "--tokens-per-step: expected at least one sequence of ", length,
+                " tokens, found ", s.tokens_per_step);
     const tools::text_tokens text(s.tokenizer, s.model, config.vocab);
     const auto data = load_data(s, text, config, length);
     const std::size_t batch = s.tokens_per_step / length;
@@ -75,9 +80,12 @@ void run(const settings& s, Backend& backend) {
     dg::tuned_lens<T, Backend> warm;
     if (!s.warm.empty()) {
         warm = tools::read_lens_unchecked<T>(s.warm, backend);
-        if (!s.warm_order.empty()) warm = dg::grow(std::move(warm), dg::layer_order(tools::parse_numbers("--warm-order", s.warm_order), warm.layers()));
-        dg::require(warm.layers() == config.layers && warm.width == config.width, s.warm, ": expected a lens of ", config.layers, " layers of width ", config.width,
-                    " (after --warm-order), found ", warm.layers(), " of width ", warm.width);
+        if (!s.warm_order.empty())
+            warm = dg::grow(std::move(warm),
+                            dg::layer_order(tools::parse_numbers("--warm-order", s.warm_order), warm.layers()));
+        dg::require(warm.layers() == config.layers && warm.width == config.width, s.warm, ": expected a lens of ",
+                    config.layers, " layers of width ", config.width, " (after --warm-order), found ", warm.layers(),
+                    " of width ", warm.width);
     }
     dg::lens_fitter<T, Backend> fitter(model, options, std::move(warm));
     tools::progress_bar bar(s.steps);
@@ -107,27 +115,45 @@ void run(const settings& s, Backend& backend) {
         }
     }
     const auto logit = dg::logit_lens(model, held_out), tuned = dg::tuned_lens_statistics(model, held_out, fitter.lens);
-    const auto logit_kl = logit.quantity(1), tuned_kl = tuned.quantity(1), logit_overlap = logit.quantity(2), tuned_overlap = tuned.quantity(2);
+    const auto logit_kl = logit.quantity(1), tuned_kl = tuned.quantity(1), logit_overlap = logit.quantity(2),
+               tuned_overlap = tuned.quantity(2);
     std::vector<dg::mean_interval> saved;  // KL, sequence by sequence
-    for (std::size_t l = 0; l < config.layers; ++l) saved.push_back(dg::paired_difference(logit.table(1), logit.column(1, l), tuned.table(1), tuned.column(1, l)));
-    dg::json record = {{"steps", s.steps}, {"tokens", s.steps * batch * length}, {"seconds", seconds}, {"kl_first", first}, {"kl_last", last},
-                       {"held_out", {{"prompts", held_out.size()}, {"logit_lens", logit_kl}, {"tuned_lens", tuned_kl}, {"logit_overlap", logit_overlap}, {"tuned_overlap", tuned_overlap}}}};
+    for (std::size_t l = 0; l < config.layers; ++l)
+        saved.push_back(dg::paired_difference(logit.table(1), logit.column(1, l), tuned.table(1), tuned.column(1, l)));
+    dg::json record = {{"steps", s.steps},
+                       {"tokens", s.steps * batch * length},
+                       {"seconds", seconds},
+                       {"kl_first", first},
+                       {"kl_last", last},
+                       {"held_out",
+                        {{"prompts", held_out.size()},
+                         {"logit_lens", logit_kl},
+                         {"tuned_lens", tuned_kl},
+                         {"logit_overlap", logit_overlap},
+                         {"tuned_overlap", tuned_overlap}}}};
     for (const auto& one : saved) {
         record["held_out"]["kl_saved"]["mean"].push_back(one.mean);
-        record["held_out"]["kl_saved"]["low"].push_back(one.low), record["held_out"]["kl_saved"]["high"].push_back(one.high);
+        record["held_out"]["kl_saved"]["low"].push_back(one.low),
+            record["held_out"]["kl_saved"]["high"].push_back(one.high);
     }
     if (!s.quiet && s.json != "-") {
-        std::printf("fitted %zu translators in %zu steps of %zu tokens, %.1f s (%s tok/s); mean KL %.4f -> %.4f\n", config.layers, s.steps, batch * length, seconds,
+        std::printf("fitted %zu translators in %zu steps of %zu tokens, %.1f s (%s tok/s); mean KL %.4f -> %.4f\n",
+                    config.layers, s.steps, batch * length, seconds,
                     tools::human(static_cast<double>(s.steps * batch * length) / seconds).c_str(), first, last);
-        std::printf("held out, %zu sequences of %zu tokens; brackets: 95 %% bootstrap intervals over them\n%6s %50s %28s\n%6s %13s %13s %23s %13s %13s\n", held_out.size(), length, "",
-                    "KL(final || lens), nats", "top-5 overlap", "layer", "logit lens", "tuned lens", "closer by", "logit lens", "tuned lens");
+        std::printf(
+            "held out, %zu sequences of %zu tokens; brackets: 95 %% bootstrap intervals over them\n%6s %50s %28s\n%6s "
+            "%13s %13s %23s %13s %13s\n",
+            held_out.size(), length, "", "KL(final || lens), nats", "top-5 overlap", "layer", "logit lens",
+            "tuned lens", "closer by", "logit lens", "tuned lens");
         std::size_t better = 0;
         for (std::size_t l = 0; l < config.layers; ++l) {
             better += tuned_kl[l] < logit_kl[l];
-            std::printf("%6zu %13.4f %13.4f %23s %13.3f %13.3f\n", l, logit_kl[l], tuned_kl[l], tools::format("%+.4f [%+.4f, %+.4f]", saved[l].mean, saved[l].low, saved[l].high).c_str(),
+            std::printf("%6zu %13.4f %13.4f %23s %13.3f %13.3f\n", l, logit_kl[l], tuned_kl[l],
+                        tools::format("%+.4f [%+.4f, %+.4f]", saved[l].mean, saved[l].low, saved[l].high).c_str(),
                         logit_overlap[l], tuned_overlap[l]);
         }
-        std::printf("the tuned lens is closer at %zu of %zu layers; written to %s\n", better, config.layers, s.out.c_str());
+        std::printf("the tuned lens is closer at %zu of %zu layers; written to %s\n", better, config.layers,
+                    s.out.c_str());
     }
     tools::write_json(s.json, record);
 }
@@ -137,9 +163,12 @@ void run(const settings& s, Backend& backend) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("fit_lens --model DIR --out DIR [FLAGS]", "Fits a tuned lens: one affine map a layer from its input to the final norm's input.");
+        tools::command_line flags(
+            "fit_lens --model DIR --out DIR [FLAGS]",
+            "Fits a tuned lens: one affine map a layer from its input to the final norm's input.");
         flags.add_model(s.model);
-        flags.add("--data", s.data, "Text to fit on: .txt, .jsonl with \"text\", .bin tokens (default: the built-in corpus)");
+        flags.add("--data", s.data,
+                  "Text to fit on: .txt, .jsonl with \"text\", .bin tokens (default: the built-in corpus)");
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of text: ") + tools::tokenizer_help);
         flags.add_required("--out", s.out, "a new lens directory to write (config.json, params.safetensors)");
         flags.add_switch("--torch", s.torch, "Write params.pt too, which the tuned-lens Python package opens");
@@ -149,7 +178,8 @@ int main(int argc, char** argv) {
         flags.add_choice("--optimizer", s.optimizer, {"sgd", "adam"}, "SGD with Nesterov momentum, or Adam");
         flags.add("--lr", s.rate, "Rate (0: 0.1 for sgd, falling linearly to 0; 0.001 for adam)");
         flags.add("--warm-start", s.warm, "Lens directory to start from");
-        flags.add("--warm-order", s.warm_order, "Layer order that the warm start grows by, as its model did: 0,1,2,3,2,3");
+        flags.add("--warm-order", s.warm_order,
+                  "Layer order that the warm start grows by, as its model did: 0,1,2,3,2,3");
         flags.add_order(s.order);
         flags.add("--held-out", s.held_out, "Held-out sequences of the table");
         flags.add("--seed", s.seed, "Seed of the data's order");
@@ -157,15 +187,19 @@ int main(int argc, char** argv) {
         flags.add_threads(s.threads);
         flags.add_json(s.json);
         flags.add_quiet(s.quiet);
-        flags.examples({"fit_lens --model runs/lidas --out runs/lidas-lens                          # on the built-in corpus",
-                        "fit_lens --model runs/lidas --data book.txt --steps 500 --out book-lens    # on your text"},
-                       "A model that runs an order of layers (--order, or a looped one) gets a translator for every layer that runs.");
+        flags.examples(
+            {"fit_lens --model runs/lidas --out runs/lidas-lens                          # on the built-in corpus",
+             "fit_lens --model runs/lidas --data book.txt --steps 500 --out book-lens    # on your text"},
+            "A model that runs an order of layers (--order, or a looped one) gets a translator for every layer that "
+            "runs.");
         if (!flags.parse(argc, argv)) return;
         s.out = dg::output_directory(s.out).string();
         dg::require(!std::filesystem::exists(std::filesystem::symlink_status(s.out)),
                     "--out: expected a new directory, found ", s.out, " there already");
         dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
-        dg::require(s.warm_order.empty() || !s.warm.empty(), "--warm-order: expected --warm-start (a lens to grow), found none");
-        tools::with_backend(s.backend, s.precision, s.threads, false, [&]<class T>(auto& backend) { run<T>(s, backend); });
+        dg::require(s.warm_order.empty() || !s.warm.empty(),
+                    "--warm-order: expected --warm-start (a lens to grow), found none");
+        tools::with_backend(s.backend, s.precision, s.threads, false,
+                            [&]<class T>(auto& backend) { run<T>(s, backend); });
     });
 }

@@ -5,8 +5,8 @@
 
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/grow_directory.hpp"
-#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/io/streamed_logits.hpp"
+#include "depthgrow/nn/shape.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/cpu_backend.hpp"
@@ -25,18 +25,19 @@ struct settings {
 };
 
 dg::mixture resolve_layers(const settings& s, std::size_t depth) {
-    dg::require(s.growth.empty() != s.order.empty(), "--operator, --order: expected one of the two, found ", s.order.empty() ? "neither" : "both");
+    dg::require(s.growth.empty() != s.order.empty(), "--operator, --order: expected one of the two, found ",
+                s.order.empty() ? "neither" : "both");
     if (!s.growth.empty()) return dg::make_operator(s.growth, s.parameters).rows(depth);
     try {
         return dg::parse_mixture(s.order, depth);
-    } catch (const dg::error& problem) {
-        dg::fail("--order: ", problem.what());
-    }
+    } catch (const dg::error& problem) { dg::fail("--order: ", problem.what()); }
 }
 
 dg::growth resolve_growth(const settings& s, std::size_t depth) {
-    dg::growth how{resolve_layers(s, depth), dg::parse_layer_init(s.init), dg::parse_state_policy(s.moments), s.init_seed};
-    dg::require(!s.zero_new || how.init.kind == dg::init_kind::copy || how.init.kind == dg::init_kind::zero_residual, "--zero-new, --init: expected one of the two, found both");
+    dg::growth how{resolve_layers(s, depth), dg::parse_layer_init(s.init), dg::parse_state_policy(s.moments),
+                   s.init_seed};
+    dg::require(!s.zero_new || how.init.kind == dg::init_kind::copy || how.init.kind == dg::init_kind::zero_residual,
+                "--zero-new, --init: expected one of the two, found both");
     if (s.zero_new) how.init.kind = dg::init_kind::zero_residual;
     return how;
 }
@@ -45,7 +46,8 @@ dg::growth resolve_growth(const settings& s, std::size_t depth) {
 std::string operators_help() {
     std::string out = "Operators:";
     for (const auto& entry : dg::operator_table)
-        out += dg::text("\n  ", entry.name, ": ", entry.help, entry.reads.empty() ? "" : " [", entry.reads, entry.reads.empty() ? "" : "]");
+        out += dg::text("\n  ", entry.name, ": ", entry.help, entry.reads.empty() ? "" : " [", entry.reads,
+                        entry.reads.empty() ? "" : "]");
     out += "\nNew layers begin (--init):";
     for (const auto& entry : dg::init_table) out += dg::text("\n  ", entry.name, ": ", entry.help);
     return out;
@@ -60,13 +62,16 @@ std::vector<std::string> policies() {
 std::uint64_t flops(const dg::decoder_config& c) { return dg::forward_flops_per_token(dg::shape_of(c), c.layers); }
 
 /// The largest difference of logits between the two directories on drawn tokens; both run one layer at a time.
-double largest_difference(const settings& s, const dg::model_directory& in, const std::filesystem::path& after, std::size_t positions) {
+double largest_difference(const settings& s, const dg::model_directory& in, const std::filesystem::path& after,
+                          std::size_t positions) {
     dg::blas backend(tools::cpu_options(s.threads));
     const dg::checkpoint_reader before(in.directory());
     dg::rng random(s.seed, 0);
     std::vector<dg::token> ids;
-    for (std::size_t t = 0; t < positions; ++t) ids.push_back(static_cast<dg::token>(random.below(before.config().vocab)));
-    const auto old_logits = dg::streamed_logits<float>(backend, before, ids), new_logits = dg::streamed_logits<float>(backend, dg::checkpoint_reader(after, true), ids);
+    for (std::size_t t = 0; t < positions; ++t)
+        ids.push_back(static_cast<dg::token>(random.below(before.config().vocab)));
+    const auto old_logits = dg::streamed_logits<float>(backend, before, ids),
+               new_logits = dg::streamed_logits<float>(backend, dg::checkpoint_reader(after, true), ids);
     double largest = 0;
     for (std::size_t i = 0; i < old_logits.size(); ++i) {
         const double difference = std::abs(static_cast<double>(old_logits[i]) - static_cast<double>(new_logits[i]));
@@ -76,7 +81,8 @@ double largest_difference(const settings& s, const dg::model_directory& in, cons
 }
 
 void print_row(const char* what, double before, double after, const char* unit) {
-    std::printf("%-22s %10s%s -> %10s%s  (x %.3f)\n", what, tools::human(before).c_str(), unit, tools::human(after).c_str(), unit, after / before);
+    std::printf("%-22s %10s%s -> %10s%s  (x %.3f)\n", what, tools::human(before).c_str(), unit,
+                tools::human(after).c_str(), unit, after / before);
 }
 
 void run(const settings& s) {
@@ -87,28 +93,39 @@ void run(const settings& s) {
     if (!s.dry_run) dg::require_new_directory(s.out);
     const bool shown = !s.quiet && s.json != "-";
     const auto number = [](std::uint64_t n) { return static_cast<double>(n); };
-    const std::uint64_t before = plan.before ? plan.before->parameters() : plan.numbers_before, after = plan.after ? plan.after->parameters() : plan.numbers_after;
-    dg::json record = {{"layers", {plan.layers_before, plan.layers_after}}, {"parameters", {before, after}}, {"tensors", {plan.tensors_before, plan.tensors_after}},
-                       {"bytes", {plan.bytes_before, plan.bytes_after}}, {"optimizer_bytes", {plan.optimizer_before, plan.optimizer_after}},
-                       {"not_understood", plan.notes}, {"left_out", plan.left_out}, {"dry_run", s.dry_run}};
+    const std::uint64_t before = plan.before ? plan.before->parameters() : plan.numbers_before,
+                        after = plan.after ? plan.after->parameters() : plan.numbers_after;
+    dg::json record = {{"layers", {plan.layers_before, plan.layers_after}},
+                       {"parameters", {before, after}},
+                       {"tensors", {plan.tensors_before, plan.tensors_after}},
+                       {"bytes", {plan.bytes_before, plan.bytes_after}},
+                       {"optimizer_bytes", {plan.optimizer_before, plan.optimizer_after}},
+                       {"not_understood", plan.notes},
+                       {"left_out", plan.left_out},
+                       {"dry_run", s.dry_run}};
     if (how.layers.is_order()) record["order"] = how.layers.order().sources();
     else record["mixture"] = how.layers.to_string();
     if (plan.before) record["forward_flops_per_token"] = {flops(*plan.before), flops(*plan.after)};
     if (how.init != dg::layer_init()) record["init"] = how.init.to_string();
     if (shown) {
         std::printf("order                  %s\n", how.layers.to_string().c_str());
-        if (how.init.kind != dg::init_kind::copy) std::printf("new layers begin       %s\n", how.init.to_string().c_str());
+        if (how.init.kind != dg::init_kind::copy)
+            std::printf("new layers begin       %s\n", how.init.to_string().c_str());
         print_row("layers", number(plan.layers_before), number(plan.layers_after), "");
         print_row("parameters", number(before), number(after), "");
-        if (plan.before) print_row("forward FLOPs, 1 token", number(flops(*plan.before)), number(flops(*plan.after)), "");
-        else std::printf("forward FLOPs, 1 token  unknown, as is the graph of model_type %s\n", in.model_type().c_str());
+        if (plan.before)
+            print_row("forward FLOPs, 1 token", number(flops(*plan.before)), number(flops(*plan.after)), "");
+        else
+            std::printf("forward FLOPs, 1 token  unknown, as is the graph of model_type %s\n", in.model_type().c_str());
         print_row("tensors", number(plan.tensors_before), number(plan.tensors_after), "");
         print_row("weights", number(plan.bytes_before), number(plan.bytes_after), "B");
-        if (plan.optimizer_before) print_row("optimizer", number(plan.optimizer_before), number(plan.optimizer_after), "B");
+        if (plan.optimizer_before)
+            print_row("optimizer", number(plan.optimizer_before), number(plan.optimizer_after), "B");
         for (const auto& note : plan.notes) std::printf("not understood         %s\n", note.c_str());
         for (const auto& name : plan.left_out) {
             const bool foreign = name == "trainer_state.json" || name == "optimizer.safetensors";
-            std::printf("left out               %s (%s)\n", name.c_str(), foreign ? "another trainer's" : "weights of another format, or a folder");
+            std::printf("left out               %s (%s)\n", name.c_str(),
+                        foreign ? "another trainer's" : "weights of another format, or a folder");
         }
     }
     if (!s.dry_run) {
@@ -120,13 +137,18 @@ void run(const settings& s) {
             tools::stopwatch proof;
             const double difference = largest_difference(s, in, made, positions);
             proof_seconds = proof.seconds();
-            dg::require(difference == 0, s.in, ": expected unchanged logits after growth by new layers of zero effect, found a difference of ", difference, "; nothing was written");
-            if (shown) std::printf("proof                  logits of %zu positions are unchanged, bit for bit\n", positions);
+            dg::require(difference == 0, s.in,
+                        ": expected unchanged logits after growth by new layers of zero effect, found a difference of ",
+                        difference, "; nothing was written");
+            if (shown)
+                std::printf("proof                  logits of %zu positions are unchanged, bit for bit\n", positions);
             record["zero_new"] = {{"positions", positions}, {"largest_difference", difference}};
         });
         const double seconds = watch.seconds() - proof_seconds, moved = number(plan.bytes_after + plan.optimizer_after);
         record["seconds"] = seconds;
-        if (shown) std::printf("written                %s, %sB in %.2f s (%sB/s)\n", s.out.c_str(), tools::human(moved).c_str(), seconds, tools::human(moved / seconds).c_str());
+        if (shown)
+            std::printf("written                %s, %sB in %.2f s (%sB/s)\n", s.out.c_str(),
+                        tools::human(moved).c_str(), seconds, tools::human(moved / seconds).c_str());
     }
     tools::write_json(s.json, record);
 }
@@ -136,30 +158,44 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("grow_checkpoint IN OUT --operator NAME | --order LIST [FLAGS]", "Grows a Hugging Face directory in depth: IN is read, OUT is written, whole or not at all.");
+        tools::command_line flags(
+            "grow_checkpoint IN OUT --operator NAME | --order LIST [FLAGS]",
+            "Grows a Hugging Face directory in depth: IN is read, OUT is written, whole or not at all.");
         flags.add_required("IN", s.in, "a model directory to grow");
         flags.add_positional("OUT", s.out, "New directory of the grown model; required but for --dry-run");
         flags.add_choice("--operator", s.growth, dg::operator_names(), "Growth operator; this or --order is required");
         flags.add("--block", s.parameters.block, "Layers of a block (solar: layers dropped at the seam)");
-        flags.add("--start", s.parameters.start, "First layer of a range (collapse: the layer that others are merged into)");
+        flags.add("--start", s.parameters.start,
+                  "First layer of a range (collapse: the layer that others are merged into)");
         flags.add("--length", s.parameters.length, "Layers of a range (collapse: how many are merged and removed)");
-        flags.add("--order", s.order, "Layer order instead of an operator, 0,1,2,1,2,3, or sums of layers: 0,1,0.5*1+0.5*2,2");
+        flags.add("--order", s.order,
+                  "Layer order instead of an operator, 0,1,2,1,2,3, or sums of layers: 0,1,0.5*1+0.5*2,2");
         flags.add("--init", s.init, "How new layers begin: " + dg::layer_init_names());
         flags.add("--init-seed", s.init_seed, "Seed of what new layers draw");
-        flags.add_choice("--optimizer-state", s.moments, policies(), "Moments after growth: with their layers, zero in new layers, zero in all");
-        flags.add_switch("--zero-new", s.zero_new, "Older spelling of --init zero_residual: new layers add nothing, with the proof that logits are unchanged");
-        flags.add("--layers-prefix", s.prefix, "Which tensors are the layers, where there are several stacks: decoder.layers");
+        flags.add_choice("--optimizer-state", s.moments, policies(),
+                         "Moments after growth: with their layers, zero in new layers, zero in all");
+        flags.add_switch(
+            "--zero-new", s.zero_new,
+            "Older spelling of --init zero_residual: new layers add nothing, with the proof that logits are unchanged");
+        flags.add("--layers-prefix", s.prefix,
+                  "Which tensors are the layers, where there are several stacks: decoder.layers");
         flags.add_switch("--dry-run", s.dry_run, "Print order, parameters, FLOPs and bytes, and stop");
         flags.add("--seed", s.seed, "Seed of the tokens of the proof");
         flags.add("--threads", s.threads, "CPU threads of the proof");
         flags.add_json(s.json);
         flags.add_quiet(s.quiet);
-        flags.examples({"grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --dry-run    # sizes and FLOPs, before and after",
-                        "grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --zero-new   # new layers begin as identities, and the proof",
-                        "grow_checkpoint gpt2 grown --operator interleave --init average           # a family that the library cannot run",
-                        "grow_checkpoint SmolLM2-135M shallow --operator collapse --start 20 --length 3",
-                        "train_smol --init grown --data book.txt --out runs/grown                   # training goes on from the weights"},
-                       "Keeps dtypes, shards, tokenizer and every other file; optimizer.safetensors grows by the same order.\n" + operators_help());
+        flags.examples(
+            {"grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --dry-run    # sizes and FLOPs, before and "
+             "after",
+             "grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --zero-new   # new layers begin as "
+             "identities, and the proof",
+             "grow_checkpoint gpt2 grown --operator interleave --init average           # a family that the library "
+             "cannot run",
+             "grow_checkpoint SmolLM2-135M shallow --operator collapse --start 20 --length 3",
+             "train_smol --init grown --data book.txt --out runs/grown                   # training goes on from the "
+             "weights"},
+            "Keeps dtypes, shards, tokenizer and every other file; optimizer.safetensors grows by the same order.\n" +
+                operators_help());
         if (!flags.parse(argc, argv)) return;
         dg::require(!s.out.empty() || s.dry_run, "OUT: expected a directory to write, found none");
         if (!s.out.empty()) s.out = dg::output_directory(s.out).string();

@@ -2,11 +2,10 @@
 // Needs C++17, the standard library and the headers of depthgrow; no build step.
 // The operator is that of Kapl et al. 2025 (arXiv 2512.08819), section 3.1.
 #include <cstdio>
-#include <utility>
-#include <vector>
-
 #include <depthgrow/growth/optimizer_traits.hpp>
 #include <depthgrow/lidas.hpp>
+#include <utility>
+#include <vector>
 
 namespace dg = depthgrow;
 

@@ -33,7 +33,11 @@ void answer(httplib::Response& response, int status, const dg::json& body) {
 }
 
 void refuse(httplib::Response& response, int status, const std::string& sentence) {
-    answer(response, status, {{"error", {{"message", sentence}, {"type", status < 500 ? "invalid_request_error" : "server_error"}, {"code", status}}}});
+    answer(response, status,
+           {{"error",
+             {{"message", sentence},
+              {"type", status < 500 ? "invalid_request_error" : "server_error"},
+              {"code", status}}}});
 }
 
 std::string too_large(std::size_t limit) {
@@ -41,8 +45,7 @@ std::string too_large(std::size_t limit) {
 }
 
 /// Runs a handler; a sentence of the library is the caller's fault, anything else is ours.
-template <class Body>
-void guard(const httplib::Request& request, httplib::Response& response, const Body& body) {
+template <class Body> void guard(const httplib::Request& request, httplib::Response& response, const Body& body) {
     try {
         body();
     } catch (const tools::busy_error& problem) {
@@ -58,8 +61,7 @@ void guard(const httplib::Request& request, httplib::Response& response, const B
 }
 
 /// A path that is read.
-template <class Body>
-void add_get(tools::http_endpoint& server, const char* path, Body body) {
+template <class Body> void add_get(tools::http_endpoint& server, const char* path, Body body) {
     server.Get(path, [body](const httplib::Request& request, httplib::Response& response) {
         tools::http_endpoint::request_read();
         guard(request, response, [&] { answer(response, 200, body()); });
@@ -68,8 +70,7 @@ void add_get(tools::http_endpoint& server, const char* path, Body body) {
 
 /// A path that answers a body. The body is read here and taken for JSON whatever its content type: httplib's own
 /// reading stops at 8 KB of the type that `curl -d` gives.
-template <class Body>
-void add_post(tools::http_endpoint& server, const char* path, std::size_t limit, Body body) {
+template <class Body> void add_post(tools::http_endpoint& server, const char* path, std::size_t limit, Body body) {
     server.Post(path, [body, limit, &server](const httplib::Request& request, httplib::Response& response,
                                              const httplib::ContentReader& reader) {
         guard(request, response, [&] {
@@ -95,8 +96,11 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
         return {{"status", "ok"}, {"running", running}, {"waiting", waiting}};
     });
     add_get(server, "/v1/models", [&engine, created]() -> dg::json {
-        const dg::json model = {{"id", engine.name()}, {"object", "model"}, {"created", created},
-                                {"owned_by", "depthgrow"}, {"max_model_len", engine.config().context}};
+        const dg::json model = {{"id", engine.name()},
+                                {"object", "model"},
+                                {"created", created},
+                                {"owned_by", "depthgrow"},
+                                {"max_model_len", engine.config().context}};
         return {{"object", "list"}, {"data", dg::json::array({model})}};
     });
     add_get(server, "/tokenizer_info", [&engine] { return engine.tokenizer_info(); });
@@ -104,14 +108,16 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
         const dg::json value = dg::parse_json(body, "request");
         const dg::json_fields fields(value, "request");
         const std::string prompt = fields.string("prompt");
-        const auto tokens = fields.boolean("add_special_tokens", true) ? engine.text().encode_prompt(prompt) : engine.text().encode(prompt);
+        const auto tokens = fields.boolean("add_special_tokens", true) ? engine.text().encode_prompt(prompt)
+                                                                       : engine.text().encode(prompt);
         return {{"tokens", tokens}, {"count", tokens.size()}, {"max_model_len", engine.config().context}};
     });
     add_post(server, "/detokenize", s.max_request, [&engine](const std::string& body) -> dg::json {
         const dg::json value = dg::parse_json(body, "request");
         std::vector<std::int32_t> ids;
         for (std::size_t id : dg::json_fields(value, "request").indices("tokens")) {
-            dg::require(id < engine.config().vocab, "request: expected token ids below ", engine.config().vocab, ", found ", id);
+            dg::require(id < engine.config().vocab, "request: expected token ids below ", engine.config().vocab,
+                        ", found ", id);
             ids.push_back(static_cast<std::int32_t>(id));
         }
         return {{"prompt", dg::valid_utf8(engine.text().decode(ids))}};
@@ -156,15 +162,20 @@ void run(const settings& s) {
     tools::http_endpoint server(limits);
     server.set_tcp_nodelay(true);
     add_routes(server, engine, s);
-    const int port = s.port ? (server.bind_to_port(s.host.c_str(), s.port) ? s.port : -1) : server.bind_to_any_port(s.host.c_str());
-    dg::require(port > 0, "--host, --port: expected an address that is free, found ", s.host, ":", s.port, " taken or unknown");
-    dg::require(server.lengthen_queue(), "--host, --port: expected an address to listen on, found: ",
-                std::strerror(errno));
+    const int port =
+        s.port ? (server.bind_to_port(s.host.c_str(), s.port) ? s.port : -1) : server.bind_to_any_port(s.host.c_str());
+    dg::require(port > 0, "--host, --port: expected an address that is free, found ", s.host, ":", s.port,
+                " taken or unknown");
+    dg::require(server.lengthen_queue(),
+                "--host, --port: expected an address to listen on, found: ", std::strerror(errno));
     if (!s.quiet) {
-        std::printf("serving %s: %zu of %zu layers, %s parameters, at http://%s:%d/v1/completions\n", engine.name().c_str(), engine.order().size(), engine.config().layers,
+        std::printf("serving %s: %zu of %zu layers, %s parameters, at http://%s:%d/v1/completions\n",
+                    engine.name().c_str(), engine.order().size(), engine.config().layers,
                     tools::human(static_cast<double>(engine.config().parameters())).c_str(), s.host.c_str(), port);
-        std::printf("lm_eval --model local-completions --tasks lambada_openai --model_args model=%s,base_url=http://%s:%d/v1/completions,tokenizer_backend=remote,num_concurrent=4,max_length=%zu\n",
-                    engine.name().c_str(), s.host.c_str(), port, engine.config().context);
+        std::printf(
+            "lm_eval --model local-completions --tasks lambada_openai --model_args "
+            "model=%s,base_url=http://%s:%d/v1/completions,tokenizer_backend=remote,num_concurrent=4,max_length=%zu\n",
+            engine.name().c_str(), s.host.c_str(), port, engine.config().context);
         std::fflush(stdout);
     }
     std::thread([&server, signals] {
@@ -182,7 +193,9 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("serve --model DIR [FLAGS]", "Serves a checkpoint as a completions endpoint with echo and log-probabilities, for lm-evaluation-harness.");
+        tools::command_line flags("serve --model DIR [FLAGS]",
+                                  "Serves a checkpoint as a completions endpoint with echo and log-probabilities, for "
+                                  "lm-evaluation-harness.");
         flags.group("What runs");
         flags.add_model(s.model);
         flags.add_order(s.order);
@@ -201,10 +214,13 @@ int main(int argc, char** argv) {
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
         flags.add_quiet(s.quiet);
-        flags.examples({"serve --model runs/lidas --port 8000 &", "serve --model SmolLM2-135M --order 0,1,2,3,2,3,4,5 --port 0",
-                        "curl http://127.0.0.1:8000/v1/completions -d '{\"prompt\": \"2 + 2 =\", \"max_tokens\": 8, \"temperature\": 0}'"},
-                       "Paths: /v1/completions /v1/models /health /tokenize /detokenize /tokenizer_info. SIGTERM answers what was taken in and exits;\n"
-                       "the command line of lm-evaluation-harness is printed at the start.");
+        flags.examples(
+            {"serve --model runs/lidas --port 8000 &", "serve --model SmolLM2-135M --order 0,1,2,3,2,3,4,5 --port 0",
+             "curl http://127.0.0.1:8000/v1/completions -d '{\"prompt\": \"2 + 2 =\", \"max_tokens\": 8, "
+             "\"temperature\": 0}'"},
+            "Paths: /v1/completions /v1/models /health /tokenize /detokenize /tokenizer_info. SIGTERM answers what was "
+            "taken in and exits;\n"
+            "the command line of lm-evaluation-harness is printed at the start.");
         if (!flags.parse(argc, argv)) return;
         dg::require(s.port >= 0 && s.port < 65536, "--port: expected 0 to 65535, found ", s.port);
         dg::require(s.queue > 0 && s.max_prompts > 0, "--queue, --max-prompts: expected at least 1, found 0");

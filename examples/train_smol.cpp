@@ -5,14 +5,19 @@
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::training_settings settings;
-        tools::command_line flags("train_smol [FLAGS]", "Trains a SmolLM-shaped Transformer from text, plain or growing in depth while it trains.");
+        tools::command_line flags(
+            "train_smol [FLAGS]",
+            "Trains a SmolLM-shaped Transformer from text, plain or growing in depth while it trains.");
         tools::add_training_flags(flags, settings);
-        flags.examples({"train_smol --growth lidas                              # the built-in corpus, a small model, minutes",
-                        "train_smol --data book.txt --growth midas              # your text, as bytes",
-                        "train_smol --initial-layers 2 --growth-plan plan.txt --optimizer muon   # growths line by line, as in: 300 doubling init=noise:0.01 seed=4",
-                        "train_smol --preset mini --dry-run                     # what it would do, and take",
-                        "train_smol --growth lidas --resume auto                # go on after a stop, by the same flags",
-                        "train_smol --init SmolLM2-135M --data book.txt --lr 3e-4 --context 512 --out runs/tuned    # from weights that are there"});
+        flags.examples(
+            {"train_smol --growth lidas                              # the built-in corpus, a small model, minutes",
+             "train_smol --data book.txt --growth midas              # your text, as bytes",
+             "train_smol --initial-layers 2 --growth-plan plan.txt --optimizer muon   # growths line by line, as in: "
+             "300 doubling init=noise:0.01 seed=4",
+             "train_smol --preset mini --dry-run                     # what it would do, and take",
+             "train_smol --growth lidas --resume auto                # go on after a stop, by the same flags",
+             "train_smol --init SmolLM2-135M --data book.txt --lr 3e-4 --context 512 --out runs/tuned    # from "
+             "weights that are there"});
         if (!flags.parse(argc, argv)) return;
         const auto run = tools::resolve(settings);
         if (settings.dry_run) return tools::print_plan(run, tools::load_data(run), tools::planned_memory(run));

@@ -46,11 +46,18 @@ void run(const settings& s) {
         sampled += text.size(), tokens += ids.size();
     }
     const double seconds = encoding.seconds(), each = static_cast<double>(sampled) / static_cast<double>(tokens);
-    const dg::json record = {{"tokens", made.size()}, {"bytes", bytes}, {"bytes_per_token", each}, {"seconds", trained}, {"encode_bytes_per_second", static_cast<double>(sampled) / seconds}};
+    const dg::json record = {{"tokens", made.size()},
+                             {"bytes", bytes},
+                             {"bytes_per_token", each},
+                             {"seconds", trained},
+                             {"encode_bytes_per_second", static_cast<double>(sampled) / seconds}};
     if (!s.quiet && s.json != "-") {
-        std::printf("%zu tokens from %sB in %.1f s (%.1f s of it reading), %d threads; %s\n", made.size(), tools::human(static_cast<double>(bytes)).c_str(), trained, read, threads, s.out.c_str());
-        std::printf("%.3f bytes a token on the training text; encoding at %sB/s on one core\n", each, tools::human(static_cast<double>(sampled) / seconds).c_str());
-        if (made.size() < s.vocab) std::printf("fewer tokens than asked for: no other pair occurs %zu times\n", s.least);
+        std::printf("%zu tokens from %sB in %.1f s (%.1f s of it reading), %d threads; %s\n", made.size(),
+                    tools::human(static_cast<double>(bytes)).c_str(), trained, read, threads, s.out.c_str());
+        std::printf("%.3f bytes a token on the training text; encoding at %sB/s on one core\n", each,
+                    tools::human(static_cast<double>(sampled) / seconds).c_str());
+        if (made.size() < s.vocab)
+            std::printf("fewer tokens than asked for: no other pair occurs %zu times\n", s.least);
     }
     tools::write_json(s.json, record);
 }
@@ -60,17 +67,21 @@ void run(const settings& s) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        tools::command_line flags("train_tokenizer --data FILE --out FILE [FLAGS]", "Trains a byte-level BPE vocabulary on text: tokenizer.json, the same on every run.");
+        tools::command_line flags("train_tokenizer --data FILE --out FILE [FLAGS]",
+                                  "Trains a byte-level BPE vocabulary on text: tokenizer.json, the same on every run.");
         flags.add_required("--data", s.data, "files, .txt or .jsonl with \"text\"");
-        flags.add_required("--out", s.out, "a .json file to write, or a directory for tokenizer.json and tokenizer_config.json");
+        flags.add_required("--out", s.out,
+                           "a .json file to write, or a directory for tokenizer.json and tokenizer_config.json");
         flags.add("--vocab", s.vocab, "Tokens in all: special tokens, 256 bytes, merges");
         flags.add("--special", s.special, "Special tokens, ids from 0");
-        flags.add_choice("--digits", s.digits, {"single", "runs"}, "Every digit a token of its own (SmolLM), or runs of digits merge (GPT-2)");
+        flags.add_choice("--digits", s.digits, {"single", "runs"},
+                         "Every digit a token of its own (SmolLM), or runs of digits merge (GPT-2)");
         flags.add("--least", s.least, "A pair must occur this often to become a token");
         flags.add_threads(s.threads);
         flags.add_json(s.json);
         flags.add_quiet(s.quiet);
-        flags.examples({"train_tokenizer --data book.txt --vocab 4096 --out tokenizer.json", "train_smol --data book.txt --tokenizer tokenizer.json",
+        flags.examples({"train_tokenizer --data book.txt --vocab 4096 --out tokenizer.json",
+                        "train_smol --data book.txt --tokenizer tokenizer.json",
                         "train_tokenizer --data one.txt two.jsonl --digits runs --out tokenizer"});
         if (!flags.parse(argc, argv)) return;
         run(s);

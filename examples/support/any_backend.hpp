@@ -13,7 +13,8 @@ namespace tools {
 
 /// body.template operator()<T, Backend>(options of the backend), T float or bfloat16; `many_shapes`: see cuda_options.
 template <class Body>
-auto choose_backend(const std::string& name, const std::string& precision, int threads, [[maybe_unused]] bool many_shapes, const Body& body) {
+auto choose_backend(const std::string& name, const std::string& precision, int threads,
+                    [[maybe_unused]] bool many_shapes, const Body& body) {
     require_backend(name, precision);
 #if DEPTHGROW_USES_CUDA
     if (name == "cuda") {
@@ -27,7 +28,8 @@ auto choose_backend(const std::string& name, const std::string& precision, int t
 
 /// body.template operator()<T>(backend).
 template <class Body>
-void with_backend(const std::string& name, const std::string& precision, int threads, bool many_shapes, const Body& body) {
+void with_backend(const std::string& name, const std::string& precision, int threads, bool many_shapes,
+                  const Body& body) {
     choose_backend(name, precision, threads, many_shapes, [&]<class T, class Backend>(const auto& options) {
         Backend backend(options);
         body.template operator()<T>(backend);

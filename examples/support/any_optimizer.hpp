@@ -10,8 +10,7 @@
 namespace tools {
 
 /// body.template operator()<Optimizer>() for one of the names in optim/optimizer.hpp.
-template <class T, class Backend, class Body>
-auto with_optimizer(const std::string& name, const Body& body) {
+template <class T, class Backend, class Body> auto with_optimizer(const std::string& name, const Body& body) {
     namespace dg = depthgrow;
     if (name == "muon") return body.template operator()<dg::muon<T, Backend>>();
     if (name == "sgd_nesterov") return body.template operator()<dg::sgd_nesterov<T, Backend>>();

@@ -30,7 +30,8 @@ namespace {
 
 /// Empty for the digits of a count; CLI11 alone would read "-3" as 2^64 - 3.
 std::string not_a_count(const std::string& given) {
-    const bool digits = !given.empty() && given.size() <= 18 && given.find_first_not_of("0123456789") == std::string::npos;
+    const bool digits =
+        !given.empty() && given.size() <= 18 && given.find_first_not_of("0123456789") == std::string::npos;
     return digits ? std::string() : "expected a whole number of at least 0, found \"" + given + "\"";
 }
 
@@ -41,9 +42,7 @@ std::string not_an_output(const std::string& file) {
         const bool slash = file.back() == '/';
         depthgrow::require_output_file(slash ? depthgrow::output_directory(file) : std::filesystem::path(file));
         if (slash) return "expected a file, found " + file + ", which ends as the name of a directory";
-    } catch (const depthgrow::error& problem) {
-        return problem.what();
-    }
+    } catch (const depthgrow::error& problem) { return problem.what(); }
     std::error_code ignored;
     const auto folder = std::filesystem::absolute(file).parent_path();
     if (std::filesystem::is_directory(folder, ignored)) return {};
@@ -65,7 +64,8 @@ struct help_formatter : CLI::Formatter {
 
 }  // namespace
 
-command_line::command_line(const std::string& usage, const std::string& summary) : inner_(std::make_unique<implementation>()) {
+command_line::command_line(const std::string& usage, const std::string& summary)
+    : inner_(std::make_unique<implementation>()) {
     inner_->app.name(usage.substr(0, usage.find(' ')));
     inner_->app.formatter(std::make_shared<help_formatter>(usage));
     inner_->app.description(summary);
@@ -77,26 +77,43 @@ command_line::command_line(const std::string& usage, const std::string& summary)
 command_line::~command_line() = default;
 
 void command_line::group(const std::string& title) { inner_->title = title; }
-void command_line::add(const std::string& flag, std::string& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
-void command_line::add(const std::string& flag, std::size_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help)->check(not_a_count), flag); }
-void command_line::add(const std::string& flag, std::int64_t& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
-void command_line::add(const std::string& flag, int& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help)->check(not_a_count), flag); }
-void command_line::add(const std::string& flag, double& value, const std::string& help) { inner_->keep(inner_->app.add_option(flag, value, help), flag); }
+void command_line::add(const std::string& flag, std::string& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option(flag, value, help), flag);
+}
+void command_line::add(const std::string& flag, std::size_t& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option(flag, value, help)->check(not_a_count), flag);
+}
+void command_line::add(const std::string& flag, std::int64_t& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option(flag, value, help), flag);
+}
+void command_line::add(const std::string& flag, int& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option(flag, value, help)->check(not_a_count), flag);
+}
+void command_line::add(const std::string& flag, double& value, const std::string& help) {
+    inner_->keep(inner_->app.add_option(flag, value, help), flag);
+}
 void command_line::add(const std::string& flag, std::vector<std::string>& values, const std::string& help) {
     inner_->flags.push_back(flag);
     inner_->app.add_option(flag, values, help)->group(inner_->title)->expected(1, 1000);
 }
 void command_line::add(const std::string& flag, std::optional<std::size_t>& value, const std::string& help) {
-    inner_->keep(inner_->app.add_option_function<std::size_t>(flag, [&value](std::size_t given) { value = given; }, help)->check(not_a_count), flag);
+    inner_->keep(inner_->app
+                     .add_option_function<std::size_t>(
+                         flag, [&value](std::size_t given) { value = given; }, help)
+                     ->check(not_a_count),
+                 flag);
 }
 void command_line::add(const std::string& flag, std::optional<double>& value, const std::string& help) {
-    inner_->keep(inner_->app.add_option_function<double>(flag, [&value](double given) { value = given; }, help), flag);
+    inner_->keep(inner_->app.add_option_function<double>(
+                     flag, [&value](double given) { value = given; }, help),
+                 flag);
 }
 void command_line::add_switch(const std::string& flag, bool& value, const std::string& help) {
     inner_->flags.push_back(flag);
     inner_->app.add_flag(flag, value, help)->group(inner_->title);
 }
-void command_line::add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices, const std::string& help) {
+void command_line::add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices,
+                              const std::string& help) {
     const auto check = [choices](const std::string& given) -> std::string {
         for (const auto& choice : choices)
             if (given == choice) return {};
@@ -108,7 +125,9 @@ void command_line::add_choice(const std::string& flag, std::string& value, const
     for (const auto& choice : choices) all += (all.empty() ? "" : "|") + choice;
     inner_->keep(inner_->app.add_option(flag, value, help + " (" + all + ")")->check(check), flag);
 }
-void command_line::add_positional(const std::string& name, std::string& value, const std::string& help) { inner_->app.add_option(name, value, help); }
+void command_line::add_positional(const std::string& name, std::string& value, const std::string& help) {
+    inner_->app.add_option(name, value, help);
+}
 void command_line::add_required(const std::string& flag, std::string& value, const std::string& what) {
     if (flag[0] == '-') add(flag, value, required_help(what));
     else add_positional(flag, value, required_help(what));
@@ -118,7 +137,9 @@ void command_line::add_required(const std::string& flag, std::vector<std::string
     add(flag, values, required_help(what));
     inner_->required.emplace_back(flag + ": expected " + what + ", found none", [&values] { return values.empty(); });
 }
-void command_line::add_output(const std::string& flag, std::string& file, const std::string& help) { inner_->keep(inner_->app.add_option(flag, file, help)->check(not_an_output), flag); }
+void command_line::add_output(const std::string& flag, std::string& file, const std::string& help) {
+    inner_->keep(inner_->app.add_option(flag, file, help)->check(not_an_output), flag);
+}
 void command_line::add_device(std::string& backend, std::string& precision) {
     add_choice("--backend", backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
     add_choice("--precision", precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
@@ -136,7 +157,8 @@ bool command_line::parse(int argc, char** argv) {
         const std::string flag = word.substr(0, word.find('='));
         const auto& known = inner_->flags;
         if (std::find(known.begin(), known.end(), flag) == known.end())
-            depthgrow::fail("unknown flag ", flag, "; did you mean ", nearest(flag, known), "? (--help lists them all)");
+            depthgrow::fail("unknown flag ", flag, "; did you mean ", nearest(flag, known),
+                            "? (--help lists them all)");
     }
     try {
         inner_->app.parse(argc, argv);
@@ -167,7 +189,9 @@ std::string nearest(const std::string& name, const std::vector<std::string>& nam
     return best;
 }
 
-int resolve_threads(int threads) { return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+int resolve_threads(int threads) {
+    return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 int run_tool(const std::function<void()>& body) {
     try {
@@ -195,8 +219,10 @@ bool has_cuda() {
 #endif
 }
 void require_backend(const std::string& backend, const std::string& precision) {
-    depthgrow::require(backend != "cuda" || has_cuda(), "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
-    depthgrow::require(precision == "fp32" || backend == "cuda", "--precision ", precision, ": expected --backend cuda, found --backend ", backend);
+    depthgrow::require(backend != "cuda" || has_cuda(),
+                       "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
+    depthgrow::require(precision == "fp32" || backend == "cuda", "--precision ", precision,
+                       ": expected --backend cuda, found --backend ", backend);
 }
 
 }  // namespace tools

@@ -30,7 +30,8 @@ public:
     /// A flag without a value.
     void add_switch(const std::string& flag, bool& value, const std::string& help);
     /// A string that must be one of `choices`.
-    void add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices, const std::string& help);
+    void add_choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices,
+                    const std::string& help);
     /// A flag or a positional argument that must be given: `what` is "a model directory", of help and refusal.
     void add_required(const std::string& flag, std::string& value, const std::string& what);
     void add_required(const std::string& flag, std::vector<std::string>& values, const std::string& what);
@@ -41,7 +42,9 @@ public:
 
     // Flags that several tools have, in one wording.
     void add_model(std::string& model) { add_required("--model", model, "a model directory"); }
-    void add_order(std::string& order) { add("--order", order, "Layer order to run instead of the stored one: 0,1,2,1,2,3"); }
+    void add_order(std::string& order) {
+        add("--order", order, "Layer order to run instead of the stored one: 0,1,2,1,2,3");
+    }
     void add_device(std::string& backend, std::string& precision);
     void add_threads(int& threads) { add("--threads", threads, "CPU threads (0: all)"); }
     void add_json(std::string& file) { add_output("--json", file, "Write the numbers to this file (-: stdout)"); }

@@ -28,17 +28,21 @@ struct served_model {
 
 namespace {
 
-template <class T, class Backend>
-struct model_on final : served_model {
+template <class T, class Backend> struct model_on final : served_model {
     template <class Options>
-    model_on(const engine_settings& s, const Options& backend_options) : backend(backend_options), model(dg::load_model<T>(backend, s.model)) {
-        options.order = s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : parse_numbers("--order", s.order);
-        for (std::size_t source : options.order) dg::require(source < model.layers(), "--order: expected layers below ", model.layers(), ", found ", source);
+    model_on(const engine_settings& s, const Options& backend_options)
+        : backend(backend_options), model(dg::load_model<T>(backend, s.model)) {
+        options.order =
+            s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : parse_numbers("--order", s.order);
+        for (std::size_t source : options.order)
+            dg::require(source < model.layers(), "--order: expected layers below ", model.layers(), ", found ", source);
         if (options.order.empty()) {
             options.order.resize(model.layers());
             std::iota(options.order.begin(), options.order.end(), std::size_t{0});
         }
-        if (s.exit_layer) dg::require(*s.exit_layer <= options.order.size(), "--exit-layer: expected at most ", options.order.size(), " (the layers run), found ", *s.exit_layer);
+        if (s.exit_layer)
+            dg::require(*s.exit_layer <= options.order.size(), "--exit-layer: expected at most ", options.order.size(),
+                        " (the layers run), found ", *s.exit_layer);
         options.exit_layer = s.exit_layer, options.max_rows = s.max_rows;
         if (!s.lens.empty()) lens = read_lens(s.lens, model, options.order.size());
         options.lens = lens ? &*lens : nullptr;
@@ -47,7 +51,9 @@ struct model_on final : served_model {
     }
     const dg::decoder_config& config() const override { return model.config(); }
     const std::vector<std::size_t>& order() const override { return options.order; }
-    std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) override { return scorer->every_position(prompts); }
+    std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) override {
+        return scorer->every_position(prompts);
+    }
     void rewind() override { decoder->rewind(); }
     std::size_t size() const override { return decoder->size(); }
     dg::span<const float> append(dg::span<const dg::token> ids) override { return decoder->append(ids); }
@@ -61,9 +67,10 @@ struct model_on final : served_model {
 };
 
 std::unique_ptr<served_model> load_served(const engine_settings& s) {
-    return choose_backend(s.backend, s.precision, s.threads, true, [&]<class T, class Backend>(const auto& options) -> std::unique_ptr<served_model> {
-        return std::make_unique<model_on<T, Backend>>(s, options);
-    });
+    return choose_backend(s.backend, s.precision, s.threads, true,
+                          [&]<class T, class Backend>(const auto& options) -> std::unique_ptr<served_model> {
+                              return std::make_unique<model_on<T, Backend>>(s, options);
+                          });
 }
 
 }  // namespace
@@ -123,7 +130,9 @@ void completion_engine::read_token_files(const std::string& directory) {
             else if (value.is_object() && value.contains("content")) tokenizer_info_[key] = value["content"];
         }
     }
-    if (!tokenizer_info_.contains("eos_token")) tokenizer_info_["eos_token"] = ends_.empty() ? dg::json(nullptr) : dg::json(dg::valid_utf8(text_->decode({ends_.data(), 1})));
+    if (!tokenizer_info_.contains("eos_token"))
+        tokenizer_info_["eos_token"] =
+            ends_.empty() ? dg::json(nullptr) : dg::json(dg::valid_utf8(text_->decode({ends_.data(), 1})));
     tokenizer_info_["vocab_size"] = config.value("vocab_size", dg::json());
 }
 
@@ -131,7 +140,9 @@ std::vector<completion_choice> completion_engine::complete(const completion_requ
                                                            const std::function<bool()>& gone) {
     job one{&request, &gone, {}, {}, false};
     std::unique_lock lock(guard_);
-    if (waiting_.size() >= limit_) throw busy_error(depthgrow::text("server: expected at most ", limit_, " waiting requests, found as many; try again later"));
+    if (waiting_.size() >= limit_)
+        throw busy_error(
+            depthgrow::text("server: expected at most ", limit_, " waiting requests, found as many; try again later"));
     if (stopping_) throw busy_error("server: expected to go on, found that it is stopping");
     waiting_.push_back(&one);
     arrived_.notify_one();
@@ -144,9 +155,7 @@ std::vector<completion_choice> completion_engine::complete(const completion_requ
     lock.unlock();
     try {
         if (one.problem) std::rethrow_exception(one.problem);
-    } catch (const dg::error& problem) {
-        throw server_fault(problem.what());
-    }
+    } catch (const dg::error& problem) { throw server_fault(problem.what()); }
     return std::move(one.choices);
 }
 
@@ -204,9 +213,7 @@ void completion_engine::work() {
         for (job* one : generated) {
             try {
                 generate(*one);
-            } catch (...) {
-                one->problem = std::current_exception();
-            }
+            } catch (...) { one->problem = std::current_exception(); }
             finish(one);
         }
     }
@@ -215,7 +222,8 @@ void completion_engine::work() {
 namespace {
 
 /// The echoed part of a choice from the scores of its prompt.
-void echo(const std::vector<std::int32_t>& prompt, const dg::position_scores& scores, const text_tokens& text, completion_choice& out) {
+void echo(const std::vector<std::int32_t>& prompt, const dg::position_scores& scores, const text_tokens& text,
+          completion_choice& out) {
     out.echoed = true;
     out.tokens = prompt;
     out.of_token = scores.of_token;

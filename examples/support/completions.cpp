@@ -14,45 +14,78 @@ constexpr const char* here = "request";
 std::vector<std::int32_t> read_ids(const dg::json& list, std::size_t vocab) {
     std::vector<std::int32_t> out;
     for (const auto& id : list) {
-        const bool known = id.is_number_integer() && (id.is_number_unsigned() || id.get<std::int64_t>() >= 0) && id.get<std::uint64_t>() < vocab;
-        dg::require(known, here, ": expected prompt to hold token ids from 0 to ", vocab - 1, ", found ", dg::describe(&id));
+        const bool known = id.is_number_integer() && (id.is_number_unsigned() || id.get<std::int64_t>() >= 0) &&
+                           id.get<std::uint64_t>() < vocab;
+        dg::require(known, here, ": expected prompt to hold token ids from 0 to ", vocab - 1, ", found ",
+                    dg::describe(&id));
         out.push_back(id.get<std::int32_t>());
     }
     return out;
 }
 
-void read_prompts(const dg::json& prompt, const text_tokens& text, const completion_limits& limits, completion_request& out) {
+void read_prompts(const dg::json& prompt, const text_tokens& text, const completion_limits& limits,
+                  completion_request& out) {
     if (prompt.is_string()) {
         out.prompts.push_back(text.encode_prompt(prompt.get<std::string>()));
     } else {
-        dg::require(prompt.is_array() && !prompt.empty(), here, ": expected prompt to be a text, a list of texts, of token ids or of lists of token ids, found ", dg::describe(&prompt));
+        dg::require(prompt.is_array() && !prompt.empty(), here,
+                    ": expected prompt to be a text, a list of texts, of token ids or of lists of token ids, found ",
+                    dg::describe(&prompt));
         if (prompt[0].is_number()) {
             out.prompts.push_back(read_ids(prompt, limits.vocab));
         } else {
-            dg::require(prompt.size() <= limits.prompts, here, ": expected at most ", limits.prompts, " prompts, found ", prompt.size());
+            dg::require(prompt.size() <= limits.prompts, here, ": expected at most ", limits.prompts,
+                        " prompts, found ", prompt.size());
             for (const auto& one : prompt) {
-                dg::require(one.is_string() || one.is_array(), here, ": expected prompt to hold texts or lists of token ids, found ", dg::describe(&one));
-                out.prompts.push_back(one.is_string() ? text.encode_prompt(one.get<std::string>()) : read_ids(one, limits.vocab));
+                dg::require(one.is_string() || one.is_array(), here,
+                            ": expected prompt to hold texts or lists of token ids, found ", dg::describe(&one));
+                out.prompts.push_back(one.is_string() ? text.encode_prompt(one.get<std::string>())
+                                                      : read_ids(one, limits.vocab));
             }
         }
     }
     for (std::size_t i = 0; i < out.prompts.size(); ++i) {
         dg::require(!out.prompts[i].empty(), here, ": expected prompt ", i, " of at least 1 token, found 0");
-        dg::require(out.prompts[i].size() <= limits.context, here, ": expected prompt ", i, " of at most ", limits.context, " tokens (the model's context), found ", out.prompts[i].size());
+        dg::require(out.prompts[i].size() <= limits.context, here, ": expected prompt ", i, " of at most ",
+                    limits.context, " tokens (the model's context), found ", out.prompts[i].size());
     }
 }
 
 /// Fields that change nothing in an answer.
 constexpr const char* harmless[] = {"model", "user", "metadata", "store", "service_tier", "request_id", "priority"};
 /// Fields that are read below.
-constexpr const char* known[] = {"prompt", "echo", "max_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
-                                 "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed",
-                                 "n", "best_of", "logprobs", "stop", "stop_token_ids", "ignore_eos"};
+constexpr const char* known[] = {"prompt",
+                                 "echo",
+                                 "max_tokens",
+                                 "min_tokens",
+                                 "temperature",
+                                 "top_p",
+                                 "top_k",
+                                 "min_p",
+                                 "presence_penalty",
+                                 "frequency_penalty",
+                                 "repetition_penalty",
+                                 "logit_bias",
+                                 "seed",
+                                 "n",
+                                 "best_of",
+                                 "logprobs",
+                                 "stop",
+                                 "stop_token_ids",
+                                 "ignore_eos"};
 /// Fields of others that would change the answer, and the value that would not.
 const std::pair<const char*, dg::json> unsupported[] = {
-    {"stream", false},           {"suffix", ""},      {"use_beam_search", false},     {"length_penalty", 1},
-    {"early_stopping", false},   {"typical_p", 1},    {"skip_special_tokens", false}, {"mirostat", 0},
-    {"dry_multiplier", 0},       {"tfs_z", 1},        {"include_stop_str_in_output", false},
+    {"stream", false},
+    {"suffix", ""},
+    {"use_beam_search", false},
+    {"length_penalty", 1},
+    {"early_stopping", false},
+    {"typical_p", 1},
+    {"skip_special_tokens", false},
+    {"mirostat", 0},
+    {"dry_multiplier", 0},
+    {"tfs_z", 1},
+    {"include_stop_str_in_output", false},
 };
 
 bool says_nothing(const dg::json& value) {
@@ -71,8 +104,8 @@ void refuse_unknown(const dg::json& request) {
                         " (nothing else is supported), found ", dg::describe(&value));
             neutral = true;
         }
-        dg::require(neutral, here, ": expected fields that are supported, found \"",
-                    dg::detail::quotable(key, 40), "\"");
+        dg::require(neutral, here, ": expected fields that are supported, found \"", dg::detail::quotable(key, 40),
+                    "\"");
     }
 }
 
@@ -150,9 +183,11 @@ completion_request parse_completion(std::string_view body, const text_tokens& te
     }
     if (const dg::json* stop = fields.find("stop")) {
         const dg::json list = stop->is_array() ? *stop : dg::json::array({*stop});
-        dg::require(list.size() <= limits.stops, here, ": expected at most ", limits.stops, " stop texts, found ", list.size());
+        dg::require(list.size() <= limits.stops, here, ": expected at most ", limits.stops, " stop texts, found ",
+                    list.size());
         for (const auto& one : list) {
-            dg::require(one.is_string(), here, ": expected stop to be a text or a list of texts, found ", dg::describe(stop));
+            dg::require(one.is_string(), here, ": expected stop to be a text or a list of texts, found ",
+                        dg::describe(stop));
             if (!one.get_ref<const std::string&>().empty()) out.stop.push_back(one.get<std::string>());
         }
     }
@@ -181,14 +216,18 @@ std::vector<std::size_t> text_offsets(const std::vector<std::string>& pieces) {
     return out;
 }
 
-dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices, const text_tokens& text, const std::string& model, std::uint64_t id) {
+dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices,
+                         const text_tokens& text, const std::string& model, std::uint64_t id) {
     dg::json list = dg::json::array();
     std::size_t read = 0, made = 0;
     for (std::size_t i = 0; i < choices.size(); ++i) {
         const auto& choice = choices[i];
         if (i % request.n == 0) read += choice.prompt_tokens;  // a prompt is read once for its n choices
         made += choice.completion_tokens;
-        dg::json entry = {{"index", i}, {"text", dg::valid_utf8(choice.text)}, {"finish_reason", choice.finish}, {"logprobs", nullptr}};
+        dg::json entry = {{"index", i},
+                          {"text", dg::valid_utf8(choice.text)},
+                          {"finish_reason", choice.finish},
+                          {"logprobs", nullptr}};
         if (request.logprobs) {
             dg::json tokens = dg::json::array(), of_token = dg::json::array(), top = dg::json::array();
             std::vector<std::string> pieces;
@@ -201,16 +240,22 @@ dg::json completion_json(const completion_request& request, const std::vector<co
                 }
                 of_token.push_back(choice.of_token[t]);
                 dg::json likeliest = dg::json::object();
-                if (*request.logprobs > 0) likeliest[dg::valid_utf8(text.decode({&choice.best[t], 1}))] = choice.of_best[t];
+                if (*request.logprobs > 0)
+                    likeliest[dg::valid_utf8(text.decode({&choice.best[t], 1}))] = choice.of_best[t];
                 top.push_back(std::move(likeliest));
             }
-            entry["logprobs"] = {{"tokens", tokens}, {"token_logprobs", of_token}, {"top_logprobs", top},
+            entry["logprobs"] = {{"tokens", tokens},
+                                 {"token_logprobs", of_token},
+                                 {"top_logprobs", top},
                                  {"text_offset", text_offsets(pieces)}};
         }
         list.push_back(std::move(entry));
     }
-    return {{"id", "cmpl-" + std::to_string(id)}, {"object", "text_completion"},
-            {"created", static_cast<std::int64_t>(std::time(nullptr))}, {"model", model}, {"choices", list},
+    return {{"id", "cmpl-" + std::to_string(id)},
+            {"object", "text_completion"},
+            {"created", static_cast<std::int64_t>(std::time(nullptr))},
+            {"model", model},
+            {"choices", list},
             {"usage", {{"prompt_tokens", read}, {"completion_tokens", made}, {"total_tokens", read + made}}}};
 }
 

@@ -1,7 +1,7 @@
-// Requests and responses of the completions endpoint as plain values: parsing with every check, and the JSON of a result.
-// Contract: OpenAI's legacy completions with echo and log-probabilities, as lm-evaluation-harness's local-completions
-// uses it (token_logprobs and top_logprobs have one entry a token, null for the first), with vLLM's further ways to
-// sample. What a request asks for is done or refused by name, never passed over.
+// Requests and responses of the completions endpoint as plain values: parsing with every check, and the JSON of a
+// result. Contract: OpenAI's legacy completions with echo and log-probabilities, as lm-evaluation-harness's
+// local-completions uses it (token_logprobs and top_logprobs have one entry a token, null for the first), with vLLM's
+// further ways to sample. What a request asks for is done or refused by name, never passed over.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ namespace tools {
 
 /// What a request may ask for.
 struct completion_limits {
-    std::size_t context = 0;      // tokens of prompt and completion
+    std::size_t context = 0;  // tokens of prompt and completion
     std::size_t vocab = 0;
-    std::size_t prompts = 256;    // in one request
+    std::size_t prompts = 256;  // in one request
     std::size_t stops = 64;
 };
 
@@ -29,7 +29,7 @@ struct completion_request {
     std::vector<std::vector<std::int32_t>> prompts;
     std::size_t max_tokens = 16, min_tokens = 0, n = 1;  // n: choices of each prompt
     token_sampling sampling;
-    std::uint64_t seed = 0;                              // a fresh one where the request has none
+    std::uint64_t seed = 0;  // a fresh one where the request has none
     std::vector<std::int32_t> stop_token_ids;
     bool echo = false, ignore_eos = false;
     std::optional<std::size_t> logprobs;  // likeliest tokens to list beside each; 0 or 1
@@ -44,7 +44,7 @@ struct completion_choice {
     std::vector<std::int32_t> tokens;       // echoed prompt, then completion
     std::vector<double> of_token, of_best;  // log-likelihoods; the first echoed token has none
     std::vector<std::int32_t> best;
-    std::string text;                       // what is said: echo and completion, cut before a stop
+    std::string text;  // what is said: echo and completion, cut before a stop
     std::string finish = "length";
     std::size_t prompt_tokens = 0, completion_tokens = 0;
     bool echoed = false;
@@ -54,6 +54,7 @@ struct completion_choice {
 std::vector<std::size_t> text_offsets(const std::vector<std::string>& pieces);
 
 /// The response body of a request.
-dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices, const text_tokens& text, const std::string& model, std::uint64_t id);
+dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices,
+                         const text_tokens& text, const std::string& model, std::uint64_t id);
 
 }  // namespace tools

@@ -2,18 +2,17 @@
 // Nothing here writes escape codes when stderr is not a terminal.
 #pragma once
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <string>
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 namespace tools {
 
 /// printf into a string.
-template <class... Arguments>
-std::string format(const char* pattern, Arguments... arguments) {
+template <class... Arguments> std::string format(const char* pattern, Arguments... arguments) {
     const int length = std::snprintf(nullptr, 0, pattern, arguments...);
     std::string out(static_cast<std::size_t>(length), '\0');
     std::snprintf(out.data(), out.size() + 1, pattern, arguments...);
@@ -58,7 +57,10 @@ public:
         const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
         const int width = columns - 12 - static_cast<int>(note.size());
         if (width < 8) return;
-        const int filled = total_ ? static_cast<int>(static_cast<double>(width) * static_cast<double>(done) / static_cast<double>(total_)) : 0;
+        const int filled =
+            total_
+                ? static_cast<int>(static_cast<double>(width) * static_cast<double>(done) / static_cast<double>(total_))
+                : 0;
         std::fprintf(stderr, "\r\033[K[%s%s] %3.0f%%  %s", std::string(static_cast<std::size_t>(filled), '#').c_str(),
                      std::string(static_cast<std::size_t>(width - filled), '.').c_str(),
                      total_ ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 0.0, note.c_str());

@@ -4,9 +4,9 @@
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
+#include "support/any_backend.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
-#include "support/any_backend.hpp"
 #include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 
@@ -22,13 +22,14 @@ std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::s
         first = end + 1;
         const auto colon = part.find(':');
         const std::string kind = part.substr(0, colon);
-        dg::require(colon != part.npos && (kind == "skip" || kind == "swap" || kind == "reverse" || kind == "loop"), flag,
-                    ": expected kinds and lengths like swap:1,2;reverse:4;loop:4x2, found \"", part, "\"");
+        dg::require(colon != part.npos && (kind == "skip" || kind == "swap" || kind == "reverse" || kind == "loop"),
+                    flag, ": expected kinds and lengths like swap:1,2;reverse:4;loop:4x2, found \"", part, "\"");
         std::string lengths = part.substr(colon + 1);
         std::size_t times = 1;
         if (const auto cross = lengths.find('x'); kind == "loop" && cross != lengths.npos) {
             const auto given = parse_numbers(flag, lengths.substr(cross + 1));
-            dg::require(given.size() == 1 && given[0] > 0, flag, ": expected a number of extra repetitions after x, found \"", part, "\"");
+            dg::require(given.size() == 1 && given[0] > 0, flag,
+                        ": expected a number of extra repetitions after x, found \"", part, "\"");
             times = given[0], lengths.resize(cross);
         }
         for (std::size_t length : parse_numbers(flag, lengths)) {
@@ -48,7 +49,9 @@ std::string display_name(const std::string& model) {
 }
 
 template <class T, class Backend>
-depth_measurement measure(Backend& backend, const report_settings& settings, std::size_t index, const dg::bootstrap_options& bootstrap, const std::function<void(const std::string&)>& progress) {
+depth_measurement measure(Backend& backend, const report_settings& settings, std::size_t index,
+                          const dg::bootstrap_options& bootstrap,
+                          const std::function<void(const std::string&)>& progress) {
     const std::string& path = settings.models[index];
     depth_measurement out;
     out.name = display_name(path), out.path = path;
@@ -75,17 +78,24 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
     const std::size_t L = model.layers();
     out.config = model.config();
     const text_tokens text(settings.tokenizer, path, model.config().vocab);
-    const auto given = read_prompts(settings.prompts, {model.config().vocab, model.config().context, text.prompt_encoder(), parse_numbers("--boundaries", settings.boundaries)});
+    const auto given =
+        read_prompts(settings.prompts, {model.config().vocab, model.config().context, text.prompt_encoder(),
+                                        parse_numbers("--boundaries", settings.boundaries)});
     const std::vector<dg::prompt> prompts(given.begin(), given.end());
     out.prompts = prompts.size();
-    out.unit = settings.unit == "attention" ? dg::skip_unit::attention : settings.unit == "mlp" ? dg::skip_unit::mlp : dg::skip_unit::layer;
+    out.unit = settings.unit == "attention" ? dg::skip_unit::attention
+               : settings.unit == "mlp"     ? dg::skip_unit::mlp
+                                            : dg::skip_unit::layer;
     out.block = settings.block.value_or(4);
     dg::require(out.block > 0, "--block: expected at least 1, found 0");
-    if (settings.block) dg::require(L % out.block == 0, "--block: expected a block that divides the ", L, " layers of ", path, ", found ", out.block);
+    if (settings.block)
+        dg::require(L % out.block == 0, "--block: expected a block that divides the ", L, " layers of ", path,
+                    ", found ", out.block);
     std::optional<dg::tuned_lens<T, Backend>> lens;
     if (!settings.lenses.empty()) lens = read_lens<T, Backend>(settings.lenses[index], model);
     const auto gradient_layers = parse_numbers("--integrated-gradients", settings.gradients);
-    for (std::size_t l : gradient_layers) dg::require(l < L, "--integrated-gradients: expected layers below ", L, ", found ", l);
+    for (std::size_t l : gradient_layers)
+        dg::require(l < L, "--integrated-gradients: expected layers below ", L, ", found ", l);
     out.interventions = parse_sweeps("--sweeps", settings.sweeps, L);
 
     timed("contributions", [&] {
@@ -94,7 +104,8 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
         out.contribution = dg::contributions(model, prompts, spans, bootstrap);
     });
     dg::skip_options options;
-    options.unit = out.unit, options.max_rows = settings.max_rows, options.seed = settings.seed, options.bootstrap = bootstrap;
+    options.unit = out.unit, options.max_rows = settings.max_rows, options.seed = settings.seed,
+    options.bootstrap = bootstrap;
     timed("skip effects", [&] {
         out.skip = dg::skip_effects(model, prompts, options);
         options.unit = dg::skip_unit::layer;
@@ -104,31 +115,40 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
     dg::lens_options lens_options;
     lens_options.bootstrap = bootstrap;
     timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts, lens_options); });
-    if (lens) timed("tuned lens", [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens, lens_options); });
+    if (lens)
+        timed("tuned lens", [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens, lens_options); });
     if (L % out.block == 0) timed("block similarity", [&] { out.similarity = dg::block_similarity(model, out.block); });
     timed("interventions", [&] {
         std::vector<dg::layer_order> orders = {dg::layer_order::identity(L)};
         for (const auto& one : out.interventions) orders.push_back(one.order);
         out.sweep_prompts = std::min(prompts.size(), std::max<std::size_t>(1, settings.sweep_prompts));
-        out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders, bootstrap);
+        out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders,
+                                      bootstrap);
     });
-    if (!gradient_layers.empty()) timed("integrated gradients", [&] {
-        bool any = false;
-        for (std::size_t p = 0; p < given.size(); ++p) {
-            if (!given[p].answer_from) continue;
-            any = true;
-            const auto values = dg::integrated_gradients(model, given[p], *given[p].answer_from, gradient_layers, {settings.gradient_steps, std::min<std::size_t>(settings.max_rows, 2048)});
-            for (std::size_t i = 0; i < values.size(); ++i) out.gradients.push_back({p, gradient_layers[i], values[i]});
-        }
-        dg::require(any, settings.prompts, ": expected a prompt with answer_from for --integrated-gradients, found none");
-    });
+    if (!gradient_layers.empty())
+        timed("integrated gradients", [&] {
+            bool any = false;
+            for (std::size_t p = 0; p < given.size(); ++p) {
+                if (!given[p].answer_from) continue;
+                any = true;
+                const auto values =
+                    dg::integrated_gradients(model, given[p], *given[p].answer_from, gradient_layers,
+                                             {settings.gradient_steps, std::min<std::size_t>(settings.max_rows, 2048)});
+                for (std::size_t i = 0; i < values.size(); ++i)
+                    out.gradients.push_back({p, gradient_layers[i], values[i]});
+            }
+            dg::require(any, settings.prompts,
+                        ": expected a prompt with answer_from for --integrated-gradients, found none");
+        });
     return out;
 }
 
 dg::json rows_of(const std::vector<double>& flat, std::size_t rows) {
     dg::json out = dg::json::array();
     const std::size_t cols = rows ? flat.size() / rows : 0;
-    for (std::size_t r = 0; r < rows; ++r) out.push_back(std::vector<double>(flat.begin() + static_cast<std::ptrdiff_t>(r * cols), flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * cols)));
+    for (std::size_t r = 0; r < rows; ++r)
+        out.push_back(std::vector<double>(flat.begin() + static_cast<std::ptrdiff_t>(r * cols),
+                                          flat.begin() + static_cast<std::ptrdiff_t>((r + 1) * cols)));
     return out;
 }
 
@@ -141,25 +161,40 @@ dg::json ends_json(const std::vector<dg::mean_interval>& all, std::size_t rows =
 }
 
 dg::json effects_json(const dg::effects& e) {
-    return {{"change_max", rows_of(e.change_max, e.layers)}, {"output_max", e.output_max}, {"change_mean", rows_of(e.change_mean, e.layers)}, {"output_mean", e.output_mean}};
+    return {{"change_max", rows_of(e.change_max, e.layers)},
+            {"output_max", e.output_max},
+            {"change_mean", rows_of(e.change_mean, e.layers)},
+            {"output_mean", e.output_mean}};
 }
 
-dg::json effects_interval(const dg::effects& e) { return {{"change_mean", ends_json(e.change.intervals(), e.layers)}, {"output_mean", ends_json(e.output.intervals())}}; }
+dg::json effects_interval(const dg::effects& e) {
+    return {{"change_mean", ends_json(e.change.intervals(), e.layers)},
+            {"output_mean", ends_json(e.output.intervals())}};
+}
 
 }  // namespace
 
-depth_measurement measure_depth(const report_settings& settings, std::size_t index, const std::function<void(const std::string&)>& progress) {
+depth_measurement measure_depth(const report_settings& settings, std::size_t index,
+                                const std::function<void(const std::string&)>& progress) {
     const dg::bootstrap_options bootstrap{settings.seed, settings.resamples, 0.95};
     std::optional<depth_measurement> out;
-    with_backend(settings.backend, settings.precision, settings.threads, true, [&]<class T>(auto& backend) { out = measure<T>(backend, settings, index, bootstrap, progress); });
+    with_backend(settings.backend, settings.precision, settings.threads, true,
+                 [&]<class T>(auto& backend) { out = measure<T>(backend, settings, index, bootstrap, progress); });
     return std::move(*out);
 }
 
 dg::json depth_json(const depth_measurement& m, const report_settings& settings) {
     const std::size_t L = m.config.layers;
-    dg::json out = {{"model", {{"layers", L}, {"width", m.config.width}, {"name", m.name}, {"path", m.path}, {"parameters", m.config.parameters()}}},
-                    {"prompts", m.prompts}, {"positions", m.contribution.positions}};
-    dg::json interval = {{"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
+    dg::json out = {{"model",
+                     {{"layers", L},
+                      {"width", m.config.width},
+                      {"name", m.name},
+                      {"path", m.path},
+                      {"parameters", m.config.parameters()}}},
+                    {"prompts", m.prompts},
+                    {"positions", m.contribution.positions}};
+    dg::json interval = {
+        {"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
     if (!m.order.empty()) out["order"] = m.order;
     for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q) {
         out["contribution"][dg::contribution_report::names[q]] = m.contribution.quantity(q);
@@ -167,20 +202,28 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     }
     out["contribution"]["residual_norm"] = m.contribution.residual_norm.means();
     interval["contribution"]["residual_norm"] = ends_json(m.contribution.residual_norm.intervals());
-    out["skip"] = {{"unit", m.unit == dg::skip_unit::layer ? "layer" : m.unit == dg::skip_unit::mlp ? "mlp" : "attention"},
-                   {"current", effects_json(m.skip.current)}, {"future", effects_json(m.skip.future)}};
+    out["skip"] = {{"unit", m.unit == dg::skip_unit::layer ? "layer"
+                            : m.unit == dg::skip_unit::mlp ? "mlp"
+                                                           : "attention"},
+                   {"current", effects_json(m.skip.current)},
+                   {"future", effects_json(m.skip.future)}};
     interval["skip"] = {{"current", effects_interval(m.skip.current)}, {"future", effects_interval(m.skip.future)}};
-    if (m.local.layers) out["local"] = {{"current", rows_of(m.local.current, L)}, {"future", rows_of(m.local.future, L)}};
+    if (m.local.layers)
+        out["local"] = {{"current", rows_of(m.local.current, L)}, {"future", rows_of(m.local.future, L)}};
     if (L > 1) {
         const auto scores = dg::all_depth_scores(m.layer_future());
         const auto relative = [&](double score) { return dg::relative_depth(score, L); };
-        out["depth_score"] = {{"mean", {{"output", scores.mean_output}, {"layer", scores.mean_layer}}}, {"max", {{"output", scores.max_output}, {"layer", scores.max_layer}}}};
-        out["relative_depth_score"] = {{"mean", {{"output", relative(scores.mean_output)}, {"layer", relative(scores.mean_layer)}}},
-                                       {"max", {{"output", relative(scores.max_output)}, {"layer", relative(scores.max_layer)}}}};
-        const auto output = dg::depth_score_interval(m.layer_future()), layer = dg::layer_depth_score_interval(m.layer_future());
+        out["depth_score"] = {{"mean", {{"output", scores.mean_output}, {"layer", scores.mean_layer}}},
+                              {"max", {{"output", scores.max_output}, {"layer", scores.max_layer}}}};
+        out["relative_depth_score"] = {
+            {"mean", {{"output", relative(scores.mean_output)}, {"layer", relative(scores.mean_layer)}}},
+            {"max", {{"output", relative(scores.max_output)}, {"layer", relative(scores.max_layer)}}}};
+        const auto output = dg::depth_score_interval(m.layer_future()),
+                   layer = dg::layer_depth_score_interval(m.layer_future());
         interval["depth_score"]["mean"] = {{"output", interval_json(output)}, {"layer", interval_json(layer)}};
-        interval["relative_depth_score"]["mean"] = {{"output", interval_json({relative(output.mean), relative(output.low), relative(output.high)})},
-                                                    {"layer", interval_json({relative(layer.mean), relative(layer.low), relative(layer.high)})}};
+        interval["relative_depth_score"]["mean"] = {
+            {"output", interval_json({relative(output.mean), relative(output.low), relative(output.high)})},
+            {"layer", interval_json({relative(layer.mean), relative(layer.low), relative(layer.high)})}};
     }
     const auto lens = [&](const std::string& key, const dg::lens_report& report) {
         for (std::size_t q = 0; q < dg::lens_report::quantities; ++q) {
@@ -194,7 +237,11 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     if (m.grown) {
         std::vector<std::size_t> ancestors;
         for (std::size_t l = 0; l < L; ++l) ancestors.push_back(m.grown->descends_from(l));
-        out["lineage"] = {{"initial_layers", m.grown->initial_depth()}, {"stages", m.grown->stage()}, {"descends_from", ancestors}, {"shared_until", m.grown->layer_matrix()}, {"growth", m.growth}};
+        out["lineage"] = {{"initial_layers", m.grown->initial_depth()},
+                          {"stages", m.grown->stage()},
+                          {"descends_from", ancestors},
+                          {"shared_until", m.grown->layer_matrix()},
+                          {"growth", m.growth}};
     }
     for (const auto& [n, table] : m.contribution.angular) {
         out["angular_distance"][std::to_string(n)] = table.means();
@@ -209,14 +256,19 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     out["sweeps"] = dg::json::array();
     for (std::size_t i = 0; i < m.interventions.size(); ++i) {
         const auto& one = m.interventions[i];
-        dg::json entry = {{"kind", one.kind}, {"length", one.length}, {"start", one.start}, {"order", one.order.sources()}, {"loss", losses[i + 1].mean},
-                          {"low", losses[i + 1].low}, {"high", losses[i + 1].high}, {"added", interval_json(dg::paired_difference(m.losses, i + 1, m.losses, 0))}, {"n", m.sweep_prompts}};
+        dg::json entry = {
+            {"kind", one.kind},           {"length", one.length},
+            {"start", one.start},         {"order", one.order.sources()},
+            {"loss", losses[i + 1].mean}, {"low", losses[i + 1].low},
+            {"high", losses[i + 1].high}, {"added", interval_json(dg::paired_difference(m.losses, i + 1, m.losses, 0))},
+            {"n", m.sweep_prompts}};
         if (one.kind == "loop") entry["times"] = one.times;
         out["sweeps"].push_back(std::move(entry));
     }
     if (!m.gradients.empty()) {
         out["integrated_gradients"] = dg::json::array();
-        for (const auto& g : m.gradients) out["integrated_gradients"].push_back({{"prompt", g.prompt}, {"layer", g.layer}, {"value", g.value}});
+        for (const auto& g : m.gradients)
+            out["integrated_gradients"].push_back({{"prompt", g.prompt}, {"layer", g.layer}, {"value", g.value}});
     }
     out["interval"] = std::move(interval);
     for (const auto& [part, seconds] : m.seconds) out["seconds"][part] = seconds;
@@ -226,13 +278,16 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
 dg::json compare_json(const depth_measurement& first, const depth_measurement& other) {
     dg::json out = {{"first", first.name}, {"n", first.prompts}};
     if (first.config.layers > 1 && other.config.layers > 1) {
-        out["depth_score"] = interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future()));
-        out["relative_depth_score"] = interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future(), true));
+        out["depth_score"] =
+            interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future()));
+        out["relative_depth_score"] =
+            interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future(), true));
     }
     const auto lens = [&](std::size_t quantity, std::size_t layer, std::size_t layer_of_first) {
         const bool tuned = other.tuned_lens && first.tuned_lens;
         const auto &a = tuned ? *other.tuned_lens : other.logit_lens, &b = tuned ? *first.tuned_lens : first.logit_lens;
-        return dg::paired_difference(a.table(quantity), a.column(quantity, layer), b.table(quantity), b.column(quantity, layer_of_first));
+        return dg::paired_difference(a.table(quantity), a.column(quantity, layer), b.table(quantity),
+                                     b.column(quantity, layer_of_first));
     };
     const std::size_t L = other.config.layers, first_layers = first.config.layers;
     out["late_overlap"] = interval_json(lens(2, L - 1, first_layers - 1));
@@ -246,10 +301,15 @@ dg::json compare_json(const depth_measurement& first, const depth_measurement& o
         out["layers"][key] = ends_json(all);
         out["layers"][key]["mean"] = mean;
     };
-    each("future_output", L, [&](std::size_t l) { return dg::paired_difference(other.layer_future().output, l, first.layer_future().output, l); });
+    each("future_output", L, [&](std::size_t l) {
+        return dg::paired_difference(other.layer_future().output, l, first.layer_future().output, l);
+    });
     for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q)
-        each(dg::contribution_report::names[q], L, [&](std::size_t l) { return dg::paired_difference(other.contribution.layers, q * L + l, first.contribution.layers, q * L + l); });
-    for (std::size_t q = 0; q < dg::lens_report::quantities; ++q) each(dg::lens_report::names[q], L + 1, [&](std::size_t l) { return lens(q, l, l); });
+        each(dg::contribution_report::names[q], L, [&](std::size_t l) {
+            return dg::paired_difference(other.contribution.layers, q * L + l, first.contribution.layers, q * L + l);
+        });
+    for (std::size_t q = 0; q < dg::lens_report::quantities; ++q)
+        each(dg::lens_report::names[q], L + 1, [&](std::size_t l) { return lens(q, l, l); });
     return out;
 }
 

@@ -19,7 +19,8 @@ namespace tools {
 /// Which measurements are made; the rest of a report's settings.
 struct report_settings {
     std::vector<std::string> models, lenses;  // no lens, or one a model
-    std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html, backend = "blas", precision = "fp32", tokenizer = "auto";
+    std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html,
+                                backend = "blas", precision = "fp32", tokenizer = "auto";
     std::optional<std::size_t> block;
     std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
     int threads = 0;
@@ -38,19 +39,19 @@ struct depth_measurement {
     std::size_t prompts = 0, sweep_prompts = 0, block = 0;
     dg::skip_unit unit = dg::skip_unit::layer;
     dg::contribution_report contribution;
-    dg::skip_effects_result skip;          // of the unit
+    dg::skip_effects_result skip;                 // of the unit
     std::optional<dg::effects> future_of_layers;  // when the unit is not the layer
     dg::local_effects_result local;
     dg::lens_report logit_lens;
     std::optional<dg::lens_report> tuned_lens;
     std::vector<std::vector<double>> similarity;  // empty: the block does not divide the layers
-    std::optional<dg::lineage> grown;      // the growth that the checkpoint records
+    std::optional<dg::lineage> grown;             // the growth that the checkpoint records
     std::vector<dg::intervention> interventions;
-    dg::sample_table losses;               // clean, then one column an intervention
+    dg::sample_table losses;  // clean, then one column an intervention
     std::vector<path_gradients> gradients;
     std::vector<std::pair<std::string, double>> seconds;  // by part
-    dg::json growth = dg::json::array();   // recorded growths, oldest first
-    std::vector<std::size_t> order;        // layers run; empty: as stored
+    dg::json growth = dg::json::array();                  // recorded growths, oldest first
+    std::vector<std::size_t> order;                       // layers run; empty: as stored
 
     /// Future effects of whole layers: what depth scores are made of.
     const dg::effects& layer_future() const { return future_of_layers ? *future_of_layers : skip.future; }
@@ -61,8 +62,10 @@ struct depth_measurement {
     dg::mean_interval loss() const { return logit_lens.table(5).interval(logit_lens.column(5, config.layers)); }
 };
 
-/// Measures settings.models[index] on the CPU; `progress(part)` is called before each part. Throws a sentence on bad input.
-depth_measurement measure_depth(const report_settings& settings, std::size_t index, const std::function<void(const std::string&)>& progress);
+/// Measures settings.models[index] on the CPU; `progress(part)` is called before each part. Throws a sentence on bad
+/// input.
+depth_measurement measure_depth(const report_settings& settings, std::size_t index,
+                                const std::function<void(const std::string&)>& progress);
 
 /// The report of one measurement.
 dg::json depth_json(const depth_measurement& measured, const report_settings& settings);

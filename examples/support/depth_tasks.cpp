@@ -33,20 +33,25 @@ question read_choice(const dg::json_fields& fields, const std::string& label) {
     question item;
     item.context = fields.string("context");
     const dg::json* options = fields.find("options");
-    dg::require(options && options->is_array() && options->size() >= 2, label, ": expected options to be a list of at least 2 strings, found ", dg::describe(options));
+    dg::require(options && options->is_array() && options->size() >= 2, label,
+                ": expected options to be a list of at least 2 strings, found ", dg::describe(options));
     for (const auto& option : *options) {
-        dg::require(option.is_string() && !option.get_ref<const std::string&>().empty(), label, ": expected options to hold non-empty strings, found ", dg::describe(&option));
+        dg::require(option.is_string() && !option.get_ref<const std::string&>().empty(), label,
+                    ": expected options to hold non-empty strings, found ", dg::describe(&option));
         item.options.push_back(option.get<std::string>());
     }
     item.gold = static_cast<std::size_t>(fields.count("gold"));
-    dg::require(item.gold < item.options.size(), label, ": expected gold below ", item.options.size(), ", found ", item.gold);
+    dg::require(item.gold < item.options.size(), label, ": expected gold below ", item.options.size(), ", found ",
+                item.gold);
     return item;
 }
 
 question read_last_word(const dg::json_fields& fields, const std::string& label) {
     const std::string text = fields.string("text");
-    const auto end = text.find_last_not_of(" \t\r\n"), space = end == text.npos ? text.npos : text.find_last_of(" \t\n", end);
-    dg::require(space != text.npos && space > 0, label, ": expected text of at least two words, found ", dg::detail::quotable(text, 40));
+    const auto end = text.find_last_not_of(" \t\r\n"),
+               space = end == text.npos ? text.npos : text.find_last_of(" \t\n", end);
+    dg::require(space != text.npos && space > 0, label, ": expected text of at least two words, found ",
+                dg::detail::quotable(text, 40));
     return {text.substr(0, space), {text.substr(space, end + 1 - space)}, 0, {}, {}, {}};
 }
 
@@ -55,7 +60,8 @@ question read_completion(const dg::json_fields& fields, const std::string& label
     item.context = fields.string("prompt");
     item.answer = fields.string("answer");
     item.stop = fields.string("stop", "\n");
-    dg::require(!item.answer.empty() && !item.stop.empty(), label, ": expected an answer and a stop, found an empty one");
+    dg::require(!item.answer.empty() && !item.stop.empty(), label,
+                ": expected an answer and a stop, found an empty one");
     return item;
 }
 
@@ -64,8 +70,11 @@ bool last_number(const std::string& text, double& value) {
     for (std::size_t end = text.size(); end > 0; --end) {
         if (text[end - 1] < '0' || text[end - 1] > '9') continue;
         std::size_t first = end;
-        while (first > 0 && ((text[first - 1] >= '0' && text[first - 1] <= '9') || text[first - 1] == '.' || text[first - 1] == ',')) --first;
-        const bool negative = first > 0 && text[first - 1] == '-' && (first == 1 || text[first - 2] < '0' || text[first - 2] > '9');  // not 10-7
+        while (first > 0 &&
+               ((text[first - 1] >= '0' && text[first - 1] <= '9') || text[first - 1] == '.' || text[first - 1] == ','))
+            --first;
+        const bool negative = first > 0 && text[first - 1] == '-' &&
+                              (first == 1 || text[first - 2] < '0' || text[first - 2] > '9');  // not 10-7
         std::string digits;
         for (char c : text.substr(first, end - first))
             if (c != ',') digits += c;
@@ -76,7 +85,8 @@ bool last_number(const std::string& text, double& value) {
 }
 
 bool is_number(const std::string& text) {
-    return !text.empty() && text.find_first_not_of("0123456789.,-+ ") == text.npos && text.find_first_of("0123456789") != text.npos;
+    return !text.empty() && text.find_first_not_of("0123456789.,-+ ") == text.npos &&
+           text.find_first_of("0123456789") != text.npos;
 }
 
 }  // namespace
@@ -93,9 +103,11 @@ std::string task_help() {
     for (const auto& name : dg::primitive_names()) names += " " + name;
     return "Built-in tasks:" + names +
            "\nTask files, one JSON object a line:\n"
-           "  choices=FILE    {\"context\": \"2 + 2 =\", \"options\": [\" 4\", \" 5\"], \"gold\": 0}: the likeliest option\n"
+           "  choices=FILE    {\"context\": \"2 + 2 =\", \"options\": [\" 4\", \" 5\"], \"gold\": 0}: the likeliest "
+           "option\n"
            "  lambada=FILE    {\"text\": \"the whole passage\"}: its last word, and its perplexity\n"
-           "  generate=FILE   {\"prompt\": \"Q: 2 + 2?\\nA:\", \"answer\": \"4\", \"stop\": \"\\n\"}: the completion up to stop";
+           "  generate=FILE   {\"prompt\": \"Q: 2 + 2?\\nA:\", \"answer\": \"4\", \"stop\": \"\\n\"}: the completion "
+           "up to stop";
 }
 
 task make_task(const std::string& name, const task_settings& settings) {
@@ -107,8 +119,14 @@ task make_task(const std::string& name, const task_settings& settings) {
         dg::fail("--task: expected choices=FILE, lambada=FILE or generate=FILE, found ", name);
     }
     task out{name, answer_kind::choice, {}};
-    for (auto& [prompt, item] : dg::evaluation_set(name, settings.items, settings.shots, settings.seed, item_sizes(settings.context))) {
-        question one{prompt, item.options, item.gold, item.answer, std::string(dg::answer_end), name + " item " + std::to_string(out.questions.size())};
+    for (auto& [prompt, item] :
+         dg::evaluation_set(name, settings.items, settings.shots, settings.seed, item_sizes(settings.context))) {
+        question one{prompt,
+                     item.options,
+                     item.gold,
+                     item.answer,
+                     std::string(dg::answer_end),
+                     name + " item " + std::to_string(out.questions.size())};
         for (auto& option : one.options) option += dg::answer_end;
         if (one.options.empty()) out.kind = answer_kind::completion;
         out.questions.push_back(std::move(one));

@@ -22,8 +22,8 @@ struct question {
     std::string context;
     std::vector<std::string> options;  // choice: what follows the context; last_word: the one word with its space
     std::size_t gold = 0;
-    std::string answer, stop;          // completion: what must come, what ends it
-    std::string where;                 // for errors
+    std::string answer, stop;  // completion: what must come, what ends it
+    std::string where;         // for errors
 };
 
 /// A task with its questions.
@@ -51,8 +51,8 @@ bool completes(const std::string& completion, const question& item);
 /// Result of a task; what does not apply is 0.
 struct task_result {
     std::string task;
-    dg::score_counter plain, normalised;         // normalised: choices by log-likelihood a byte
-    std::vector<double> log_likelihoods;         // lambada: of every item's last word
+    dg::score_counter plain, normalised;  // normalised: choices by log-likelihood a byte
+    std::vector<double> log_likelihoods;  // lambada: of every item's last word
     dg::task_score score() const { return plain.score(); }
 };
 

@@ -26,12 +26,16 @@ double accuracy(dg::trainer<T, Backend, Optimizer>& trainer, const question_set&
     std::size_t right = 0;
     for (std::size_t first = 0; first < set.questions; first += at_once) {
         const std::size_t count = std::min(at_once, set.questions - first);
-        const dg::span<const dg::token> inputs(set.inputs.data() + first * length, count * length), targets(set.targets.data() + first * length, count * length);
-        const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {inputs.size()}, inputs), wanted = dg::tensor<dg::token, Backend>::from_host(backend, {targets.size()}, targets);
-        const auto scores = dg::score_tokens(trainer.model, trainer.workspace(), ids.flat(), wanted.flat(), count, trainer.run_order());
+        const dg::span<const dg::token> inputs(set.inputs.data() + first * length, count * length),
+            targets(set.targets.data() + first * length, count * length);
+        const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {inputs.size()}, inputs),
+                   wanted = dg::tensor<dg::token, Backend>::from_host(backend, {targets.size()}, targets);
+        const auto scores =
+            dg::score_tokens(trainer.model, trainer.workspace(), ids.flat(), wanted.flat(), count, trainer.run_order());
         for (std::size_t q = 0; q < count; ++q) {
             bool all = true;
-            for (std::size_t t = q * length; t < (q + 1) * length; ++t) all = all && (targets[t] < 0 || targets[t] == scores.best[t]);
+            for (std::size_t t = q * length; t < (q + 1) * length; ++t)
+                all = all && (targets[t] < 0 || targets[t] == scores.best[t]);
             right += all ? 1 : 0;
         }
     }
@@ -45,7 +49,8 @@ double late_overlap(dg::trainer<T, Backend, Optimizer>& trainer, const held_out_
     if (all.size() < 2) return 1;
     Backend& backend = trainer.model.backend();
     const std::size_t length = set.inputs.size() / set.windows, vocab = trainer.model.config().vocab;
-    const std::size_t rows = std::min({std::size_t{16}, set.windows, std::max<std::size_t>(1, 8192 / length)}), tokens = rows * length;
+    const std::size_t rows = std::min({std::size_t{16}, set.windows, std::max<std::size_t>(1, 8192 / length)}),
+                      tokens = rows * length;
     const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {tokens}, {set.inputs.data(), tokens});
     const auto host = [&](dg::span<const std::size_t> order) {
         const auto out = dg::logits(trainer.model, trainer.workspace(), ids.flat(), rows, order);
@@ -56,7 +61,8 @@ double late_overlap(dg::trainer<T, Backend, Optimizer>& trainer, const held_out_
     const auto full = host(all), lens = host(dg::span<const std::size_t>(all).subspan(0, all.size() - 1));
     double sum = 0;
     for (std::size_t t = 0; t < tokens; ++t)
-        sum += dg::top_k_overlap(dg::span<const float>(lens.data() + t * vocab, vocab), dg::span<const float>(full.data() + t * vocab, vocab), 5);
+        sum += dg::top_k_overlap(dg::span<const float>(lens.data() + t * vocab, vocab),
+                                 dg::span<const float>(full.data() + t * vocab, vocab), 5);
     return sum / static_cast<double>(tokens);
 }
 

@@ -15,7 +15,8 @@ struct tokenized_item {
     std::size_t answer = 0;
 };
 
-std::vector<tokenized_item> tokenized(const dg::encode_function& encode, const std::vector<dg::evaluation_item>& items) {
+std::vector<tokenized_item> tokenized(const dg::encode_function& encode,
+                                      const std::vector<dg::evaluation_item>& items) {
     std::vector<tokenized_item> out(items.size());
     for (std::size_t i = 0; i < items.size(); ++i) {
         encode(items[i].prompt, out[i].tokens);
@@ -41,7 +42,8 @@ question_set make_questions(const resolved_run& run, const std::string& task, st
         if (longest(tokenized(encode, dg::evaluation_set(task, 16, shots, 12345, sizes))) <= run.length) break;
     const auto items = tokenized(encode, dg::evaluation_set(task, count, shots, 12345, sizes));
     const std::size_t length = std::min(run.length, longest(items));
-    question_set set{task, count, length, std::vector<std::int32_t>(count * length, 0), std::vector<std::int32_t>(count * length, -1)};
+    question_set set{task, count, length, std::vector<std::int32_t>(count * length, 0),
+                     std::vector<std::int32_t>(count * length, -1)};
     for (std::size_t i = 0; i < count; ++i) {
         const auto& whole = items[i].tokens;
         const std::size_t skip = whole.size() > length + 1 ? whole.size() - length - 1 : 0;

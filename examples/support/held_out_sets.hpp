@@ -24,8 +24,8 @@ struct question_set {
 /// Windows of every source, in proportion to nothing: each source's mean counts by its windows.
 held_out_windows make_windows(const resolved_run& run, const dg::training_data& data);
 
-/// 64 held-out questions of each task of a run on the built-in corpus, with as many solved ones before (5 at most) as fit;
-/// none for a run on other data.
+/// 64 held-out questions of each task of a run on the built-in corpus, with as many solved ones before (5 at most) as
+/// fit; none for a run on other data.
 std::vector<question_set> make_question_sets(const resolved_run& run);
 
 }  // namespace tools

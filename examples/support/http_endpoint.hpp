@@ -4,6 +4,9 @@
 #pragma once
 
 #include <httplib.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,19 +22,15 @@
 #include <system_error>
 #include <thread>
 
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 namespace tools {
 
 struct endpoint_limits {
-    std::size_t connections = 512;            // served at once; others wait
-    std::size_t body = std::size_t{16} << 20; // bytes
-    std::chrono::milliseconds request{30000}; // for all of a request's header and body
-    std::chrono::milliseconds idle{2000};     // between two requests of a connection
-    std::chrono::milliseconds answer{60000};  // for a client to take an answer
-    std::chrono::milliseconds stop{1500};     // after stop(), for requests that are still being sent
+    std::size_t connections = 512;             // served at once; others wait
+    std::size_t body = std::size_t{16} << 20;  // bytes
+    std::chrono::milliseconds request{30000};  // for all of a request's header and body
+    std::chrono::milliseconds idle{2000};      // between two requests of a connection
+    std::chrono::milliseconds answer{60000};   // for a client to take an answer
+    std::chrono::milliseconds stop{1500};      // after stop(), for requests that are still being sent
 };
 
 class http_endpoint : public httplib::Server {
@@ -88,8 +87,7 @@ private:
     /// One connection, as a stream of httplib's.
     class connection final : public httplib::Stream {
     public:
-        connection(const http_endpoint& server, int socket)
-            : server_(server), socket_(socket), begun_(clock::now()) {}
+        connection(const http_endpoint& server, int socket) : server_(server), socket_(socket), begun_(clock::now()) {}
 
         bool is_readable() const override { return true; }
         bool is_writable() const override { return true; }

@@ -17,6 +17,8 @@ inline void write_json(const std::string& file, const depthgrow::json& value, in
     else if (!file.empty()) depthgrow::write_file(file, text);
 }
 
-inline depthgrow::json interval_json(const depthgrow::mean_interval& i) { return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}}; }
+inline depthgrow::json interval_json(const depthgrow::mean_interval& i) {
+    return {{"mean", i.mean}, {"low", i.low}, {"high", i.high}};
+}
 
 }  // namespace tools

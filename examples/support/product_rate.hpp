@@ -15,7 +15,9 @@ template <class T, class Backend>
 double product_rate(Backend& backend, std::size_t rows, std::size_t out, std::size_t in) {
     dg::tensor<T, Backend> x(backend, {rows, in}), w(backend, {out, in}), y(backend, {rows, out});
     backend.template fill<T>(x.data(), x.size(), T(1)), backend.template fill<T>(w.data(), w.size(), T(1));
-    const auto product = [&] { backend.template gemm<T>(dg::transpose::no, dg::transpose::yes, 1, x.rows(), w.rows(), 0, y.rows()); };
+    const auto product = [&] {
+        backend.template gemm<T>(dg::transpose::no, dg::transpose::yes, 1, x.rows(), w.rows(), 0, y.rows());
+    };
     product();
     double best = 1e30;
     for (const stopwatch whole; whole.seconds() < 0.25;) {

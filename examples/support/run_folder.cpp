@@ -27,8 +27,10 @@ std::optional<fs::path> run_folder::checkpoint_to_resume() const {
     dg::detail::require_short_names(path_ / "checkpoints" / dg::checkpoint_name(0) / "optimizer.safetensors");
     const auto checkpoints = path_ / "checkpoints", lines = path_ / "log.jsonl";
     const bool used = fs::exists(lines) || fs::exists(checkpoints);
-    dg::require(!used || resume_ == "auto", path_.string(), ": expected a new folder, found another run; go on with --resume auto or choose another --out");
-    dg::require(fs::exists(lines) || !fs::is_symlink(lines), lines.string(), ": expected a file, found a link that leads nowhere");
+    dg::require(!used || resume_ == "auto", path_.string(),
+                ": expected a new folder, found another run; go on with --resume auto or choose another --out");
+    dg::require(fs::exists(lines) || !fs::is_symlink(lines), lines.string(),
+                ": expected a file, found a link that leads nowhere");
     if (resume_.empty()) return std::nullopt;
     if (resume_ != "auto") return resume_;
     dg::clean_leftovers(checkpoints);
@@ -42,7 +44,8 @@ void run_folder::open(std::size_t step) {
     dg::require(!problem, path_.string(), ": expected a folder that can be written, found: ", problem.message());
     cut_log(step);
     log_.open(path_ / "log.jsonl", std::ios::app);
-    dg::require(log_.good(), (path_ / "log.jsonl").string(), ": expected a file that can be written, found that it cannot");
+    dg::require(log_.good(), (path_ / "log.jsonl").string(),
+                ": expected a file that can be written, found that it cannot");
 }
 
 /// Drops lines of steps that the checkpoint does not know, so that the log is that of one unbroken run.
@@ -65,12 +68,15 @@ void run_folder::cut_log(std::size_t step) const {
 void run_folder::log(const dg::json& line) {
     log_ << dg::json_line(line);
     log_.flush();
-    dg::require(log_.good(), (path_ / "log.jsonl").string(), ": expected room for a line, found that writing fails (disk full?)");
+    dg::require(log_.good(), (path_ / "log.jsonl").string(),
+                ": expected room for a line, found that writing fails (disk full?)");
 }
 
 void run_folder::publish(std::size_t step) const {
     link(fs::path("checkpoints") / dg::checkpoint_name(step), path_ / "latest");
-    for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "trainer_state.json"})
+    for (const char* name :
+         {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "tokenizer_config.json",
+          "special_tokens_map.json", "generation_config.json", "trainer_state.json"})
         if (fs::exists(path_ / "latest" / name)) link(fs::path("latest") / name, path_ / name);
     dg::keep_checkpoints(path_ / "checkpoints", keep_);
 }

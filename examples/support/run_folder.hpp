@@ -12,7 +12,8 @@ namespace tools {
 
 class run_folder {
 public:
-    explicit run_folder(const training_settings& settings) : path_(settings.out), resume_(settings.resume), keep_(settings.keep) {}
+    explicit run_folder(const training_settings& settings)
+        : path_(settings.out), resume_(settings.resume), keep_(settings.keep) {}
 
     const std::filesystem::path& path() const { return path_; }
     /// Where the checkpoint of a step goes.

@@ -4,7 +4,8 @@
 
 namespace tools {
 
-text_tokens::text_tokens(std::string choice, const std::string& model_directory, std::size_t vocab) : choice_(std::move(choice)), vocab_(vocab) {
+text_tokens::text_tokens(std::string choice, const std::string& model_directory, std::size_t vocab)
+    : choice_(std::move(choice)), vocab_(vocab) {
     if (choice_ != "auto") return;
     const auto beside = std::filesystem::path(model_directory) / "tokenizer.json";
     choice_ = std::filesystem::exists(beside) ? beside.string() : "bytes";
@@ -12,12 +13,14 @@ text_tokens::text_tokens(std::string choice, const std::string& model_directory,
 
 const dg::tokenizer* text_tokens::file() const {
     if (choice_ == "bytes") {
-        dg::require(vocab_ >= 256, "--tokenizer bytes: expected a model with a vocabulary of at least 256, found ", vocab_);
+        dg::require(vocab_ >= 256, "--tokenizer bytes: expected a model with a vocabulary of at least 256, found ",
+                    vocab_);
         return nullptr;
     }
     if (!file_) {
         file_ = std::make_shared<const dg::tokenizer>(dg::read_tokenizer(choice_));
-        dg::require(file_->size() <= vocab_, choice_, ": expected at most ", vocab_, " tokens (the model's vocabulary), found ", file_->size());
+        dg::require(file_->size() <= vocab_, choice_, ": expected at most ", vocab_,
+                    " tokens (the model's vocabulary), found ", file_->size());
     }
     return file_.get();
 }

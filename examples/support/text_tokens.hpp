@@ -15,7 +15,8 @@ namespace tools {
 namespace dg = depthgrow;
 
 /// Help of the flag --tokenizer where a model is given.
-inline constexpr const char* tokenizer_help = "auto (the model's tokenizer.json, bytes without one), bytes, or a tokenizer.json";
+inline constexpr const char* tokenizer_help =
+    "auto (the model's tokenizer.json, bytes without one), bytes, or a tokenizer.json";
 
 class text_tokens {
 public:
@@ -30,7 +31,8 @@ public:
         encode(text, out);
         return out;
     }
-    /// A text that begins a sequence: with the tokens that the model's tokenizer puts first (Llama's and Gemma's <bos>).
+    /// A text that begins a sequence: with the tokens that the model's tokenizer puts first (Llama's and Gemma's
+    /// <bos>).
     std::vector<std::int32_t> encode_prompt(std::string_view text) const {
         std::vector<std::int32_t> out;
         if (const auto* opened = file()) out.assign(opened->leading().begin(), opened->leading().end());

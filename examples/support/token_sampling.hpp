@@ -41,8 +41,8 @@ public:
     std::size_t made(std::size_t id) const { return made_[id]; }
 
 private:
-    std::vector<char> seen_;          // in the prompt or the completion
-    std::vector<std::size_t> made_;   // times in the completion
+    std::vector<char> seen_;         // in the prompt or the completion
+    std::vector<std::size_t> made_;  // times in the completion
 };
 
 /// Changes a row of logits as the request says; `banned` tokens cannot be chosen afterwards.

@@ -6,9 +6,10 @@ namespace tools {
 
 namespace {
 
-template <class T>
-training_summary run_in(dg::cuda& backend, const resolved_run& run) {
-    return with_optimizer<T, dg::cuda>(run.settings.optimizer, [&]<class Optimizer>() { return training_run<T, dg::cuda, Optimizer>(backend, run)(); });
+template <class T> training_summary run_in(dg::cuda& backend, const resolved_run& run) {
+    return with_optimizer<T, dg::cuda>(run.settings.optimizer, [&]<class Optimizer>() {
+        return training_run<T, dg::cuda, Optimizer>(backend, run)();
+    });
 }
 
 }  // namespace

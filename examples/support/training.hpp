@@ -1,6 +1,6 @@
 // What `train_smol` and `depth_study` share: the settings of a run, its resolved plan, and the run itself.
-// Flags, resolution, memory and the runs on each backend have sources of their own (training_flags, training_resolve, ...).
-// The loop is in training_loop.hpp, templated on the backend; this header knows neither tensors nor BLAS.
+// Flags, resolution, memory and the runs on each backend have sources of their own (training_flags, training_resolve,
+// ...). The loop is in training_loop.hpp, templated on the backend; this header knows neither tensors nor BLAS.
 #pragma once
 
 #include <functional>
@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/growth/schedule.hpp"
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/tokenizer.hpp"
 #include "depthgrow/io/tokens.hpp"
 #include "depthgrow/nn/description.hpp"
+#include "depthgrow/nn/shape.hpp"
 #include "depthgrow/optim/lr_schedule.hpp"
 #include "depthgrow/tasks/primitives.hpp"
 #include "support/cli.hpp"
@@ -28,7 +28,8 @@ namespace dg = depthgrow;
 struct training_settings {
     std::string preset, config, init;
     std::optional<std::size_t> layers, width, ffn, heads, kv_heads, context, vocab;
-    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm, growth_plan, optimizer = "adamw";
+    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm, growth_plan,
+                optimizer = "adamw";
     std::size_t block = 0, initial_layers = 0;
     double alpha = 1, plateau = 0.85;
     std::string loop, cooldown_loop;
@@ -40,7 +41,8 @@ struct training_settings {
     int threads = 0;
     std::vector<std::string> data;
     std::string mix, tasks;
-    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false, init_optimizer = false;
+    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false,
+         init_optimizer = false;
 };
 
 /// Adds every flag, with its default in the help.
@@ -57,9 +59,10 @@ struct resolved_run {
     bool built_in = false;           // whether the built-in corpus is among the sources
     int threads = 1;
     std::vector<std::size_t> loop_order, cooldown_order;  // layers run, when not all once
-    std::shared_ptr<const dg::tokenizer> tokenizer;  // null: bytes
-    dg::json config_base = dg::json::object(), history = dg::json::array();  // of --init: fields of its config.json, growths it records
-    std::map<std::string, std::string> tokenizer_files;                      // of --init: what belongs to its tokenizer.json, by name
+    std::shared_ptr<const dg::tokenizer> tokenizer;       // null: bytes
+    dg::json config_base = dg::json::object(),
+             history = dg::json::array();                // of --init: fields of its config.json, growths it records
+    std::map<std::string, std::string> tokenizer_files;  // of --init: what belongs to its tokenizer.json, by name
 
     /// Growths of a --growth-plan, "STEP GROWTH" a line, operators written out.
     std::string plan_lines() const;
@@ -69,16 +72,18 @@ struct resolved_run {
     dg::encode_function encoder() const;
     std::size_t tokens_per_step() const { return batch * length; }
     /// Layers run in a step; empty: all, once.
-    const std::vector<std::size_t>& order_at(std::size_t step) const { return step >= static_cast<std::size_t>(rate.plateau) && !cooldown_order.empty() ? cooldown_order : loop_order; }
+    const std::vector<std::size_t>& order_at(std::size_t step) const {
+        return step >= static_cast<std::size_t>(rate.plateau) && !cooldown_order.empty() ? cooldown_order : loop_order;
+    }
     /// How many layers a step runs.
-    std::size_t layers_run(std::size_t step) const { return order_at(step).empty() ? plan.layers_at(step) : order_at(step).size(); }
+    std::size_t layers_run(std::size_t step) const {
+        return order_at(step).empty() ? plan.layers_at(step) : order_at(step).size();
+    }
     /// FLOPs of the whole run.
     double flops() const;
     dg::model_shape shape() const { return dg::shape_of(model, length); }
     /// FLOPs of the run over those of a plain run of as many steps.
-    double flops_ratio() const {
-        return flops() / dg::training_flops(shape(), steps, tokens_per_step());
-    }
+    double flops_ratio() const { return flops() / dg::training_flops(shape(), steps, tokens_per_step()); }
     /// What must be equal for a resumed run to give the same losses.
     dg::json identity() const;
 };
@@ -91,19 +96,21 @@ struct training_summary {
     std::size_t steps = 0, layers = 0;
     double tokens = 0, loss = 0, validation_loss = 0, flops = 0, flops_ratio = 1, seconds = 0, tokens_per_second = 0;
     std::map<std::string, double> answer_accuracy;  // task -> share of held-out answers right
-    double late_overlap = 0;   // top-5 overlap of the logit lens at the last layer's input with the model's own head
-    double swap_loss = 0;      // held-out loss added by exchanging the two middle blocks
+    double late_overlap = 0;  // top-5 overlap of the logit lens at the last layer's input with the model's own head
+    double swap_loss = 0;     // held-out loss added by exchanging the two middle blocks
     bool interrupted = false;
     dg::json growth = dg::json::array();
     dg::json to_json() const;
 };
 
-/// Trains on the backend that the settings name. Prints progress unless settings.quiet. Throws depthgrow::error with a sentence on bad input.
+/// Trains on the backend that the settings name. Prints progress unless settings.quiet. Throws depthgrow::error with a
+/// sentence on bad input.
 training_summary train(const resolved_run& run);
 training_summary train_on_cpu(const resolved_run& run);
 training_summary train_on_cuda(const resolved_run& run);  // in builds with CUDA
 
-/// Bytes of memory a run takes on its backend at its largest, found by running the training code on the planning backend.
+/// Bytes of memory a run takes on its backend at its largest, found by running the training code on the planning
+/// backend.
 std::size_t planned_memory(const resolved_run& run);
 
 /// Prints configuration, parameters, growth plan, FLOPs and memory (planned_memory, asked before a model is there).

@@ -10,7 +10,8 @@ namespace tools {
 namespace {
 
 /// The built-in corpus of a run.
-dg::primitive_corpus built_in_corpus(const training_settings& s, const std::vector<std::string>& tasks, std::size_t length) {
+dg::primitive_corpus built_in_corpus(const training_settings& s, const std::vector<std::string>& tasks,
+                                     std::size_t length) {
     dg::corpus_options options;
     for (const auto& task : tasks) options.tasks.emplace_back(task, 1.0);
     options.items = item_sizes(length);
@@ -27,9 +28,11 @@ dg::primitive_options item_sizes(std::size_t length) {
 
 std::shared_ptr<const dg::tokenizer> make_tokenizer(const training_settings& s) {
     if (s.tokenizer == "bytes") return nullptr;
-    if (s.tokenizer.rfind("train:", 0) != 0) return std::make_shared<const dg::tokenizer>(dg::read_tokenizer(s.tokenizer));
+    if (s.tokenizer.rfind("train:", 0) != 0)
+        return std::make_shared<const dg::tokenizer>(dg::read_tokenizer(s.tokenizer));
     const std::string size = s.tokenizer.substr(6);
-    dg::require(!size.empty() && size.size() < 8 && size.find_first_not_of("0123456789") == size.npos, "--tokenizer: expected train: and a number of tokens, found \"", s.tokenizer, "\"");
+    dg::require(!size.empty() && size.size() < 8 && size.find_first_not_of("0123456789") == size.npos,
+                "--tokenizer: expected train: and a number of tokens, found \"", s.tokenizer, "\"");
     std::vector<std::string> files = s.data;
     for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix))
         if (entry.source != "built-in") files.push_back(entry.source);
@@ -40,7 +43,8 @@ std::shared_ptr<const dg::tokenizer> make_tokenizer(const training_settings& s) 
         const auto corpus = built_in_corpus(s, dg::primitive_names(), 1024);
         for (std::uint64_t i = 0; i < 4000; ++i) texts.push_back(corpus.document(i).text);
     }
-    return std::make_shared<const dg::tokenizer>(dg::train_bpe(texts, {std::stoul(size), {"<|endoftext|>"}, true, 2, resolve_threads(s.threads)}));
+    return std::make_shared<const dg::tokenizer>(
+        dg::train_bpe(texts, {std::stoul(size), {"<|endoftext|>"}, true, 2, resolve_threads(s.threads)}));
 }
 
 std::vector<std::string> read_texts(const std::vector<std::string>& files, std::size_t& bytes) {
@@ -63,8 +67,10 @@ dg::training_data load_data(const resolved_run& run) {
     for (const auto& entry : entries) {
         if (entry.source == "built-in") {
             const auto corpus = built_in_corpus(s, run.tasks, run.length);
-            data.add_documents("built-in", [corpus](std::uint64_t i) { return corpus.document(i); },
-                               [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, entry.weight, s.answer_loss, run.encoder());
+            data.add_documents(
+                "built-in", [corpus](std::uint64_t i) { return corpus.document(i); },
+                [corpus](std::uint64_t i) { return corpus.held_out_document(i); }, entry.weight, s.answer_loss,
+                run.encoder());
             continue;
         }
         dg::token_options options;
@@ -77,7 +83,8 @@ dg::training_data load_data(const resolved_run& run) {
     return data;
 }
 
-void split_windows(const dg::token_batch& batch, std::vector<std::int32_t>& inputs, std::vector<std::int32_t>& targets) {
+void split_windows(const dg::token_batch& batch, std::vector<std::int32_t>& inputs,
+                   std::vector<std::int32_t>& targets) {
     inputs.resize(batch.rows * batch.length);
     targets.resize(inputs.size());
     for (std::size_t row = 0; row < batch.rows; ++row) {

@@ -6,10 +6,14 @@ namespace tools {
 
 void add_training_flags(command_line& f, training_settings& s) {
     f.group("Model");
-    f.add("--preset", s.preset, "Model shape: tiny, small, mini, smollm-135m, smollm-360m or smollm-1.7b (default: small)");
+    f.add("--preset", s.preset,
+          "Model shape: tiny, small, mini, smollm-135m, smollm-360m or smollm-1.7b (default: small)");
     f.add("--config", s.config, "A Hugging Face config.json instead of a preset");
-    f.add("--init", s.init, "A Hugging Face directory whose weights the run starts from, in its shape and with its tokenizer; --growth deepens it to --layers");
-    f.add_switch("--init-optimizer", s.init_optimizer, "Start from its optimizer.safetensors too, not from fresh moments");
+    f.add("--init", s.init,
+          "A Hugging Face directory whose weights the run starts from, in its shape and with its tokenizer; --growth "
+          "deepens it to --layers");
+    f.add_switch("--init-optimizer", s.init_optimizer,
+                 "Start from its optimizer.safetensors too, not from fresh moments");
     f.add("--layers", s.layers, "Final number of layers");
     f.add("--width", s.width, "Width of the residual stream");
     f.add("--ffn", s.ffn, "Width of the MLP");
@@ -17,7 +21,8 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--kv-heads", s.kv_heads, "Key-value heads");
     f.add("--context", s.context, "Tokens in a sequence (default: the model's)");
     f.add("--vocab", s.vocab, "Vocabulary");
-    f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"}, "Norm placement (default: the model's, pre in presets)");
+    f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"},
+                 "Norm placement (default: the model's, pre in presets)");
     f.group("Growth");
     auto growths = depthgrow::operator_names(true);
     growths.insert(growths.begin(), "none");
@@ -25,20 +30,28 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--block", s.block, "Layers added at a growth (0: the preset's)");
     f.add("--initial-layers", s.initial_layers, "Layers to start with (0: one block, or those of --init)");
     f.add("--growth-plan", s.growth_plan,
-          "A file in place of --growth: a line STEP GROWTH for each, GROWTH as in \"lidas block=2\", \"0 1 1 2\" or \"0 0.5*0+0.5*1 1 init=copy state=zero\"; init= and state= as "
+          "A file in place of --growth: a line STEP GROWTH for each, GROWTH as in \"lidas block=2\", \"0 1 1 2\" or "
+          "\"0 0.5*0+0.5*1 1 init=copy state=zero\"; init= and state= as "
           "grow_checkpoint has --init and --optimizer-state, seed= for draws; # comments");
     f.add("--alpha", s.alpha, "Stage lengths go as i^alpha (PROP-alpha)");
-    f.add_choice("--rounding", s.rounding, {"largest_remainder", "floor"}, "Rounding of stage lengths; floor is the paper's Table 7");
+    f.add_choice("--rounding", s.rounding, {"largest_remainder", "floor"},
+                 "Rounding of stage lengths; floor is the paper's Table 7");
     f.add("--plateau", s.plateau, "Share of the steps after which growth has ended and the cooldown starts");
-    f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"}, "Optimiser state that new layers start with");
-    f.add("--loop", s.loop, "Looped model instead of growth: 4-4x6-4 is 4 own layers, 4 shared ones run 6 times, 4 own; 4x6 has no own ones");
-    f.add("--cooldown-loop", s.cooldown_loop, "Retrofitted recurrence: 8:4 runs layers 8 to 11 once more in the cooldown, 8:4x2 twice more");
+    f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"},
+                 "Optimiser state that new layers start with");
+    f.add("--loop", s.loop,
+          "Looped model instead of growth: 4-4x6-4 is 4 own layers, 4 shared ones run 6 times, 4 own; 4x6 has no own "
+          "ones");
+    f.add("--cooldown-loop", s.cooldown_loop,
+          "Retrofitted recurrence: 8:4 runs layers 8 to 11 once more in the cooldown, 8:4x2 twice more");
     f.group("Data");
     f.add("--data", s.data, "Files: .txt, .jsonl with \"text\", or .bin tokens; none: the built-in generated corpus");
     f.add("--mix", s.mix, "Sources and weights, for example built-in:0.4,FILE:0.6");
     f.add("--tasks", s.tasks, "Tasks of the built-in corpus, comma-separated (default: by context)");
     f.add_switch("--answer-loss", s.answer_loss, "Loss of the generated items on their answers only");
-    f.add("--tokenizer", s.tokenizer, "bytes, a tokenizer.json, train:4096 (a vocabulary of that size, from the data), or auto: that of --init, else bytes");
+    f.add("--tokenizer", s.tokenizer,
+          "bytes, a tokenizer.json, train:4096 (a vocabulary of that size, from the data), or auto: that of --init, "
+          "else bytes");
     f.group("Training");
     f.add("--steps", s.steps, "Optimiser steps");
     f.add("--batch", s.batch, "Sequences in a step");
@@ -52,17 +65,25 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add_choice("--optimizer", s.optimizer, optimizers, what);
     f.add("--lr", s.lr, "Peak learning rate");
     f.add("--warmup", s.warmup, "Steps of linear warm-up");
-    f.add("--weight-decay", s.weight_decay, "Weight decay on every tensor, decoupled (sgd_nesterov: added to the gradient)");
+    f.add("--weight-decay", s.weight_decay,
+          "Weight decay on every tensor, decoupled (sgd_nesterov: added to the gradient)");
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
-    f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"}, "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
-    f.add_choice("--backend", s.backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
-    f.add_switch("--deterministic", s.deterministic, "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
-    f.add_switch("--recompute", s.recompute, "Keep one activation a layer and compute the rest again on the way back: less memory, a third more work");
+    f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"},
+                 "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
+    f.add_choice("--backend", s.backend, {"blas", "cuda"},
+                 "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
+    f.add_switch("--deterministic", s.deterministic,
+                 "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
+    f.add_switch(
+        "--recompute", s.recompute,
+        "Keep one activation a layer and compute the rest again on the way back: less memory, a third more work");
     f.add_threads(s.threads);
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
     f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, run.json, report.html");
-    f.add("--resume", s.resume, "auto: go on from the newest checkpoint in --out; DIR: go on from that checkpoint by the flags of its run (--init starts a new one)");
+    f.add("--resume", s.resume,
+          "auto: go on from the newest checkpoint in --out; DIR: go on from that checkpoint by the flags of its run "
+          "(--init starts a new one)");
     f.add("--eval-every", s.eval_every, "Steps between held-out evaluations (0: ten in a run)");
     f.add("--eval-windows", s.eval_windows, "Held-out windows in an evaluation");
     f.add("--save-every", s.save_every, "Steps between checkpoints (0: at growths' ends and at the end)");

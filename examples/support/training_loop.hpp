@@ -23,17 +23,24 @@ inline void request_stop(int signal) {
     std::signal(signal, SIG_DFL);
 }
 
-template <class T, class Backend, class Optimizer>
-class training_run {
+template <class T, class Backend, class Optimizer> class training_run {
 public:
-    training_run(Backend& backend, const resolved_run& run) : run_(run), settings_(run.settings), backend_(backend), data_(load_data(run)), folder_(settings_), state_(backend, run) {}
+    training_run(Backend& backend, const resolved_run& run)
+        : run_(run),
+          settings_(run.settings),
+          backend_(backend),
+          data_(load_data(run)),
+          folder_(settings_),
+          state_(backend, run) {}
 
     training_summary operator()() {
         const auto from = folder_.checkpoint_to_resume();
         const std::size_t memory = settings_.quiet ? 0 : planned_memory(run_);
         if (from) state_.resume(*from);
         else state_.begin();
-        if (from && !settings_.quiet) std::printf("resuming from %s at step %zu with %zu layers\n", from->c_str(), state_.step, trainer().model.layers());
+        if (from && !settings_.quiet)
+            std::printf("resuming from %s at step %zu with %zu layers\n", from->c_str(), state_.step,
+                        trainer().model.layers());
         trainer().recompute(settings_.recompute);
         windows_ = make_windows(run_, data_);
         questions_ = make_question_sets(run_);
@@ -54,10 +61,14 @@ private:
 
     /// Takes the product of this model's largest shape, no side below 512, where small ones are slow.
     void measure_peak() {
-        const std::size_t least = 512, rows = std::max(least, run_.micro_batch * run_.length), in = std::max(least, run_.model.width), out = std::max(least, 2 * run_.model.ffn);
+        const std::size_t least = 512, rows = std::max(least, run_.micro_batch * run_.length),
+                          in = std::max(least, run_.model.width), out = std::max(least, 2 * run_.model.ffn);
         peak_flops_ = product_rate<T>(backend_, rows, out, in);
         if (!settings_.quiet)
-            std::printf("peak       %sFLOP/s, the backend's product of %zu x %zu x %zu, measured now; share = training FLOPs over it, or over the best line so far\n\n", human(peak_flops_).c_str(), rows, out, in);
+            std::printf(
+                "peak       %sFLOP/s, the backend's product of %zu x %zu x %zu, measured now; share = training FLOPs "
+                "over it, or over the best line so far\n\n",
+                human(peak_flops_).c_str(), rows, out, in);
     }
 
     void loop() {
@@ -65,7 +76,8 @@ private:
         auto& step = state_.step;
         const std::size_t first_step = step;
         if (!settings_.quiet && step < run_.steps)
-            std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s", "GFLOP/s", "share", "left");
+            std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s",
+                        "GFLOP/s", "share", "left");
         dg::token_batch batch, ahead;
         std::size_t sampled = run_.steps + 1;  // the step whose batch is at hand
         std::vector<dg::token> inputs, targets;
@@ -73,7 +85,8 @@ private:
         double logged_loss = 0, line_seconds = 0, line_flops = 0;
         stopwatch whole;
         while (step < run_.steps && !stop_requested) {
-            for (const std::size_t now = run_.plan.stage_at(step); state_.stage < now;) grow_to(run_.plan.stages[++state_.stage], bar);
+            for (const std::size_t now = run_.plan.stage_at(step); state_.stage < now;)
+                grow_to(run_.plan.stages[++state_.stage], bar);
             follow_order(bar);
             stopwatch step_watch;
             if (sampled != step) data_.sample(step, run_.batch, batch);
@@ -94,17 +107,27 @@ private:
             so_far().tokens += static_cast<double>(run_.tokens_per_step());
             so_far().seconds += step_watch.seconds();
             line_seconds += step_watch.seconds();
-            folder_.log({{"step", step}, {"layers", layers}, {"loss", result.loss}, {"gradient_norm", result.gradient_norm}, {"lr", rate}, {"seconds", so_far().seconds}});
+            folder_.log({{"step", step},
+                         {"layers", layers},
+                         {"loss", result.loss},
+                         {"gradient_norm", result.gradient_norm},
+                         {"lr", rate},
+                         {"seconds", so_far().seconds}});
             logged_loss += result.loss;
             ++logged_steps;
-            const double left = whole.seconds() / static_cast<double>(step - first_step) * static_cast<double>(run_.steps - step);
+            const double left =
+                whole.seconds() / static_cast<double>(step - first_step) * static_cast<double>(run_.steps - step);
             bar.update(step, format("loss %.3f  %s left", result.loss, duration(left).c_str()));
             if (step % settings_.log_every == 0 || step == run_.steps) {
                 bar.clear();
                 peak_flops_ = std::max(peak_flops_, line_flops / line_seconds);
                 if (!settings_.quiet)
-                    std::printf("%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step, layers, logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
-                                human(static_cast<double>(logged_steps * run_.tokens_per_step()) / line_seconds).c_str(), line_flops / line_seconds * 1e-9, 100 * line_flops / line_seconds / peak_flops_, duration(left).c_str()),
+                    std::printf(
+                        "%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step, layers,
+                        logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
+                        human(static_cast<double>(logged_steps * run_.tokens_per_step()) / line_seconds).c_str(),
+                        line_flops / line_seconds * 1e-9, 100 * line_flops / line_seconds / peak_flops_,
+                        duration(left).c_str()),
                         std::fflush(stdout);
                 logged_loss = 0, logged_steps = 0, line_flops = 0, line_seconds = 0;
             }
@@ -119,7 +142,8 @@ private:
         if (stop_requested && step < run_.steps) {
             save();
             so_far().interrupted = true;
-            if (!settings_.quiet) std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step, settings_.out.c_str());
+            if (!settings_.quiet)
+                std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step, settings_.out.c_str());
         }
     }
 
@@ -130,7 +154,9 @@ private:
         const double before = held_out_loss();
         trainer().run_order(order);
         bar.clear();
-        if (!settings_.quiet) std::printf("  from step %zu on %zu layers run, %zu of their own; held-out loss %.4f -> %.4f\n", state_.step, order.size(), trainer().model.layers(), before, held_out_loss());
+        if (!settings_.quiet)
+            std::printf("  from step %zu on %zu layers run, %zu of their own; held-out loss %.4f -> %.4f\n",
+                        state_.step, order.size(), trainer().model.layers(), before, held_out_loss());
     }
 
     void grow_to(const dg::growth_stage& stage, progress_bar& bar) {
@@ -142,8 +168,8 @@ private:
         const double after = held_out_loss();
         bar.clear();
         if (!settings_.quiet)
-            std::printf("  grow at step %zu: %zu -> %zu layers by %s: %s; held-out loss %.4f -> %.4f\n", state_.step, old_layers, stage.layers, settings_.growth.c_str(),
-                        how.to_string().c_str(), before, after);
+            std::printf("  grow at step %zu: %zu -> %zu layers by %s: %s; held-out loss %.4f -> %.4f\n", state_.step,
+                        old_layers, stage.layers, settings_.growth.c_str(), how.to_string().c_str(), before, after);
         dg::json entry = dg::growth_entry(how, state_.step);
         so_far().growth.push_back(entry);
         entry["layers"] = stage.layers, entry["loss_before"] = before, entry["loss_after"] = after;
@@ -154,8 +180,9 @@ private:
         const std::string bad = trainer().first_bad_tensor(batch, run_.micro_batch);
         const auto aside = folder_.path() / "diverged";
         state_.write(aside);
-        dg::fail("the loss is not finite at step ", state_.step + 1, " (loss ", result.loss, ", gradient norm ", result.gradient_norm, "): first bad tensor: ", bad,
-                 "; the state before that step is in ", aside.string());
+        dg::fail("the loss is not finite at step ", state_.step + 1, " (loss ", result.loss, ", gradient norm ",
+                 result.gradient_norm, "): first bad tensor: ", bad, "; the state before that step is in ",
+                 aside.string());
     }
 
     void save() {
@@ -163,18 +190,23 @@ private:
         folder_.publish(state_.step);
     }
 
-    double held_out_loss(dg::span<const std::size_t> order = {}) { return trainer().loss({windows_.inputs, windows_.targets, windows_.weights, windows_.windows}, run_.micro_batch, order); }
+    double held_out_loss(dg::span<const std::size_t> order = {}) {
+        return trainer().loss({windows_.inputs, windows_.targets, windows_.weights, windows_.windows}, run_.micro_batch,
+                              order);
+    }
 
     void evaluate() {
         so_far().validation_loss = held_out_loss();
         double mean = 0;
         for (const auto& set : questions_)
-            mean += (so_far().answer_accuracy[set.task] = accuracy(trainer(), set, run_.micro_batch * run_.length)) / static_cast<double>(questions_.size());
+            mean += (so_far().answer_accuracy[set.task] = accuracy(trainer(), set, run_.micro_batch * run_.length)) /
+                    static_cast<double>(questions_.size());
         dg::json line = {{"step", state_.step}, {"validation_loss", so_far().validation_loss}};
         if (!questions_.empty()) line["answer_accuracy"] = so_far().answer_accuracy;
         folder_.log(line);
         if (!settings_.quiet)
-            std::printf("  held-out at step %zu: loss %.4f%s\n", state_.step, so_far().validation_loss, questions_.empty() ? "" : format(", answers right %.3f", mean).c_str()),
+            std::printf("  held-out at step %zu: loss %.4f%s\n", state_.step, so_far().validation_loss,
+                        questions_.empty() ? "" : format(", answers right %.3f", mean).c_str()),
                 std::fflush(stdout);
     }
 
@@ -188,16 +220,22 @@ private:
         if (s.validation_loss == 0) s.validation_loss = held_out_loss();
         const dg::layer_order all(layers_now(trainer()), s.layers);
         const std::size_t depth = all.size(), block = std::min(settings_.block, depth / 2);
-        if (block > 0) s.swap_loss = held_out_loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) - held_out_loss();
+        if (block > 0)
+            s.swap_loss = held_out_loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) -
+                          held_out_loss();
         s.late_overlap = late_overlap(trainer(), windows_);
         folder_.log({{"done", s.to_json()}});
-        dg::write_file(folder_.path() / "run.json", dg::json_text({{"settings", run_.identity()}, {"result", s.to_json()}}, 2));
+        dg::write_file(folder_.path() / "run.json",
+                       dg::json_text({{"settings", run_.identity()}, {"result", s.to_json()}}, 2));
         write_training_report(folder_.path(), run_, s);
         if (settings_.quiet) return;
         if constexpr (requires { backend_.memory(); })
-            std::printf("\ndevice     %sB in use, libraries and other programs included\n", human(static_cast<double>(backend_.memory().first)).c_str());
-        std::printf("\ndone: %zu layers, %.3f of a plain run's FLOPs, held-out loss %.4f, top-5 overlap at the last layer's input %.3f, swapping the middle blocks adds %.4f\n",
-                    s.layers, s.flops_ratio, s.validation_loss, s.late_overlap, s.swap_loss);
+            std::printf("\ndevice     %sB in use, libraries and other programs included\n",
+                        human(static_cast<double>(backend_.memory().first)).c_str());
+        std::printf(
+            "\ndone: %zu layers, %.3f of a plain run's FLOPs, held-out loss %.4f, top-5 overlap at the last layer's "
+            "input %.3f, swapping the middle blocks adds %.4f\n",
+            s.layers, s.flops_ratio, s.validation_loss, s.late_overlap, s.swap_loss);
         std::printf("page: %s\n", (folder_.path() / "report.html").c_str());
     }
 

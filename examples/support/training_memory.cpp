@@ -1,6 +1,6 @@
-#include <fstream>
-
 #include <unistd.h>
+
+#include <fstream>
 
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/planning.hpp"
@@ -33,9 +33,10 @@ std::size_t counted_with(const resolved_run& run, std::size_t head_rows) {
     for (int step = 0; step < 2; ++step) trainer.step({ids, ids, weights, run.batch}, run.micro_batch, 0);
     return counter.peak_bytes();
 }
-template <class T, class Planning>
-std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
-    return with_optimizer<T, Planning>(run.settings.optimizer, [&]<class Optimizer>() { return counted_with<T, Planning, Optimizer>(run, head_rows); });
+template <class T, class Planning> std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
+    return with_optimizer<T, Planning>(run.settings.optimizer, [&]<class Optimizer>() {
+        return counted_with<T, Planning, Optimizer>(run, head_rows);
+    });
 }
 
 }  // namespace
@@ -43,18 +44,30 @@ std::size_t counted_memory(const resolved_run& run, std::size_t head_rows) {
 std::size_t planned_memory(const resolved_run& run) {
     const std::size_t rows = run.micro_batch * run.length;
     if (run.settings.backend == "cuda") {
-        // attention's way back: row sums and dq in float, or in a fixed order dS in bfloat16; with grouped heads dk and dv of every head
-        const std::size_t dq = run.settings.deterministic ? rows * run.length * run.model.heads * sizeof(dg::bfloat16) : rows * run.model.width * sizeof(float);
-        const std::size_t apart = run.model.kv_heads < run.model.heads ? 2 * rows * run.model.width * sizeof(dg::bfloat16) : 0;
-        const std::size_t attention = dq + apart + rows * run.model.heads * sizeof(float), workspaces = std::size_t{80} << 20;
-        const std::size_t context = std::size_t{770} << 20;  // the driver's, with the libraries' code, as seen on an H100
-        const std::size_t counted = run.settings.precision == "fp32" ? counted_memory<float, dg::joining_planning>(run, 8192) : counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention;
-        const std::size_t copies = run.settings.precision == "fp8" ? (rows + run.model.width) * (run.model.width + 3 * run.model.ffn) : 0;  // in eight bits, of the widest operands met
+        // attention's way back: row sums and dq in float, or in a fixed order dS in bfloat16; with grouped heads dk and
+        // dv of every head
+        const std::size_t dq = run.settings.deterministic ? rows * run.length * run.model.heads * sizeof(dg::bfloat16)
+                                                          : rows * run.model.width * sizeof(float);
+        const std::size_t apart =
+            run.model.kv_heads < run.model.heads ? 2 * rows * run.model.width * sizeof(dg::bfloat16) : 0;
+        const std::size_t attention = dq + apart + rows * run.model.heads * sizeof(float),
+                          workspaces = std::size_t{80} << 20;
+        const std::size_t context = std::size_t{770}
+                                    << 20;  // the driver's, with the libraries' code, as seen on an H100
+        const std::size_t counted = run.settings.precision == "fp32"
+                                        ? counted_memory<float, dg::joining_planning>(run, 8192)
+                                        : counted_memory<dg::bfloat16, dg::joining_planning>(run, 8192) + attention;
+        const std::size_t copies = run.settings.precision == "fp8"
+                                       ? (rows + run.model.width) * (run.model.width + 3 * run.model.ffn)
+                                       : 0;  // in eight bits, of the widest operands met
         return counted + workspaces + context + copies;
     }
-    const dg::attention_shape shape{run.micro_batch, run.length, run.model.heads, run.model.kv_heads, run.model.head_width()};
-    const std::size_t attention = static_cast<std::size_t>(run.threads) * dg::blas::attention_backward_numbers<float>(shape) * sizeof(float);
-    const std::size_t program = resident_bytes();  // code, libraries and data, before anything is allocated for the model
+    const dg::attention_shape shape{run.micro_batch, run.length, run.model.heads, run.model.kv_heads,
+                                    run.model.head_width()};
+    const std::size_t attention =
+        static_cast<std::size_t>(run.threads) * dg::blas::attention_backward_numbers<float>(shape) * sizeof(float);
+    const std::size_t program =
+        resident_bytes();  // code, libraries and data, before anything is allocated for the model
     return counted_memory<float, dg::planning>(run, 512) + attention + program;
 }
 

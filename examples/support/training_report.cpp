@@ -24,15 +24,18 @@ run_curves read_curves(const named_run& run) {
         const auto value = dg::json::parse(line, nullptr, false);
         if (value.is_discarded()) continue;
         if (value.contains("growth")) {
-            curves.growths.push_back({value["growth"].value("step", 0.0), std::to_string(value["growth"].value("layers", 0)) + " layers"});
+            curves.growths.push_back(
+                {value["growth"].value("step", 0.0), std::to_string(value["growth"].value("layers", 0)) + " layers"});
         } else if (value.contains("loss")) {
             steps.push_back(value.value("step", 0.0));
             losses.push_back(value["loss"].is_number() ? value["loss"].get<double>() : NAN);
             const double depth = value.value("layers", 0.0);
-            if (curves.layers.y.empty() || curves.layers.y.back() != depth) curves.layers.x.push_back(steps.back() - 1), curves.layers.y.push_back(depth);
+            if (curves.layers.y.empty() || curves.layers.y.back() != depth)
+                curves.layers.x.push_back(steps.back() - 1), curves.layers.y.push_back(depth);
         } else if (value.contains("validation_loss")) {
             curves.held_out.x.push_back(value.value("step", 0.0));
-            curves.held_out.y.push_back(value["validation_loss"].is_number() ? value["validation_loss"].get<double>() : NAN);
+            curves.held_out.y.push_back(value["validation_loss"].is_number() ? value["validation_loss"].get<double>()
+                                                                             : NAN);
             if (value.contains("answer_accuracy") && !value["answer_accuracy"].empty()) {
                 double sum = 0;
                 for (const auto& [task, share] : value["answer_accuracy"].items()) sum += share.get<double>();
@@ -74,7 +77,8 @@ std::vector<dg::report_section> training_sections(const std::vector<named_run>& 
     }
     std::vector<dg::report_section> sections = {
         {"Loss and depth while training",
-         "Dashed lines mark growth: the model becomes deeper by copies of its middle layers, its loss jumps, and training goes on with the optimiser's moments copied too.",
+         "Dashed lines mark growth: the model becomes deeper by copies of its middle layers, its loss jumps, and "
+         "training goes on with the optimiser's moments copied too.",
          {dg::svg(loss), dg::svg(layers)}},
         {"On held-out data", "Measured on text and questions that training never sees.", {dg::svg(held_out)}}};
     if (!accuracy.series.empty()) sections.back().figures.push_back(dg::svg(accuracy));
@@ -94,10 +98,16 @@ void write_training_report(const std::filesystem::path& out, const resolved_run&
         {"top-5 overlap at the last layer's input", number(summary.late_overlap, "%.3f")},
         {"loss added by swapping the middle blocks", number(summary.swap_loss, "%.4f")},
     };
-    for (const auto& [task, share] : summary.answer_accuracy) facts.push_back({"answers right: " + task, number(share, "%.3f")});
-    dg::report_page page{"Training run: " + run.model.name + (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
+    for (const auto& [task, share] : summary.answer_accuracy)
+        facts.push_back({"answers right: " + task, number(share, "%.3f")});
+    dg::report_page page{"Training run: " + run.model.name +
+                             (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
                          "", training_sections({{run.settings.growth == "none" ? "plain" : run.settings.growth, out}})};
-    page.sections.insert(page.sections.begin(), {"Result", "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small added loss means that middle blocks can be exchanged.", {dg::html_table(facts)}});
+    page.sections.insert(page.sections.begin(),
+                         {"Result",
+                          "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "
+                          "added loss means that middle blocks can be exchanged.",
+                          {dg::html_table(facts)}});
     dg::write_html_report(out / "report.html", page);
 }
 

@@ -1,4 +1,5 @@
-// What a run is between two steps: the model with its moments, the step, and the counts so far. Begun from nothing or from
+// What a run is between two steps: the model with its moments, the step, and the counts so far. Begun from nothing or
+// from
 // --init, read from a checkpoint of the run, written as one.
 // Every random choice is a function of (seed, step), so a checkpoint needs no generator state.
 #pragma once
@@ -14,8 +15,7 @@
 
 namespace tools {
 
-template <class T, class Backend, class Optimizer>
-class training_state {
+template <class T, class Backend, class Optimizer> class training_state {
 public:
     using trainer_type = dg::trainer<T, Backend, Optimizer>;
     training_state(Backend& backend, const resolved_run& run) : backend_(backend), run_(run) {}
@@ -24,12 +24,14 @@ public:
     void begin() {
         const auto& s = run_.settings;
         if (s.init.empty()) {
-            trainer_.emplace(backend_, run_.model.with_depth(run_.plan.stages.front().layers), s.seed, run_.loop_order.empty() ? run_.model.layers : run_.loop_order.size(), constants());
+            trainer_.emplace(backend_, run_.model.with_depth(run_.plan.stages.front().layers), s.seed,
+                             run_.loop_order.empty() ? run_.model.layers : run_.loop_order.size(), constants());
             return;
         }
         const std::filesystem::path from = s.init;
         load(dg::checkpoint_reader(from));
-        if (s.init_optimizer) dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+        if (s.init_optimizer)
+            dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
         trainer_->run_order(run_.order_at(0));
         so_far.growth = run_.history;
     }
@@ -42,9 +44,12 @@ public:
         const auto& was = fields.object("settings");
         const auto now = run_.identity();
         for (const char* key : {"optimizer", "growth_plan"})  // recorded unless as usual
-            dg::require(now.contains(key) || !was.contains(key), file.string(), ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(), " where it asks for none");
+            dg::require(now.contains(key) || !was.contains(key), file.string(),
+                        ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(),
+                        " where it asks for none");
         for (const auto& [key, value] : now.items())
-            dg::require(was.contains(key) && was[key] == value, file.string(), ": expected the settings of this run, found ", key, " ",
+            dg::require(was.contains(key) && was[key] == value, file.string(),
+                        ": expected the settings of this run, found ", key, " ",
                         was.contains(key) ? was[key].dump() : "missing", " where it asks for ", value.dump());
         load(dg::checkpoint_reader(from));
         dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
@@ -62,16 +67,28 @@ public:
         dg::atomic_directory folder(target);
         std::map<std::string, std::string> provenance;
         if (!so_far.growth.empty()) provenance[dg::growth_metadata_key] = dg::weights_record(so_far.growth).dump();
-        if (const auto& order = trainer_->run_order(); !order.empty()) provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
-        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance, run_.config_base);
+        if (const auto& order = trainer_->run_order(); !order.empty())
+            provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
+        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance,
+                        run_.config_base);
         dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
         if (run_.tokenizer) dg::write_tokenizer(folder.path(), *run_.tokenizer);
         else dg::write_byte_tokenizer(folder.path());
         for (const auto& [name, content] : run_.tokenizer_files) dg::write_file(folder.path() / name, content);
-        dg::write_file(folder.path() / "trainer_state.json",
-                       dg::json_text({{"format_version", 1}, {"step", step}, {"layers", trainer_->model.layers()}, {"stage", step < run_.steps ? run_.plan.stage_at(step) : run_.plan.stages.size() - 1},
-                                      {"tokens", so_far.tokens}, {"flops", so_far.flops}, {"seconds", so_far.seconds}, {"data_position", step * run_.batch},
-                                      {"random_state", {{"seed", run_.settings.seed}, {"step", step}}}, {"growth", so_far.growth}, {"settings", run_.identity()}}, 2));
+        dg::write_file(
+            folder.path() / "trainer_state.json",
+            dg::json_text({{"format_version", 1},
+                           {"step", step},
+                           {"layers", trainer_->model.layers()},
+                           {"stage", step < run_.steps ? run_.plan.stage_at(step) : run_.plan.stages.size() - 1},
+                           {"tokens", so_far.tokens},
+                           {"flops", so_far.flops},
+                           {"seconds", so_far.seconds},
+                           {"data_position", step * run_.batch},
+                           {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
+                           {"growth", so_far.growth},
+                           {"settings", run_.identity()}},
+                          2));
         folder.commit();
     }
 
@@ -98,7 +115,8 @@ private:
             return reached;
         }
         reached = so_far.growth.size() - std::min(so_far.growth.size(), run_.history.size());
-        dg::require(reached < stages.size() && stages[reached].layers == depth, label, ": expected a model in a stage of --growth-plan, found one of ", depth, " layers after ", reached,
+        dg::require(reached < stages.size() && stages[reached].layers == depth, label,
+                    ": expected a model in a stage of --growth-plan, found one of ", depth, " layers after ", reached,
                     " growths of the run");
         return reached;
     }
@@ -108,7 +126,8 @@ private:
         expected.kinds = checkpoint.config().kinds;  // which growth has carried along
         const auto wanted = dg::hf_config_fields(expected), found = dg::hf_config_fields(checkpoint.config());
         for (const auto& [key, value] : wanted.items())
-            dg::require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(), ": expected ", key, " ", value.dump(), ", as this run's model has it, found ",
+            dg::require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(),
+                        ": expected ", key, " ", value.dump(), ", as this run's model has it, found ",
                         found.contains(key) ? found[key].dump() : "none");
         trainer_.emplace(backend_, expected, constants());
         dg::read_model(checkpoint, trainer_->model);

@@ -1,8 +1,5 @@
 // Metrics and growth operators on arrays of other libraries give what they give on the library's own views.
-#include "support/catch.hpp"
-
 #include <filesystem>
-
 #include <xtensor/xnpy.hpp>
 
 #include "depthgrow/adapt/eigen.hpp"
@@ -10,6 +7,7 @@
 #include "depthgrow/growth.hpp"
 #include "depthgrow/io/npy.hpp"
 #include "depthgrow/metrics.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using row_major = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -24,8 +22,7 @@ std::vector<float> numbers(float shift) {
     return out;
 }
 
-template <class H, class A, class M>
-dg::layer_contribution contribution(const H& h, const A& a, const M& m) {
+template <class H, class A, class M> dg::layer_contribution contribution(const H& h, const A& a, const M& m) {
     dg::contribution_accumulator layer;
     layer.add(dg::matrix_view(h), dg::matrix_view(a), dg::matrix_view(m));
     return layer.mean();
@@ -34,7 +31,8 @@ dg::layer_contribution contribution(const H& h, const A& a, const M& m) {
 dg::layer_contribution own_contribution() {
     const auto h = numbers(0.5f), a = numbers(1), m = numbers(-2);
     dg::contribution_accumulator layer;
-    layer.add(dg::matrix<const float>(h.data(), tokens, width), dg::matrix<const float>(a.data(), tokens, width), dg::matrix<const float>(m.data(), tokens, width));
+    layer.add(dg::matrix<const float>(h.data(), tokens, width), dg::matrix<const float>(a.data(), tokens, width),
+              dg::matrix<const float>(m.data(), tokens, width));
     return layer.mean();
 }
 
@@ -42,7 +40,9 @@ dg::layer_contribution own_contribution() {
 
 TEST_CASE("Eigen matrices, blocks and transposes are read in place") {
     const auto h = numbers(0.5f), a = numbers(1), m = numbers(-2);
-    const auto eigen = [](const std::vector<float>& x) { return row_major(Eigen::Map<const row_major>(x.data(), tokens, width)); };
+    const auto eigen = [](const std::vector<float>& x) {
+        return row_major(Eigen::Map<const row_major>(x.data(), tokens, width));
+    };
     const row_major eh = eigen(h), ea = eigen(a), em = eigen(m);
     const auto want = own_contribution();
     CHECK(contribution(eh, ea, em).layer_cosine == want.layer_cosine);
@@ -99,11 +99,15 @@ TEST_CASE("xtensor arrays of any number of axes are read in place, and results b
 TEST_CASE("layers made of other libraries' arrays grow by an order, as deep copies") {
     std::vector<Eigen::MatrixXf> eigen;
     std::vector<xt::xarray<float>> arrays;
-    for (int i = 0; i < 8; ++i) eigen.push_back(Eigen::MatrixXf::Constant(2, 2, static_cast<float>(i))), arrays.push_back(static_cast<float>(i) * xt::ones<float>({2, 2}));
+    for (int i = 0; i < 8; ++i)
+        eigen.push_back(Eigen::MatrixXf::Constant(2, 2, static_cast<float>(i))),
+            arrays.push_back(static_cast<float>(i) * xt::ones<float>({2, 2}));
     const auto order = dg::lidas{4}(8);
     eigen = dg::grow(std::move(eigen), order), arrays = dg::grow(std::move(arrays), order);
     REQUIRE((eigen.size() == 12 && arrays.size() == 12));
-    for (std::size_t slot = 0; slot < 12; ++slot) CHECK((eigen[slot](1, 1) == static_cast<float>(order[slot]) && arrays[slot](1, 1) == static_cast<float>(order[slot])));
+    for (std::size_t slot = 0; slot < 12; ++slot)
+        CHECK((eigen[slot](1, 1) == static_cast<float>(order[slot]) &&
+               arrays[slot](1, 1) == static_cast<float>(order[slot])));
     eigen[6](0, 0) = 99, arrays[6](0, 0) = 99;
     CHECK((eigen[2](0, 0) == 2 && arrays[2](0, 0) == 2));
 }
@@ -118,16 +122,23 @@ TEST_CASE("layers made of other libraries' arrays are added up") {
         arrays.push_back(static_cast<float>(i) * xt::ones<float>({2, 2}));
     }
     const dg::growth mean{dg::interleave{}(3), {dg::init_kind::average}};
-    eigen = dg::grow(std::move(eigen), mean), fixed = dg::grow(std::move(fixed), mean), arrays = dg::grow(std::move(arrays), mean);
+    eigen = dg::grow(std::move(eigen), mean), fixed = dg::grow(std::move(fixed), mean),
+    arrays = dg::grow(std::move(arrays), mean);
     CHECK((eigen[1](1, 0) == 0.5f && fixed[1](2) == 0.5 && arrays[1](1, 0) == 0.5f));
     CHECK((eigen[4](1, 0) == 2 && fixed[4](2) == 2 && arrays[4](1, 0) == 2));
-    const auto noisy = dg::grow(std::vector<Eigen::MatrixXf>(eigen), dg::growth{dg::doubling{}(6), {dg::init_kind::noise, 0.1}});
+    const auto noisy =
+        dg::grow(std::vector<Eigen::MatrixXf>(eigen), dg::growth{dg::doubling{}(6), {dg::init_kind::noise, 0.1}});
     CHECK((noisy[1] == eigen[1] && noisy[7] != eigen[1]));
-    const auto shaken = dg::grow(std::vector<xt::xarray<float>>(arrays), dg::growth{dg::doubling{}(6), {dg::init_kind::noise, 0.1}});
+    const auto shaken =
+        dg::grow(std::vector<xt::xarray<float>>(arrays), dg::growth{dg::doubling{}(6), {dg::init_kind::noise, 0.1}});
     CHECK((shaken[1](0, 0) == arrays[1](0, 0) && shaken[7](0, 0) != arrays[1](0, 0)));
-    CHECK_THROWS_WITH(dg::grow(std::vector<Eigen::MatrixXf>(eigen), dg::growth{dg::doubling{}(6), {dg::init_kind::random}}), Catch::Contains("know how to begin as random"));
+    CHECK_THROWS_WITH(
+        dg::grow(std::vector<Eigen::MatrixXf>(eigen), dg::growth{dg::doubling{}(6), {dg::init_kind::random}}),
+        Catch::Contains("know how to begin as random"));
     eigen[0].resize(1, 4);
-    CHECK_THROWS_WITH(dg::grow(std::move(eigen), dg::collapse{0, 2}(6)), "[mix] expected layers of one shape, (1, 4), got (2, 2)");
+    CHECK_THROWS_WITH(dg::grow(std::move(eigen), dg::collapse{0, 2}(6)),
+                      "[mix] expected layers of one shape, (1, 4), got (2, 2)");
     arrays[0] = xt::ones<float>({4});
-    CHECK_THROWS_WITH(dg::grow(std::move(arrays), dg::collapse{0, 2}(6)), "[mix] expected layers of one shape, got arrays that differ in theirs");
+    CHECK_THROWS_WITH(dg::grow(std::move(arrays), dg::collapse{0, 2}(6)),
+                      "[mix] expected layers of one shape, got arrays that differ in theirs");
 }

@@ -1,11 +1,11 @@
 // Generation with cached keys and values against the model run whole; scores of every position against single ones.
-#include "support/catch.hpp"
-#include "support/fixture.hpp"
-
 #include "depthgrow/analysis/cached_decoder.hpp"
+
 #include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/reference.hpp"
+#include "support/catch.hpp"
+#include "support/fixture.hpp"
 
 namespace dg = depthgrow;
 
@@ -20,7 +20,8 @@ dg::decoder_config small(dg::norm_placement norms) {
 }
 
 /// The last row of logits of a run of the whole sequence.
-std::vector<double> whole(const dg::decoder<double, dg::reference>& model, const std::vector<dg::token>& ids, const std::vector<std::size_t>& order) {
+std::vector<double> whole(const dg::decoder<double, dg::reference>& model, const std::vector<dg::token>& ids,
+                          const std::vector<std::size_t>& order) {
     dg::tape<double, dg::reference> tape(model.backend());
     const auto z = dg::logits<double, dg::reference>(model, tape, ids, 1, order);
     return {z.row(z.rows - 1), z.row(z.rows - 1) + z.cols};
@@ -30,7 +31,8 @@ std::vector<double> whole(const dg::decoder<double, dg::reference>& model, const
 
 TEST_CASE("logits token by token are those of the whole sequence, under any order and norm placement") {
     const auto norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling, dg::norm_placement::mix);
-    const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3}, std::vector<std::size_t>{3, 0});
+    const std::vector<std::size_t> order = GENERATE(
+        std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3}, std::vector<std::size_t>{3, 0});
     dg::reference backend;
     const dg::decoder<double, dg::reference> model(backend, small(norms), 11);
     dg::cached_decoder<double, dg::reference> decoder(model, {order, {}, nullptr, 4096});
@@ -59,7 +61,8 @@ TEST_CASE("an early exit generates what the scorer scores") {
     dg::cached_decoder<float, dg::blas> decoder(model, options);
     const auto never = [](const std::vector<dg::token>&) { return false; };
     std::vector<dg::token> ids = {3, 1, 4};
-    for (int i = 0; i < 12; ++i) ids.push_back(scorer.every_position(dg::span<const std::vector<dg::token>>(&ids, 1))[0].best.back());
+    for (int i = 0; i < 12; ++i)
+        ids.push_back(scorer.every_position(dg::span<const std::vector<dg::token>>(&ids, 1))[0].best.back());
     CHECK(decoder.complete({3, 1, 4}, 12, never) == std::vector<dg::token>(ids.begin() + 3, ids.end()));
     CHECK(decoder.complete({3, 1, 4}, 100, never).size() == 22);  // to the context's end
 }
@@ -75,7 +78,8 @@ TEST_CASE("scores of every position are those of single continuations, and the l
         REQUIRE(one.of_token.size() == prompts[p].size());
         REQUIRE(one.of_best.size() == prompts[p].size() + 1);
         for (std::size_t i = 1; i < prompts[p].size(); ++i) {
-            const std::vector<dg::token> before(prompts[p].begin(), prompts[p].begin() + static_cast<std::ptrdiff_t>(i));
+            const std::vector<dg::token> before(prompts[p].begin(),
+                                                prompts[p].begin() + static_cast<std::ptrdiff_t>(i));
             const std::vector<dg::continuation> items = {{before, {prompts[p][i]}}, {before, {one.best[i]}}};
             const auto wanted = scorer(items);
             CHECK(one.of_token[i] == Approx(wanted[0].log_likelihood).epsilon(1e-4));
@@ -96,7 +100,8 @@ namespace {
 /// Three questions of several options, two of one; contexts of 1 token less than the model's are among them.
 std::vector<dg::continuation> questions() {
     const std::vector<dg::token> first = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, second = {30, 31}, third(23, 4);
-    return {{first, {12}}, {first, {13, 14, 15}}, {first, {16, 17}}, {second, {1, 2}}, {{9, 9, 9}, {9}}, {first, {3, 3}}, {first, {12}}, {third, {4, 5}}, {third, {6}}};
+    return {{first, {12}},   {first, {13, 14, 15}}, {first, {16, 17}}, {second, {1, 2}}, {{9, 9, 9}, {9}},
+            {first, {3, 3}}, {first, {12}},         {third, {4, 5}},   {third, {6}}};
 }
 
 /// Remembers the most tokens that were run at once.
@@ -111,16 +116,20 @@ struct watched_backend : dg::blas {
 
 }  // namespace
 
-TEST_CASE("options behind one shared context score as they do one by one, under any order, exit, lens and norm placement") {
+TEST_CASE(
+    "options behind one shared context score as they do one by one, under any order, exit, lens and norm placement") {
     const auto norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling, dg::norm_placement::mix);
-    const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3});
-    const std::optional<std::size_t> exit = GENERATE(std::optional<std::size_t>{}, std::optional<std::size_t>{0}, std::optional<std::size_t>{3});
+    const std::vector<std::size_t> order =
+        GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 1, 2, 1, 2, 3});
+    const std::optional<std::size_t> exit =
+        GENERATE(std::optional<std::size_t>{}, std::optional<std::size_t>{0}, std::optional<std::size_t>{3});
     dg::reference backend;
     const dg::decoder<double, dg::reference> model(backend, small(norms), 11);
     auto lens = dg::tuned_lens<double, dg::reference>::zero(model);
     for (std::size_t l = 0; l < 4; ++l) lens.translators[l].b.data()[l] = 0.5;
     const auto items = questions();
-    dg::scorer<double, dg::reference> apart(model, {order, exit, &lens, 4096, false}), together(model, {order, exit, &lens, 4096, true});
+    dg::scorer<double, dg::reference> apart(model, {order, exit, &lens, 4096, false}),
+        together(model, {order, exit, &lens, 4096, true});
     const auto wanted = apart(items), got = together(items);
     for (std::size_t i = 0; i < items.size(); ++i) {
         INFO("item " << i);
@@ -136,9 +145,12 @@ TEST_CASE("a shared context is run once, in batches of max_rows or of one sequen
     const auto wanted = dg::scorer<float, watched_backend>(model, {{}, {}, nullptr, 1, false})(items);
     const std::size_t first = 11 + 0 + 2 + 1, again = 11 + 1 + 0, third = 23 + 1 + 0, single = 3 + 3;
     const auto [rows, tokens, most] = GENERATE_COPY(table<std::size_t, std::size_t, std::size_t>({
-        {4096, first + single + again + third, first + again + third}, {26, first + single + again + third, first + again}, {14, first + single + again + third, third},
-        {13, 11 + 0 + 2 + (11 + 1) + single + again + third, third},   // the first question's options in two parts
-        {1, 11 + (11 + 2) + (11 + 1) + single + again + third, third}  // an option that takes no more than another does is still behind it
+        {4096, first + single + again + third, first + again + third},
+        {26, first + single + again + third, first + again},
+        {14, first + single + again + third, third},
+        {13, 11 + 0 + 2 + (11 + 1) + single + again + third, third},  // the first question's options in two parts
+        {1, 11 + (11 + 2) + (11 + 1) + single + again + third,
+         third}  // an option that takes no more than another does is still behind it
     }));
     INFO(rows << " rows a batch");
     dg::scorer<float, watched_backend> score(model, {{}, {}, nullptr, rows});
@@ -149,7 +161,8 @@ TEST_CASE("a shared context is run once, in batches of max_rows or of one sequen
     const double each = 2 * 4 * static_cast<double>(model.config().width) * std::numeric_limits<float>::epsilon();
     for (std::size_t i = 0; i < items.size(); ++i) {
         INFO("item " << i);
-        CHECK(got[i].log_likelihood == Approx(wanted[i].log_likelihood).margin(each * static_cast<double>(items[i].tokens.size())));
+        CHECK(got[i].log_likelihood ==
+              Approx(wanted[i].log_likelihood).margin(each * static_cast<double>(items[i].tokens.size())));
     }
     CHECK(score.tokens_run() == tokens);
     dg::scorer<float, watched_backend> apart(model, {{}, {}, nullptr, 4096, false});
@@ -162,7 +175,10 @@ TEST_CASE("a decoder refuses what does not fit") {
     const dg::decoder<double, dg::reference> model(backend, small(dg::norm_placement::pre), 11);
     dg::cached_decoder<double, dg::reference> decoder(model);
     CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>(25, 1)), Catch::Contains("expected 1 to 24 tokens"));
-    CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>{40}), Catch::Contains("expected token ids below the vocabulary of 40, got 40"));
-    CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{9}, {}, nullptr, 1})), Catch::Contains("expected layer indices below 4"));
-    CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{}, 5, nullptr, 1})), Catch::Contains("expected an exit layer of at most 4"));
+    CHECK_THROWS_WITH(decoder.append(std::vector<dg::token>{40}),
+                      Catch::Contains("expected token ids below the vocabulary of 40, got 40"));
+    CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{9}, {}, nullptr, 1})),
+                      Catch::Contains("expected layer indices below 4"));
+    CHECK_THROWS_WITH((dg::cached_decoder<double, dg::reference>(model, options_type{{}, 5, nullptr, 1})),
+                      Catch::Contains("expected an exit layer of at most 4"));
 }

@@ -1,12 +1,11 @@
 // What must hold exactly, whatever the weights: zeros, ones, identities. Models of several shapes and norm placements.
-#include "support/catch.hpp"
-
 #include "depthgrow/analysis/local_effects.hpp"
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
 #include "depthgrow/analysis/trace.hpp"
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/growth/operators.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -29,7 +28,8 @@ std::vector<shape_case> shapes() {
         shape_case one{config, {}};
         for (std::size_t length : {13u, 22u, 33u}) {
             dg::prompt p;
-            for (std::size_t u = 0; u < length; ++u) p.tokens.push_back(static_cast<dg::token>(random.below(config.vocab)));
+            for (std::size_t u = 0; u < length; ++u)
+                p.tokens.push_back(static_cast<dg::token>(random.below(config.vocab)));
             one.prompts.push_back(p);
         }
         one.prompts[1].boundaries = {2, 9, 21};
@@ -38,8 +38,7 @@ std::vector<shape_case> shapes() {
     return out;
 }
 
-template <class T>
-void set_layer_output_zero(dg::decoder<T, dg::blas>& model, std::size_t layer, dg::part which) {
+template <class T> void set_layer_output_zero(dg::decoder<T, dg::blas>& model, std::size_t layer, dg::part which) {
     const auto layout = dg::layer_layout(model.config());
     const auto rows = model.weights.layers[layer].at(layout.at(which));
     std::fill(rows.data, rows.data + rows.size(), T(0));
@@ -47,7 +46,8 @@ void set_layer_output_zero(dg::decoder<T, dg::blas>& model, std::size_t layer, d
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("skips change exactly nothing before them, and exactly everything of themselves", "", float, double) {
+TEMPLATE_TEST_CASE("skips change exactly nothing before them, and exactly everything of themselves", "", float,
+                   double) {
     dg::blas backend;
     for (const auto& one : shapes()) {
         INFO(one.config.name);
@@ -84,10 +84,13 @@ TEST_CASE("local effects are those of each layer run by hand on the residual wit
         dg::tape<double, dg::blas> tape(backend);
         std::vector<std::vector<double>> h, c;  // (T, C) a layer
         const auto flat = [](dg::matrix<const double> m) { return std::vector<double>(m.data, m.data + m.size()); };
-        dg::visit_layers(model, tape, dg::span<const dg::token>(p.tokens), [&](std::size_t, auto h_l, auto a, auto m) {
-            h.push_back(flat(h_l)), c.push_back(flat(a));
-            for (std::size_t i = 0; i < m.size(); ++i) c.back()[i] += m.data[i];
-        }, [](auto) {});
+        dg::visit_layers(
+            model, tape, dg::span<const dg::token>(p.tokens),
+            [&](std::size_t, auto h_l, auto a, auto m) {
+                h.push_back(flat(h_l)), c.push_back(flat(a));
+                for (std::size_t i = 0; i < m.size(); ++i) c.back()[i] += m.data[i];
+            },
+            [](auto) {});
         const auto norm = [&](auto value, std::size_t u) {
             double squares = 0;
             for (std::size_t i = u * C; i < (u + 1) * C; ++i) squares += value(i) * value(i);
@@ -96,13 +99,15 @@ TEST_CASE("local effects are those of each layer run by hand on the residual wit
         const auto change = [&](std::size_t s, std::size_t l, std::size_t until, std::size_t from) {
             tape.start(false);
             auto x = tape.make(T, C);
-            for (std::size_t i = 0; i < T * C; ++i) x.value.data[i] = h[l][i] - (i / C > 0 && i / C < until ? c[s][i] : 0);
+            for (std::size_t i = 0; i < T * C; ++i)
+                x.value.data[i] = h[l][i] - (i / C > 0 && i / C < until ? c[s][i] : 0);
             const auto between = model.attention_sublayer(tape, {x, {}}, l, l, model.extents(T, 1), nullptr);
             auto added = flat(between.pending.value);
             const auto m = flat(model.mlp_sublayer(tape, between, l, l, nullptr).pending.value);
             double largest = 0;
             for (std::size_t u = from; u < T; ++u)
-                largest = std::max(largest, norm([&](std::size_t i) { return added[i] + m[i] - c[l][i]; }, u) / norm([&](std::size_t i) { return c[l][i]; }, u));
+                largest = std::max(largest, norm([&](std::size_t i) { return added[i] + m[i] - c[l][i]; }, u) /
+                                                norm([&](std::size_t i) { return c[l][i]; }, u));
             return largest;
         };
         const auto got = dg::local_effects(model, std::vector<dg::prompt>{p});
@@ -127,7 +132,8 @@ TEMPLATE_TEST_CASE("a unit that adds nothing has rows of zeros", "", float, doub
     set_layer_output_zero(model, 3, dg::part::o);
     const std::size_t L = config.layers;
     const auto check_zero = [&](const dg::skip_effects_result& got, std::size_t s) {
-        for (std::size_t l = 0; l < L; ++l) CHECK((got.current.change_max[s * L + l] == 0 && got.future.change_max[s * L + l] == 0));
+        for (std::size_t l = 0; l < L; ++l)
+            CHECK((got.current.change_max[s * L + l] == 0 && got.future.change_max[s * L + l] == 0));
         CHECK((got.current.output_max[s] == 0 && got.future.output_max[s] == 0));
     };
     dg::skip_options options;
@@ -147,8 +153,10 @@ TEST_CASE("a model whose layers add nothing has no depth score, which is an erro
     dg::blas backend;
     const auto one = shapes()[0];
     dg::decoder<float, dg::blas> model(backend, one.config, 5);
-    for (std::size_t l = 0; l < one.config.layers; ++l) set_layer_output_zero(model, l, dg::part::o), set_layer_output_zero(model, l, dg::part::down);
-    CHECK_THROWS_WITH(dg::depth_score(dg::future_effects(model, one.prompts)), "[centre_of_mass] expected effects with a finite sum above 0, got 0");
+    for (std::size_t l = 0; l < one.config.layers; ++l)
+        set_layer_output_zero(model, l, dg::part::o), set_layer_output_zero(model, l, dg::part::down);
+    CHECK_THROWS_WITH(dg::depth_score(dg::future_effects(model, one.prompts)),
+                      "[centre_of_mass] expected effects with a finite sum above 0, got 0");
 }
 
 TEMPLATE_TEST_CASE("the identity order gives bit-equal logits", "", float, double) {
@@ -160,7 +168,8 @@ TEMPLATE_TEST_CASE("the identity order gives bit-equal logits", "", float, doubl
         dg::tape<TestType, dg::blas> tape(backend);
         const auto plain = dg::logits(model, tape, dg::span<const dg::token>(tokens), 1);
         const std::vector<TestType> first(plain.data, plain.data + plain.size());
-        const auto ordered = dg::logits(model, tape, dg::span<const dg::token>(tokens), 1, dg::span<const std::size_t>(identity.sources()));
+        const auto ordered = dg::logits(model, tape, dg::span<const dg::token>(tokens), 1,
+                                        dg::span<const std::size_t>(identity.sources()));
         CHECK(first == std::vector<TestType>(ordered.data, ordered.data + ordered.size()));
         const auto losses = dg::order_losses(model, one.prompts, {identity, identity});
         CHECK(losses.means()[0] == losses.means()[1]);
@@ -175,7 +184,8 @@ TEST_CASE("interventions stand at every legal start and nowhere else") {
     CHECK(dg::interventions("skip", 8, 8).empty());
     CHECK(dg::interventions("loop", 4, 8, 3)[1].order.size() == 20);
     CHECK(dg::standard_interventions(8).size() == (8 + 7 + 5) + (7 + 5 + 1) + 5 + 4 * 5);
-    CHECK_THROWS_WITH(dg::interventions("drop", 1, 8), "[interventions] expected skip, swap, reverse or loop, got drop");
+    CHECK_THROWS_WITH(dg::interventions("drop", 1, 8),
+                      "[interventions] expected skip, swap, reverse or loop, got drop");
 }
 
 TEST_CASE("results do not depend on the rows in flight") {
@@ -185,8 +195,10 @@ TEST_CASE("results do not depend on the rows in flight") {
         dg::skip_options few, many;
         few.max_rows = 1, few.logit_rows = 3;
         const auto a = dg::skip_effects(model, one.prompts, few), b = dg::skip_effects(model, one.prompts, many);
-        for (std::size_t i = 0; i < a.current.change_max.size(); ++i) CHECK(a.current.change_max[i] == Approx(b.current.change_max[i]).epsilon(1e-9));
-        for (std::size_t i = 0; i < a.future.output_mean.size(); ++i) CHECK(a.future.output_mean[i] == Approx(b.future.output_mean[i]).epsilon(1e-9));
+        for (std::size_t i = 0; i < a.current.change_max.size(); ++i)
+            CHECK(a.current.change_max[i] == Approx(b.current.change_max[i]).epsilon(1e-9));
+        for (std::size_t i = 0; i < a.future.output_mean.size(); ++i)
+            CHECK(a.future.output_mean[i] == Approx(b.future.output_mean[i]).epsilon(1e-9));
     }
 }
 
@@ -197,15 +209,24 @@ TEST_CASE("prompts and boundaries out of range are refused with a sentence") {
     const auto run = [&](dg::prompt p) { return dg::skip_effects(model, std::vector<dg::prompt>{one.prompts[0], p}); };
     const std::vector<dg::token> tokens = one.prompts[2].tokens;
     CHECK_THROWS_WITH(run({{1}, {}, {}}), "prompt 1: expected at least 2 tokens, found 1");
-    CHECK_THROWS_WITH(run({{1, 2, 61}, {}, "p.jsonl line 4"}), "p.jsonl line 4: expected token ids below the vocabulary of 61, found 61 at position 2");
-    CHECK_THROWS_WITH(run({{1, -1}, {}, {}}), "prompt 1: expected token ids below the vocabulary of 61, found -1 at position 1");
-    CHECK_THROWS_WITH(run({std::vector<dg::token>(41, 1), {}, {}}), "prompt 1: expected at most 40 tokens (the model's context), found 41");
-    CHECK_THROWS_WITH(run({std::vector<dg::token>(12, 1), {}, {}}), "prompt 1: expected at least 13 tokens to draw a boundary from (or boundaries of its own), found 12");
-    CHECK_THROWS_WITH(run({tokens, {33}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 33");
-    CHECK_THROWS_WITH(run({tokens, {1}, {}}), "prompt 1: expected boundaries from 2 to 32 (its last position), found 1");
-    CHECK_THROWS_WITH(dg::skip_effects(model, std::vector<dg::prompt>{}), "[skip_effects] expected at least 1 prompt, got 0");
+    CHECK_THROWS_WITH(run({{1, 2, 61}, {}, "p.jsonl line 4"}),
+                      "p.jsonl line 4: expected token ids below the vocabulary of 61, found 61 at position 2");
+    CHECK_THROWS_WITH(run({{1, -1}, {}, {}}),
+                      "prompt 1: expected token ids below the vocabulary of 61, found -1 at position 1");
+    CHECK_THROWS_WITH(run({std::vector<dg::token>(41, 1), {}, {}}),
+                      "prompt 1: expected at most 40 tokens (the model's context), found 41");
+    CHECK_THROWS_WITH(
+        run({std::vector<dg::token>(12, 1), {}, {}}),
+        "prompt 1: expected at least 13 tokens to draw a boundary from (or boundaries of its own), found 12");
+    CHECK_THROWS_WITH(run({tokens, {33}, {}}),
+                      "prompt 1: expected boundaries from 2 to 32 (its last position), found 33");
+    CHECK_THROWS_WITH(run({tokens, {1}, {}}),
+                      "prompt 1: expected boundaries from 2 to 32 (its last position), found 1");
+    CHECK_THROWS_WITH(dg::skip_effects(model, std::vector<dg::prompt>{}),
+                      "[skip_effects] expected at least 1 prompt, got 0");
     model.weights.layers[1].at(dg::layer_layout(one.config).at(dg::part::up))(2, 3) = NAN;
-    CHECK_THROWS_WITH(dg::skip_effects(model, one.prompts), Catch::Contains("[skip_effects] expected finite activations, got NaN or infinity in layer 1"));
+    CHECK_THROWS_WITH(dg::skip_effects(model, one.prompts),
+                      Catch::Contains("[skip_effects] expected finite activations, got NaN or infinity in layer 1"));
 }
 
 TEST_CASE("boundaries are drawn as multiples of eight, without repetition, by seed and prompt") {
@@ -216,5 +237,6 @@ TEST_CASE("boundaries are drawn as multiples of eight, without repetition, by se
     CHECK(drawn.size() == 4);
     CHECK(drawn == dg::draw_boundaries(300, 1, 0));
     CHECK(drawn != dg::draw_boundaries(300, 1, 1));
-    for (std::size_t i = 0; i < drawn.size(); ++i) CHECK((drawn[i] % 8 == 0 && drawn[i] + 4 < 300 && (i == 0 || drawn[i] > drawn[i - 1])));
+    for (std::size_t i = 0; i < drawn.size(); ++i)
+        CHECK((drawn[i] % 8 == 0 && drawn[i] + 4 < 300 && (i == 0 || drawn[i] > drawn[i - 1])));
 }

@@ -1,7 +1,5 @@
 // Lenses beyond the fixtures: refusals, growth, Adam, the fingerprint's hash, early exit and scoring.
 #include "analysis/analysis.hpp"
-#include "support/catch.hpp"
-
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/analysis/lens_statistics.hpp"
 #include "depthgrow/analysis/scoring.hpp"
@@ -9,6 +7,7 @@
 #include "depthgrow/metrics/divergence.hpp"
 #include "depthgrow/tasks/multiple_choice.hpp"
 #include "depthgrow/tasks/primitives.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -20,7 +19,8 @@ TEST_CASE("SHA-256 of FIPS 180-4's examples") {
     };
     CHECK(digest("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     CHECK(digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     CHECK(digest(std::string(1000000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
@@ -31,10 +31,12 @@ TEST_CASE("a lens is refused by another model, by a deeper one, and grows by an 
     const auto original = f.lens("random");
     CHECK_NOTHROW(lens.check(f.model));
     dg::decoder<float, dg::blas> other(backend, f.model.config(), 99);
-    CHECK_THROWS_WITH(dg::tuned_lens_statistics(other, f.prompts, lens), Catch::Contains("got another; refit the lens to this model"));
+    CHECK_THROWS_WITH(dg::tuned_lens_statistics(other, f.prompts, lens),
+                      Catch::Contains("got another; refit the lens to this model"));
     const auto order = dg::lidas{4}(f.model.layers());
     f.model.grow(order);
-    CHECK_THROWS_WITH(dg::tuned_lens_statistics(f.model, f.prompts, lens), Catch::Contains("expected a model of 8 layers, got 12; a grown model needs its lens refitted"));
+    CHECK_THROWS_WITH(dg::tuned_lens_statistics(f.model, f.prompts, lens),
+                      Catch::Contains("expected a model of 8 layers, got 12; a grown model needs its lens refitted"));
     const auto before = lens.translators[5].A.to_host();
     lens = dg::grow(std::move(lens), order);
     CHECK(lens.layers() == 12);
@@ -49,13 +51,15 @@ TEST_CASE("a lens is refused by another model, by a deeper one, and grows by an 
     CHECK_NOTHROW(fitter.lens.check(f.model));
     dg::tuned_lens<float, dg::blas> shallow{{}, 32, ""};
     shallow.translators.push_back(dg::translator<float, dg::blas>::zero(backend, 32));
-    CHECK_THROWS_WITH((dg::lens_fitter<float, dg::blas>(f.model, options, std::move(shallow))), Catch::Contains("[lens_fitter] expected a warm start of 12 layers of width 32, got 1"));
+    CHECK_THROWS_WITH((dg::lens_fitter<float, dg::blas>(f.model, options, std::move(shallow))),
+                      Catch::Contains("[lens_fitter] expected a warm start of 12 layers of width 32, got 1"));
 }
 
 TEST_CASE("a zero lens is the logit lens") {
     dg::blas backend;
     const analysis_fixture<double, dg::blas> f(backend, "grouped");
-    const auto zero = dg::tuned_lens_statistics(f.model, f.prompts, dg::tuned_lens<double, dg::blas>::zero(f.model)).all_tokens.means();
+    const auto zero = dg::tuned_lens_statistics(f.model, f.prompts, dg::tuned_lens<double, dg::blas>::zero(f.model))
+                          .all_tokens.means();
     const auto logit = dg::logit_lens(f.model, f.prompts).all_tokens.means();
     for (std::size_t i = 0; i < zero.size(); ++i) CHECK(zero[i] == Approx(logit[i]).margin(1e-12));
 }
@@ -100,7 +104,8 @@ TEST_CASE("log-likelihoods are those of the logits, in any order of items and an
     for (const auto& item : items) {
         double sum = 0;
         for (std::size_t i = 0; i < item.tokens.size(); ++i)
-            sum -= dg::cross_entropy(dg::span<const double>(z.row(item.context.size() + i - 1), z.cols), static_cast<std::size_t>(item.tokens[i]));
+            sum -= dg::cross_entropy(dg::span<const double>(z.row(item.context.size() + i - 1), z.cols),
+                                     static_cast<std::size_t>(item.tokens[i]));
         want.push_back(sum);
     }
     for (std::size_t max_rows : {1u, 20u, 1000u}) {
@@ -118,18 +123,22 @@ TEST_CASE("early exit reads the lens, and the last exit is the whole model") {
     const auto& t = f.prompts[1].tokens;
     const std::vector<dg::continuation> items = {{{t[0]}, {t.begin() + 1, t.end()}}};
     const auto mean_loss = [&](std::optional<std::size_t> exit, const dg::tuned_lens<double, dg::blas>* through) {
-        return -dg::scorer<double, dg::blas>(f.model, {{}, exit, through, 100})(items)[0].log_likelihood / static_cast<double>(t.size() - 1);
+        return -dg::scorer<double, dg::blas>(f.model, {{}, exit, through, 100})(items)[0].log_likelihood /
+               static_cast<double>(t.size() - 1);
     };
     const std::vector<dg::prompt> one = {f.prompts[1]};
-    const auto logit = dg::logit_lens(f.model, one).quantity(5), tuned = dg::tuned_lens_statistics(f.model, one, lens).quantity(5);
+    const auto logit = dg::logit_lens(f.model, one).quantity(5),
+               tuned = dg::tuned_lens_statistics(f.model, one, lens).quantity(5);
     for (std::size_t l = 0; l < f.model.layers(); ++l) {
         CHECK(mean_loss(l, nullptr) == Approx(logit[l]).epsilon(1e-9));
         CHECK(mean_loss(l, &lens) == Approx(tuned[l]).epsilon(1e-9));
     }
     CHECK(mean_loss(f.model.layers(), &lens) == Approx(logit.back()).epsilon(1e-9));
     CHECK(mean_loss({}, nullptr) == Approx(logit.back()).epsilon(1e-9));
-    CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{}, 9, nullptr, 100})), "[scorer] expected an exit layer of at most 8 (the layers run), got 9");
-    CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{0, 8}, {}, nullptr, 100})), "[scorer] expected layer indices below 8 in the order, got 8 at place 1");
+    CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{}, 9, nullptr, 100})),
+                      "[scorer] expected an exit layer of at most 8 (the layers run), got 9");
+    CHECK_THROWS_WITH((dg::scorer<double, dg::blas>(f.model, {{0, 8}, {}, nullptr, 100})),
+                      "[scorer] expected layer indices below 8 in the order, got 8 at place 1");
 }
 
 TEST_CASE("an exit under an order is that of the model whose layers and lens were copied by it") {
@@ -144,11 +153,14 @@ TEST_CASE("an exit under an order is that of the model whose layers and lens wer
         grown.model.grow(order);
         const auto copied = dg::grow(f.lens("random"), order);
         const std::vector<dg::prompt> one = {f.prompts[1]};
-        const auto logit = dg::logit_lens(grown.model, one).quantity(5), tuned = dg::tuned_lens_statistics(grown.model, one, copied).quantity(5);
+        const auto logit = dg::logit_lens(grown.model, one).quantity(5),
+                   tuned = dg::tuned_lens_statistics(grown.model, one, copied).quantity(5);
         for (std::size_t l = 0; l <= order.size(); ++l)
             for (const auto* through : {static_cast<const dg::tuned_lens<double, dg::blas>*>(nullptr), &lens}) {
                 INFO("exit " << l << (through ? ", tuned lens" : ", logit lens"));
-                const double loss = -dg::scorer<double, dg::blas>(f.model, {order.sources(), l, through, 100})(items)[0].log_likelihood / static_cast<double>(t.size() - 1);
+                const double loss = -dg::scorer<double, dg::blas>(f.model, {order.sources(), l, through, 100})(items)[0]
+                                         .log_likelihood /
+                                    static_cast<double>(t.size() - 1);
                 CHECK(loss == Approx((through ? tuned : logit)[l]).epsilon(1e-9));
             }
     }
@@ -165,9 +177,12 @@ TEST_CASE("a greedy completion repeats the likeliest token until it is told to s
     const auto likeliest = [&](const std::vector<dg::token>& ids) {  // by the model run whole
         dg::tape<double, dg::blas> tape(backend);
         const auto z = dg::logits<double, dg::blas>(f.model, tape, ids, 1);
-        return static_cast<dg::token>(std::max_element(z.row(z.rows - 1), z.row(z.rows - 1) + z.cols) - z.row(z.rows - 1));
+        return static_cast<dg::token>(std::max_element(z.row(z.rows - 1), z.row(z.rows - 1) + z.cols) -
+                                      z.row(z.rows - 1));
     };
-    const auto greedy = [&](const std::vector<dg::token>& tokens) { return score(std::vector<dg::continuation>{{prompt, tokens}})[0].greedy; };
+    const auto greedy = [&](const std::vector<dg::token>& tokens) {
+        return score(std::vector<dg::continuation>{{prompt, tokens}})[0].greedy;
+    };
     REQUIRE(made.size() == 10);
     CHECK(greedy(made));
     auto before = prompt;
@@ -209,6 +224,7 @@ TEST_CASE("a model that knows nothing scores chance within three standard errors
         }
         const auto score = counter.score();
         CHECK(score.chance == Approx(task == "copy_words" ? 0.1 : 0.2));
-        CHECK(std::fabs(score.accuracy - score.chance) < 3 * std::sqrt(score.chance * (1 - score.chance) / static_cast<double>(score.items)));
+        CHECK(std::fabs(score.accuracy - score.chance) <
+              3 * std::sqrt(score.chance * (1 - score.chance) / static_cast<double>(score.items)));
     }
 }

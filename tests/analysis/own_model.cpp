@@ -1,11 +1,10 @@
 // The analyses on a model of one's own: any class that keeps the concept decoder_model.
-#include "support/catch.hpp"
-
 #include "depthgrow/analysis/contributions.hpp"
 #include "depthgrow/analysis/lens_statistics.hpp"
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
 #include "depthgrow/backend/reference.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -22,19 +21,26 @@ public:
     std::size_t layers() const { return inner_.layers(); }
     dg::reference& backend() const { return inner_.backend(); }
     dg::attention_shape extents(std::size_t ids, std::size_t batch) const { return inner_.extents(ids, batch); }
-    template <class Tape> auto embedding(Tape& tape, dg::span<const dg::token> ids, dg::attention_shape s) const { return inner_.embedding(tape, ids, s); }
+    template <class Tape> auto embedding(Tape& tape, dg::span<const dg::token> ids, dg::attention_shape s) const {
+        return inner_.embedding(tape, ids, s);
+    }
     template <class Tape, class Gradients>
-    dg::residual_stream<double> attention_sublayer(Tape& tape, dg::residual_stream<double> in, std::size_t source, std::size_t slot, dg::attention_shape s, Gradients gradients) const {
+    dg::residual_stream<double> attention_sublayer(Tape& tape, dg::residual_stream<double> in, std::size_t source,
+                                                   std::size_t slot, dg::attention_shape s, Gradients gradients) const {
         return closed(inner_.attention_sublayer(tape, in, source, slot, s, gradients), source);
     }
     template <class Tape, class Gradients>
-    dg::residual_stream<double> mlp_sublayer(Tape& tape, dg::residual_stream<double> in, std::size_t source, std::size_t slot, Gradients gradients) const {
+    dg::residual_stream<double> mlp_sublayer(Tape& tape, dg::residual_stream<double> in, std::size_t source,
+                                             std::size_t slot, Gradients gradients) const {
         return closed(inner_.mlp_sublayer(tape, in, source, slot, gradients), source);
     }
-    template <class Tape> auto final_norm(Tape& tape, dg::variable<double> h, std::nullptr_t = nullptr) const { return inner_.final_norm(tape, h); }
+    template <class Tape> auto final_norm(Tape& tape, dg::variable<double> h, std::nullptr_t = nullptr) const {
+        return inner_.final_norm(tape, h);
+    }
     dg::parameter<double> head() const { return inner_.head(); }
     template <class Tape, class Observer = dg::no_observer>
-    auto residual(Tape& tape, dg::span<const dg::token> ids, std::size_t batch, std::nullptr_t, dg::span<const std::size_t> order = {}, Observer&& observe = {}) const {
+    auto residual(Tape& tape, dg::span<const dg::token> ids, std::size_t batch, std::nullptr_t,
+                  dg::span<const std::size_t> order = {}, Observer&& observe = {}) const {
         return inner_.residual(tape, ids, batch, nullptr, order, observe);
     }
 

@@ -1,8 +1,9 @@
 // Streamed means and their bootstrap intervals.
+#include "depthgrow/analysis/samples.hpp"
+
 #include <cmath>
 
 #include "depthgrow/analysis/effects.hpp"
-#include "depthgrow/analysis/samples.hpp"
 #include "support/catch.hpp"
 
 namespace dg = depthgrow;
@@ -58,7 +59,8 @@ TEST_CASE("paired differences of one table with itself vanish, and a constant sh
     CHECK((shifted.low == Approx(0.5) && shifted.high == Approx(0.5)));
     CHECK(a.interval(0).high - a.interval(0).low > 3);
     CHECK(a.interval(0).low != other.interval(0).low);
-    CHECK_THROWS_WITH(dg::paired_difference(a, 0, other, 0), Catch::Contains("expected the same prompts, seed and resamples for both"));
+    CHECK_THROWS_WITH(dg::paired_difference(a, 0, other, 0),
+                      Catch::Contains("expected the same prompts, seed and resamples for both"));
 }
 
 TEST_CASE("a table gives nothing before all of its prompts are added") {
@@ -74,7 +76,8 @@ TEST_CASE("effects: maxima and means over prompts, depth scores with intervals, 
         dg::effects_accumulator sum(3, 2);
         for (double scale : {1.0, 3.0}) {
             dg::prompt_effects one(3);
-            one.raise_change(0, 1, 2 * scale), one.raise_change(0, 2, 4 * scale), one.raise_change(1, 2, scale), one.raise_change(1, 2, scale / 2);
+            one.raise_change(0, 1, 2 * scale), one.raise_change(0, 2, 4 * scale), one.raise_change(1, 2, scale),
+                one.raise_change(1, 2, scale / 2);
             one.raise_output(0, scale), one.raise_output(1, 1), one.raise_output(2, late);
             sum.add(one);
         }
@@ -97,7 +100,8 @@ TEST_CASE("effects: maxima and means over prompts, depth scores with intervals, 
     CHECK((layer.low == Approx(0.25) && layer.high == Approx(0.25)));  // the scale cancels
     CHECK(e.change.interval(1).low == Approx(2));
     CHECK(e.change.interval(1).high == Approx(6));
-    const auto difference = dg::paired_depth_score_difference(later, e), relative = dg::paired_depth_score_difference(later, e, true);
+    const auto difference = dg::paired_depth_score_difference(later, e),
+               relative = dg::paired_depth_score_difference(later, e, true);
     CHECK(difference.mean == Approx(3.0 / 4 - 1.0 / 3));
     CHECK(difference.low > 0);
     CHECK(relative.mean == Approx(difference.mean / 2));

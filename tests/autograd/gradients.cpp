@@ -1,12 +1,11 @@
 // Every operation's way back against central differences, in double on the reference backend.
-#include "support/catch.hpp"
-
 #include <functional>
 #include <vector>
 
 #include "depthgrow/backend/reference.hpp"
 #include "depthgrow/core/rng.hpp"
 #include "depthgrow/nn/forward.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using tape = dg::tape<double, dg::reference>;
@@ -21,13 +20,15 @@ std::vector<double> random_values(std::size_t count, std::uint64_t seed) {
     return values;
 }
 
-/// Inputs are activations, weights are parameters; `build` returns the output, the objective is its sum with fixed random factors.
+/// Inputs are activations, weights are parameters; `build` returns the output, the objective is its sum with fixed
+/// random factors.
 struct gradient_check {
     std::size_t rows, cols;                                    // of the one activation
     std::vector<std::pair<std::size_t, std::size_t>> weights;  // extents
     std::function<variable(tape&, variable, const std::vector<dg::parameter<double>>&)> build;
 
-    double objective(const std::vector<std::vector<double>>& numbers, std::vector<std::vector<double>>* gradients) const {
+    double objective(const std::vector<std::vector<double>>& numbers,
+                     std::vector<std::vector<double>>* gradients) const {
         dg::reference backend;
         tape t(backend);
         t.start(gradients != nullptr);
@@ -39,7 +40,8 @@ struct gradient_check {
         for (const auto& values : numbers) sums.emplace_back(values.size(), 0.0);
         for (std::size_t w = 0; w < weights.size(); ++w) {
             const auto [r, c] = weights[w];
-            parameters.push_back({{numbers[w + 1].data(), r, c}, gradients ? dg::matrix<double>(sums[w + 1].data(), r, c) : dg::matrix<double>{}});
+            parameters.push_back({{numbers[w + 1].data(), r, c},
+                                  gradients ? dg::matrix<double>(sums[w + 1].data(), r, c) : dg::matrix<double>{}});
         }
         const auto y = build(t, x, parameters);
         const auto factors = random_values(y.value.size(), 99);
@@ -58,7 +60,8 @@ struct gradient_check {
 
     void run() const {
         std::vector<std::vector<double>> numbers = {random_values(rows * cols, 1)};
-        for (std::size_t w = 0; w < weights.size(); ++w) numbers.push_back(random_values(weights[w].first * weights[w].second, 2 + w));
+        for (std::size_t w = 0; w < weights.size(); ++w)
+            numbers.push_back(random_values(weights[w].first * weights[w].second, 2 + w));
         std::vector<std::vector<double>> gradients;
         objective(numbers, &gradients);
         const double h = 1e-5;
@@ -80,45 +83,79 @@ struct gradient_check {
 }  // namespace
 
 TEST_CASE("linear differentiates") {
-    gradient_check{5, 3, {{4, 3}}, [](tape& t, variable x, const auto& w) { return dg::ops::linear(t, x, w[0]); }}.run();
+    gradient_check{5, 3, {{4, 3}}, [](tape& t, variable x, const auto& w) { return dg::ops::linear(t, x, w[0]); }}
+        .run();
 }
 TEST_CASE("linear with a bias differentiates") {
-    gradient_check{5, 3, {{4, 3}, {1, 4}}, [](tape& t, variable x, const auto& w) { return dg::ops::linear(t, x, w[0], w[1]); }}.run();
+    gradient_check{
+        5, 3, {{4, 3}, {1, 4}}, [](tape& t, variable x, const auto& w) { return dg::ops::linear(t, x, w[0], w[1]); }}
+        .run();
 }
 TEST_CASE("LayerNorm differentiates, with a bias, a scale and gains of one plus the parameter") {
     for (const bool offset : {false, true})
-        gradient_check{4, 6, {{1, 6}, {1, 6}}, [offset](tape& t, variable x, const auto& w) {
-                           return dg::ops::normalize(t, x, dg::ops::norm_parameters<double>{w[0], w[1], 1e-5, true, offset}, 0.7);
-                       }}.run();
-    gradient_check{4, 6, {{1, 6}}, [](tape& t, variable x, const auto& w) {
+        gradient_check{
+            4,
+            6,
+            {{1, 6}, {1, 6}},
+            [offset](tape& t, variable x, const auto& w) {
+                return dg::ops::normalize(t, x, dg::ops::norm_parameters<double>{w[0], w[1], 1e-5, true, offset}, 0.7);
+            }}
+            .run();
+    gradient_check{4,
+                   6,
+                   {{1, 6}},
+                   [](tape& t, variable x, const auto& w) {
                        return dg::ops::normalize(t, x, dg::ops::norm_parameters<double>{w[0], {}, 1e-5, false, true});
-                   }}.run();
+                   }}
+        .run();
 }
 TEST_CASE("a residual sum with LayerNorm behind it differentiates through both") {
-    gradient_check{3, 6, {{1, 6}, {1, 6}, {6, 6}}, [](tape& t, variable x, const auto& w) {
-                       const auto both = dg::ops::add_and_normalize(t, x, dg::ops::linear(t, x, w[2]), dg::ops::norm_parameters<double>{w[0], w[1], 1e-5, true, false});
+    gradient_check{3,
+                   6,
+                   {{1, 6}, {1, 6}, {6, 6}},
+                   [](tape& t, variable x, const auto& w) {
+                       const auto both =
+                           dg::ops::add_and_normalize(t, x, dg::ops::linear(t, x, w[2]),
+                                                      dg::ops::norm_parameters<double>{w[0], w[1], 1e-5, true, false});
                        return dg::ops::add(t, both.sum, both.normed);
-                   }}.run();
+                   }}
+        .run();
 }
 TEST_CASE("gated and plain MLPs differentiate with every activation and with biases") {
     for (const auto act : {dg::activation::silu, dg::activation::gelu, dg::activation::gelu_tanh}) {
-        gradient_check{3, 4, {{10, 4}, {1, 10}, {4, 5}, {1, 4}}, [act](tape& t, variable x, const auto& w) {
-                           return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], w[1], w[2], w[3], act, true});
-                       }}.run();
-        gradient_check{3, 4, {{5, 4}, {1, 5}, {4, 5}, {1, 4}}, [act](tape& t, variable x, const auto& w) {
-                           return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], w[1], w[2], w[3], act, false});
-                       }}.run();
+        gradient_check{
+            3,
+            4,
+            {{10, 4}, {1, 10}, {4, 5}, {1, 4}},
+            [act](tape& t, variable x, const auto& w) {
+                return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], w[1], w[2], w[3], act, true});
+            }}
+            .run();
+        gradient_check{
+            3,
+            4,
+            {{5, 4}, {1, 5}, {4, 5}, {1, 4}},
+            [act](tape& t, variable x, const auto& w) {
+                return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], w[1], w[2], w[3], act, false});
+            }}
+            .run();
     }
 }
 TEST_CASE("RMSNorm differentiates, with a scale") {
-    gradient_check{4, 6, {{1, 6}}, [](tape& t, variable x, const auto& w) { return dg::ops::rms_norm(t, x, w[0], 1e-5, 0.7); }}.run();
+    gradient_check{
+        4, 6, {{1, 6}}, [](tape& t, variable x, const auto& w) { return dg::ops::rms_norm(t, x, w[0], 1e-5, 0.7); }}
+        .run();
 }
 TEST_CASE("the fused residual norm differentiates through its sum and its norm") {
-    gradient_check{3, 6, {{1, 6}, {6, 6}}, [](tape& t, variable x, const auto& w) {
+    gradient_check{3,
+                   6,
+                   {{1, 6}, {6, 6}},
+                   [](tape& t, variable x, const auto& w) {
                        const auto a = dg::ops::linear(t, x, w[1]);
                        const auto both = dg::ops::residual_rms_norm(t, x, a, w[0], 1e-5, 1.0);
                        return dg::ops::add(t, both.sum, both.normed);
-                   }}.run();
+                   }}
+        .run();
 }
 TEST_CASE("the fused residual norm gives what add and norm give") {
     dg::reference backend;
@@ -138,32 +175,53 @@ TEST_CASE("the fused residual norm gives what add and norm give") {
     }
 }
 TEST_CASE("the gated MLP differentiates") {
-    gradient_check{3, 4, {{10, 4}, {4, 5}}, [](tape& t, variable x, const auto& w) { return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], {}, w[1], {}}); }}.run();
+    gradient_check{3,
+                   4,
+                   {{10, 4}, {4, 5}},
+                   [](tape& t, variable x, const auto& w) {
+                       return dg::ops::mlp(t, x, dg::ops::mlp_parameters<double>{w[0], {}, w[1], {}});
+                   }}
+        .run();
 }
 TEST_CASE("sum and difference differentiate, also of one variable with itself") {
-    gradient_check{3, 4, {{4, 4}}, [](tape& t, variable x, const auto& w) {
+    gradient_check{3,
+                   4,
+                   {{4, 4}},
+                   [](tape& t, variable x, const auto& w) {
                        const auto y = dg::ops::linear(t, x, w[0]);
                        return dg::ops::add(t, dg::ops::add(t, y, x, -1.0), y);
-                   }}.run();
+                   }}
+        .run();
 }
 TEST_CASE("causal grouped-query attention with RoPE differentiates") {
     static const auto cosine = [] {
         std::vector<double> c;
-        for (std::size_t t = 0; t < 7; ++t) c.push_back(std::cos(0.3 * static_cast<double>(t))), c.push_back(std::cos(0.03 * static_cast<double>(t)));
+        for (std::size_t t = 0; t < 7; ++t)
+            c.push_back(std::cos(0.3 * static_cast<double>(t))), c.push_back(std::cos(0.03 * static_cast<double>(t)));
         return c;
     }();
     static const auto sine = [] {
         std::vector<double> s;
-        for (std::size_t t = 0; t < 7; ++t) s.push_back(std::sin(0.3 * static_cast<double>(t))), s.push_back(std::sin(0.03 * static_cast<double>(t)));
+        for (std::size_t t = 0; t < 7; ++t)
+            s.push_back(std::sin(0.3 * static_cast<double>(t))), s.push_back(std::sin(0.03 * static_cast<double>(t)));
         return s;
     }();
     const dg::attention_shape shape{2, 5, 4, 2, 4};
-    gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}}, [shape](tape& t, variable x, const auto& w) {
-                       const dg::ops::rope_table<double> table{{cosine.data(), 7, 2}, {sine.data(), 7, 2}};
-                       return dg::ops::attention(t, dg::ops::projections(t, x, dg::ops::projection_parameters<double>{w[0], {}, {}, {}}, shape, table), shape, table);
-                   }}.run();
+    gradient_check{
+        shape.rows(),
+        6,
+        {{shape.packed_width(), 6}},
+        [shape](tape& t, variable x, const auto& w) {
+            const dg::ops::rope_table<double> table{{cosine.data(), 7, 2}, {sine.data(), 7, 2}};
+            return dg::ops::attention(
+                t, dg::ops::projections(t, x, dg::ops::projection_parameters<double>{w[0], {}, {}, {}}, shape, table),
+                shape, table);
+        }}
+        .run();
 }
-TEST_CASE("attention differentiates with windows, biases, norms of queries and keys, a share of the head rotated, and its own scale") {
+TEST_CASE(
+    "attention differentiates with windows, biases, norms of queries and keys, a share of the head rotated, and its "
+    "own scale") {
     static const std::vector<double> cosine = [] {
         std::vector<double> c;
         for (std::size_t t = 0; t < 7; ++t) c.push_back(std::cos(0.3 * static_cast<double>(t)));
@@ -175,37 +233,56 @@ TEST_CASE("attention differentiates with windows, biases, norms of queries and k
         return s;
     }();
     const dg::attention_shape shape{2, 5, 4, 2, 4, 3, 0.4};  // a window of 3
-    for (const bool whole : {false, true}) {                  // norms of a head each, of the whole width
+    for (const bool whole : {false, true}) {                 // norms of a head each, of the whole width
         const std::size_t q = whole ? shape.width() : shape.head_width, k = whole ? shape.kv_width() : shape.head_width;
-        gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}, {1, shape.packed_width()}, {1, q}, {1, k}}, [shape](tape& t, variable x, const auto& w) {
+        gradient_check{shape.rows(),
+                       6,
+                       {{shape.packed_width(), 6}, {1, shape.packed_width()}, {1, q}, {1, k}},
+                       [shape](tape& t, variable x, const auto& w) {
                            const dg::ops::rope_table<double> table{{cosine.data(), 7, 1}, {sine.data(), 7, 1}};
-                           const dg::ops::projection_parameters<double> p{w[0], w[1], {w[2], {}, 1e-5, false, true}, {w[3], {}, 1e-5, false, false}};
+                           const dg::ops::projection_parameters<double> p{
+                               w[0], w[1], {w[2], {}, 1e-5, false, true}, {w[3], {}, 1e-5, false, false}};
                            return dg::ops::attention(t, dg::ops::projections(t, x, p, shape, table), shape, table);
-                       }}.run();
+                       }}
+            .run();
     }
-    gradient_check{shape.rows(), 6, {{shape.packed_width(), 6}, {1, shape.packed_width()}}, [shape](tape& t, variable x, const auto& w) {  // no rotation, no norms
-                       return dg::ops::attention(t, dg::ops::projections(t, x, dg::ops::projection_parameters<double>{w[0], w[1], {}, {}}, shape, {}), shape, {});
-                   }}.run();
+    gradient_check{
+        shape.rows(),
+        6,
+        {{shape.packed_width(), 6}, {1, shape.packed_width()}},
+        [shape](tape& t, variable x, const auto& w) {  // no rotation, no norms
+            return dg::ops::attention(
+                t, dg::ops::projections(t, x, dg::ops::projection_parameters<double>{w[0], w[1], {}, {}}, shape, {}),
+                shape, {});
+        }}
+        .run();
 }
 TEST_CASE("learned positions differentiate by stretches") {
     static const std::vector<dg::token> places = {0, 1, 2, 3, 4, 5, 6};
     static const std::vector<dg::row_stretch> stretches = {{0, 3, 0}, {3, 3, 2}};
-    gradient_check{6, 4, {{7, 4}, {4, 4}}, [](tape& t, variable x, const auto& w) {
-                       return dg::ops::add_positions(t, dg::ops::linear(t, x, w[1]), w[0], dg::span<const dg::token>(places), stretches);
-                   }}.run();
+    gradient_check{6,
+                   4,
+                   {{7, 4}, {4, 4}},
+                   [](tape& t, variable x, const auto& w) {
+                       return dg::ops::add_positions(t, dg::ops::linear(t, x, w[1]), w[0],
+                                                     dg::span<const dg::token>(places), stretches);
+                   }}
+        .run();
 }
 TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk") {
     const std::vector<dg::token> targets = {3, 0, -1, 6, 2};
     const std::vector<double> weights = {0.25, 0.125, 0.25, 0.5, 0};
     const auto hidden = random_values(5 * 4, 1);
     auto head = random_values(7 * 4, 2);
-    const auto run = [&](const std::vector<double>& x, const std::vector<double>& w, std::size_t chunk, std::vector<double>* dx, std::vector<double>* dw) {
+    const auto run = [&](const std::vector<double>& x, const std::vector<double>& w, std::size_t chunk,
+                         std::vector<double>* dx, std::vector<double>* dw) {
         dg::reference backend;
         tape t(backend);
         t.start(dx != nullptr);
         auto v = t.make(5, 4);
         std::copy(x.begin(), x.end(), v.value.data);
-        dg::parameter<double> weight{{w.data(), 7, 4}, dw ? dg::matrix<double>(dw->data(), 7, 4) : dg::matrix<double>{}};
+        dg::parameter<double> weight{{w.data(), 7, 4},
+                                     dw ? dg::matrix<double>(dw->data(), 7, 4) : dg::matrix<double>{}};
         const auto loss = dg::ops::linear_cross_entropy(t, v, weight, targets, weights, chunk);
         double sum = 0;
         for (std::size_t i = 0; i < 5; ++i) sum += weights[i] * loss[i];
@@ -237,7 +314,8 @@ TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk"
 }
 TEST_CASE("a whole model differentiates, embedding included, for every norm placement and with a repeated layer") {
     auto config = dg::tiny();
-    config.vocab = 11, config.width = 8, config.ffn = 12, config.heads = 2, config.kv_heads = 1, config.context = 6, config.layers = 4;
+    config.vocab = 11, config.width = 8, config.ffn = 12, config.heads = 2, config.kv_heads = 1, config.context = 6,
+    config.layers = 4;
     config.tied = GENERATE(true, false);
     config.norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling, dg::norm_placement::mix);
     config = config.with_depth(4);
@@ -267,6 +345,7 @@ TEST_CASE("a whole model differentiates, embedding included, for every norm plac
             const double below = objective(static_cast<decltype(&gradients)>(nullptr));
             values[i] = kept;
             INFO("block " << block << ", element " << i);
-            REQUIRE(dg::block_of(gradients, block).flat()[i] == Approx((above - below) / (2 * h)).epsilon(2e-6).margin(1e-7));
+            REQUIRE(dg::block_of(gradients, block).flat()[i] ==
+                    Approx((above - below) / (2 * h)).epsilon(2e-6).margin(1e-7));
         }
 }

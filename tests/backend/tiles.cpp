@@ -1,20 +1,20 @@
-// Register tiles against plain loops: every remainder of rows, columns and lanes; nothing is written beyond the columns.
-#include "support/catch.hpp"
+// Register tiles against plain loops: every remainder of rows, columns and lanes; nothing is written beyond the
+// columns.
+#include "depthgrow/backend/tiles.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "depthgrow/backend/tiles.hpp"
 #include "depthgrow/core/rng.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
 namespace {
 
-template <class T>
-std::vector<T> drawn(std::size_t count, std::uint64_t seed) {
+template <class T> std::vector<T> drawn(std::size_t count, std::uint64_t seed) {
     dg::rng random(seed);
     std::vector<T> out(count);
     for (T& value : out) value = static_cast<T>(random.normal());
@@ -34,17 +34,22 @@ TEMPLATE_TEST_CASE("products in tiles agree with plain loops, and write their co
     else tile::pack(dg::matrix<const T>(b.data(), K, N), panels.data());
     for (std::size_t n = 0; n < N; n += tile::width)
         tile::rows(0, M, [&](auto height, std::size_t r) {
-            tile::template multiply<height>(a.data() + r * K, K, 1, K, panels.data() + n * K, c.data() + r * (N + 3) + n, N + 3, std::min(tile::width, N - n), add);
+            tile::template multiply<height>(a.data() + r * K, K, 1, K, panels.data() + n * K,
+                                            c.data() + r * (N + 3) + n, N + 3, std::min(tile::width, N - n), add);
         });
     for (std::size_t r = 0; r < M; ++r)
         for (std::size_t n = 0; n < N + 3; ++n) {
             double want = n < N && !add ? 0 : static_cast<double>(before[r * (N + 3) + n]);
-            for (std::size_t k = 0; n < N && k < K; ++k) want += static_cast<double>(a[r * K + k]) * (turned ? 2 * static_cast<double>(b[n * K + k]) : static_cast<double>(b[k * N + n]));
-            REQUIRE(std::abs(static_cast<double>(c[r * (N + 3) + n]) - want) <= 64 * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1 + std::abs(want)));
+            for (std::size_t k = 0; n < N && k < K; ++k)
+                want += static_cast<double>(a[r * K + k]) *
+                        (turned ? 2 * static_cast<double>(b[n * K + k]) : static_cast<double>(b[k * N + n]));
+            REQUIRE(std::abs(static_cast<double>(c[r * (N + 3) + n]) - want) <=
+                    64 * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1 + std::abs(want)));
         }
 }
 
-TEMPLATE_TEST_CASE("exponentials of a row are its softmax weights, and zeros behind, whatever stood there", "", float, double) {
+TEMPLATE_TEST_CASE("exponentials of a row are its softmax weights, and zeros behind, whatever stood there", "", float,
+                   double) {
     using T = TestType;
     using tile = dg::detail::tile<T>;
     for (std::size_t seen : {1u, 2u, 15u, 16u, 17u, 31u, 32u, 33u, 70u}) {
@@ -63,9 +68,11 @@ TEMPLATE_TEST_CASE("exponentials of a row are its softmax weights, and zeros beh
         for (std::size_t u = 0; u < row.size(); ++u) {
             const double want = u < seen ? std::exp(static_cast<double>(scores[u]) - static_cast<double>(top)) : 0;
             total += want;
-            REQUIRE(std::abs(static_cast<double>(row[u]) - want) <= 8 * static_cast<double>(std::numeric_limits<T>::epsilon()) * want);
+            REQUIRE(std::abs(static_cast<double>(row[u]) - want) <=
+                    8 * static_cast<double>(std::numeric_limits<T>::epsilon()) * want);
         }
-        CHECK(static_cast<double>(sum) == Approx(total).epsilon(100 * static_cast<double>(std::numeric_limits<T>::epsilon())));
+        CHECK(static_cast<double>(sum) ==
+              Approx(total).epsilon(100 * static_cast<double>(std::numeric_limits<T>::epsilon())));
     }
     std::vector<T> far(tile::width, T(0));
     far[1] = T(-500);

@@ -1,7 +1,6 @@
 // A user's own layer type, grown by one include.
-#include <depthgrow/lidas.hpp>
-
 #include <cstdio>
+#include <depthgrow/lidas.hpp>
 #include <vector>
 
 struct layer {

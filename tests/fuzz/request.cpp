@@ -15,7 +15,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const tools::completion_limits limits{64, 256, 4, 3};
     try {
         const auto request = tools::parse_completion({reinterpret_cast<const char*>(data), size}, text, limits);
-        if (request.prompts.empty() || request.prompts.size() > limits.prompts || request.stop.size() > limits.stops || request.max_tokens > limits.context) std::abort();
+        if (request.prompts.empty() || request.prompts.size() > limits.prompts || request.stop.size() > limits.stops ||
+            request.max_tokens > limits.context)
+            std::abort();
         if (request.min_tokens > request.max_tokens) std::abort();
         if (request.n * request.prompts.size() > limits.prompts) std::abort();
         for (const auto& [id, added] : request.sampling.bias)
@@ -29,8 +31,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 if (id < 0 || id >= 256) std::abort();
             const std::vector<double> scores(prompt.size(), -1.5);
             for (std::size_t i = 0; i < request.n; ++i)
-                choices.push_back({prompt, scores, scores, prompt, text.decode(prompt), "length", prompt.size(), 0,
-                                   request.echo});
+                choices.push_back(
+                    {prompt, scores, scores, prompt, text.decode(prompt), "length", prompt.size(), 0, request.echo});
         }
         depthgrow::json_line(tools::completion_json(request, choices, text, "model", 1));
     } catch (const depthgrow::error& problem) {

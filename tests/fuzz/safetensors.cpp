@@ -1,16 +1,17 @@
 // libFuzzer entry of the safetensors reader: any bytes give a checked file or one sentence, never anything else.
-// clang++-14 -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude tests/fuzz/safetensors.cpp -o fuzz_safetensors
+// clang++-14 -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude tests/fuzz/safetensors.cpp -o
+// fuzz_safetensors
 // ./fuzz_safetensors -max_total_time=300 CORPUS tests/fuzz/corpus/safetensors
+#include "depthgrow/io/safetensors.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
-
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "depthgrow/io/safetensors.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const int handle = ::memfd_create("fuzz", 0);

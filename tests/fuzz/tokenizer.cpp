@@ -14,7 +14,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace depthgrow;
     const std::string_view input(reinterpret_cast<const char*>(data), size);
     // as text: a tokenizer with every byte gives it back, whatever it is
-    static const tokenizer trained = train_bpe(std::vector<std::string>{"the tower that the masons built in 1907, the tower they'd seen"}, {300, {"<s>"}, true, 1, 1});
+    static const tokenizer trained =
+        train_bpe(std::vector<std::string>{"the tower that the masons built in 1907, the tower they'd seen"},
+                  {300, {"<s>"}, true, 1, 1});
     if (trained.decode(trained.encode(input)) != input) std::abort();
     // as a pattern that splits it: its matches follow each other
     try {

@@ -1,8 +1,8 @@
-// Linear maps joined with SwiGLU and RoPE against `reference` in double, and training with them against training without.
-// What a joined map rounds in between is rounded here too; where the two fall on different sides, that is one unit more.
-#include "table.hpp"
-
+// Linear maps joined with SwiGLU and RoPE against `reference` in double, and training with them against training
+// without. What a joined map rounds in between is rounded here too; where the two fall on different sides, that is one
+// unit more.
 #include "depthgrow/train/trainer.hpp"
+#include "table.hpp"
 
 namespace gpu_test {
 
@@ -22,7 +22,8 @@ void swiglu(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn,
     const double scale = 1 / std::sqrt(static_cast<double>(width)), one = 2 * rounding<T>;
     const std::string size = std::to_string(rows) + " x " + std::to_string(width) + " x " + std::to_string(ffn);
     const auto rounded = [](operand<T>& x) { x.assign([&](std::size_t r, std::size_t c) { return x.want()(r, c); }); };
-    operand<T> x(gpu, rows, width, 1, extra), in(gpu, 2 * ffn, width, 2, extra, scale), slopes(gpu, rows, 2 * ffn, 0, extra), out(gpu, rows, ffn, 0, extra);
+    operand<T> x(gpu, rows, width, 1, extra), in(gpu, 2 * ffn, width, 2, extra, scale),
+        slopes(gpu, rows, 2 * ffn, 0, extra), out(gpu, rows, ffn, 0, extra);
     const bool taken = gpu.linear_swiglu<T>(x.got(), in.got(), slopes.got(), out.got());
     operand<T> gate_up(gpu, rows, 2 * ffn, 0), dout(gpu, rows, ffn, 0);
     reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), in.want(), 0, gate_up.want());
@@ -34,7 +35,8 @@ void swiglu(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn,
     reference.gated_backward<double>(dg::activation::silu, gate_up.want(), dout.want(), slopes.want());
     results.row("linear_swiglu, the slopes", "bf16", size, slopes.error(), bound);
 
-    operand<T> dy(gpu, rows, width, 3, extra), down(gpu, width, ffn, 4, extra, scale), given(gpu, rows, 2 * ffn, 5, extra), d(gpu, rows, 2 * ffn, 0, extra);
+    operand<T> dy(gpu, rows, width, 3, extra), down(gpu, width, ffn, 4, extra, scale),
+        given(gpu, rows, 2 * ffn, 5, extra), d(gpu, rows, 2 * ffn, 0, extra);
     gpu.linear_swiglu_backward<T>(dy.got(), down.got(), given.got(), d.got());
     reference.gemm<double>(dg::transpose::no, dg::transpose::no, 1, dy.want(), down.want(), 0, dout.want());
     rounded(dout);
@@ -47,19 +49,26 @@ void rope(dg::cuda& gpu, dg::attention_shape s, std::size_t width, std::size_t e
     dg::reference reference;
     const double scale = 1 / std::sqrt(static_cast<double>(width)), one = 2 * rounding<T>;
     const std::size_t half = s.head_width / 2;
-    operand<T> x(gpu, s.rows(), width, 1, extra), w(gpu, s.packed_width(), width, 2, extra, scale), qkv(gpu, s.rows(), s.packed_width(), 0, extra);
+    operand<T> x(gpu, s.rows(), width, 1, extra), w(gpu, s.packed_width(), width, 2, extra, scale),
+        qkv(gpu, s.rows(), s.packed_width(), 0, extra);
     operand<float> cosine(gpu, s.length, half, 3), sine(gpu, s.length, half, 4);
-    const auto turn = [&](std::size_t t, std::size_t i) { return static_cast<double>(t) * std::pow(1e4, -static_cast<double>(i) / static_cast<double>(half)); };
+    const auto turn = [&](std::size_t t, std::size_t i) {
+        return static_cast<double>(t) * std::pow(1e4, -static_cast<double>(i) / static_cast<double>(half));
+    };
     cosine.assign([&](std::size_t t, std::size_t i) { return std::cos(turn(t, i)); });
     sine.assign([&](std::size_t t, std::size_t i) { return std::sin(turn(t, i)); });
-    const bool taken = gpu.linear_rope<T>(x.got(), w.got(), qkv.got(), s.length, s.heads + s.kv_heads, cosine.got(), sine.got());
+    const bool taken =
+        gpu.linear_rope<T>(x.got(), w.got(), qkv.got(), s.length, s.heads + s.kv_heads, cosine.got(), sine.got());
     operand<T> plain(gpu, s.rows(), s.packed_width(), 0, extra);
     reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), w.want(), 0, plain.want());
     plain.assign([&](std::size_t r, std::size_t c) { return plain.want()(r, c); });
     for (std::size_t r = 0; r < s.rows(); ++r)
         for (std::size_t c = 0; c < s.packed_width(); ++c) qkv.want()(r, c) = plain.want()(r, c);
-    reference.rope_inplace<double>(qkv.want(), s.length, s.heads + s.kv_heads, s.head_width, cosine.want(), sine.want(), 1);
-    results.row("linear_rope", "bf16", std::to_string(s.rows()) + " x " + std::to_string(width) + ", heads of " + std::to_string(s.head_width), taken ? qkv.error() : INFINITY, 3 * one);
+    reference.rope_inplace<double>(qkv.want(), s.length, s.heads + s.kv_heads, s.head_width, cosine.want(), sine.want(),
+                                   1);
+    results.row("linear_rope", "bf16",
+                std::to_string(s.rows()) + " x " + std::to_string(width) + ", heads of " + std::to_string(s.head_width),
+                taken ? qkv.error() : INFINITY, 3 * one);
 }
 
 /// Three steps of a model large enough for the joined kernels, with and without them.

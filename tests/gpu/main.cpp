@@ -7,11 +7,13 @@
 
 // A drifted signature fails to build instead of losing the fast path.
 template <class T>
-constexpr bool keeps_the_contract = depthgrow::backend_for<depthgrow::cuda, T> && depthgrow::concepts::has_cached_attention<depthgrow::cuda, T> &&
-                                    depthgrow::adds_linear_maps<depthgrow::cuda, T> && depthgrow::fuses_linear_maps<depthgrow::cuda, T> &&
-                                    depthgrow::rotates_attention_gradients<depthgrow::cuda, T> && depthgrow::updates_together<depthgrow::cuda, T> &&
-                                    depthgrow::steps_with_momentum<depthgrow::cuda, T> && depthgrow::steps_with_muon<depthgrow::cuda, T>;
-static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> && depthgrow::maps_in_fp8<depthgrow::cuda, depthgrow::bfloat16>);
+constexpr bool keeps_the_contract = depthgrow::backend_for<depthgrow::cuda, T>&&
+    depthgrow::concepts::has_cached_attention<depthgrow::cuda, T>&& depthgrow::adds_linear_maps<depthgrow::cuda, T>&&
+        depthgrow::fuses_linear_maps<depthgrow::cuda, T>&& depthgrow::rotates_attention_gradients<depthgrow::cuda, T>&&
+            depthgrow::updates_together<depthgrow::cuda, T>&& depthgrow::steps_with_momentum<depthgrow::cuda, T>&&
+                depthgrow::steps_with_muon<depthgrow::cuda, T>;
+static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> &&
+              depthgrow::maps_in_fp8<depthgrow::cuda, depthgrow::bfloat16>);
 
 int main(int argc, char** argv) {
     bool small = false;
@@ -21,10 +23,12 @@ int main(int argc, char** argv) {
         else fixtures = argv[i];
     }
     int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return std::printf("no CUDA device here: nothing was checked\n"), 77;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0)
+        return std::printf("no CUDA device here: nothing was checked\n"), 77;
     cudaDeviceProp device{};
     if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) return 1;
-    std::printf("%s, compute capability %d.%d, cuDNN %zu, cuBLASLt %zu\n\n", device.name, device.major, device.minor, cudnnGetVersion(), cublasLtGetVersion());
+    std::printf("%s, compute capability %d.%d, cuDNN %zu, cuBLASLt %zu\n\n", device.name, device.major, device.minor,
+                cudnnGetVersion(), cublasLtGetVersion());
     std::printf("%-34s %-6s %-34s %10s %10s\n", "check", "type", "extents", "error", "bound");
     try {
         {

@@ -1,6 +1,4 @@
 // Whole models on the device: the float64 oracle's fixtures, training in both precisions, growth, recorded steps.
-#include "table.hpp"
-
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
@@ -8,27 +6,27 @@
 #include "depthgrow/optim/sgd_nesterov.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/fixture.hpp"
+#include "table.hpp"
 
 namespace gpu_test {
 
 namespace {
 
-template <class T>
-double distance(const std::vector<T>& got, const std::vector<double>& want) {
+template <class T> double distance(const std::vector<T>& got, const std::vector<double>& want) {
     std::vector<double> wide(got.size());
     for (std::size_t i = 0; i < got.size(); ++i) wide[i] = to_double(got[i]);
     return fixture::distance(wide, want);
 }
 double relative(double got, double want) { return std::fabs(got / want - 1); }
 
-/// Bounds: 2e-5 in float as on the CPU. bfloat16 rounds to 2^-8: 8 layers of 8 roundings each, in no order, 2^-8 sqrt(64).
+/// Bounds: 2e-5 in float as on the CPU. bfloat16 rounds to 2^-8: 8 layers of 8 roundings each, in no order, 2^-8
+/// sqrt(64).
 template <class T> constexpr double bound = narrow<T> ? 8 * rounding<T> : 2e-5;
 /// After Adam steps: an element whose gradient is below its rounding error moves a whole rate either way, which a
 /// gradient norm of the next step feels.
 template <class T> constexpr double trajectory_bound = narrow<T> ? 4 * bound<T> : bound<T>;
 
-template <class T>
-void fixture_values(const std::string& folder, const std::string& name, bool record) {
+template <class T> void fixture_values(const std::string& folder, const std::string& name, bool record) {
     dg::cuda gpu({.record = record});
     const fixture::expectations want(folder, name);
     const dg::checkpoint_reader checkpoint(want.directory);
@@ -43,7 +41,8 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         const auto out = dg::logits(model, tape, ids.flat(), want.sequences);
         std::vector<T> got(out.size());
         gpu.to_host<T>(out.data, got.data(), got.size());
-        results.row("logits, norms " + kind, name_of_type<T>, name, distance(got, want.tensor(kind == "pre" ? "logits" : "logits." + kind)), bound<T>);
+        results.row("logits, norms " + kind, name_of_type<T>, name,
+                    distance(got, want.tensor(kind == "pre" ? "logits" : "logits." + kind)), bound<T>);
     }
     {
         dg::decoder<T, dg::cuda> model(gpu, checkpoint.config());
@@ -54,13 +53,15 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         for (float& w : scaled) w /= static_cast<float>(want.ids.size() - want.sequences);
         const auto targets = on_device(gpu, want.targets);
         const auto weights = on_device(gpu, scaled);
-        dg::token_losses<T, dg::cuda>(model, tape, ids.flat(), targets.flat(), weights.flat(), want.sequences, &gradients);
+        dg::token_losses<T, dg::cuda>(model, tape, ids.flat(), targets.flat(), weights.flat(), want.sequences,
+                                      &gradients);
         double worst = 0;
         for (const auto& stored : dg::model_tensors(model.config())) {
             const std::string& tensor = stored.name;
             const std::size_t block = stored.block;
             const dg::tensor_place& place = stored.place;
-            worst = std::max(worst, distance(fixture::values_of(dg::block_of(gradients, block), place), want.tensor("grad." + tensor)));
+            worst = std::max(worst, distance(fixture::values_of(dg::block_of(gradients, block), place),
+                                             want.tensor("grad." + tensor)));
         }
         results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
     }
@@ -72,7 +73,8 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
         const auto& expected = want.values[op];
         double loss = 0, norm = 0, weights = 0;
         for (std::size_t step = 0; step < 6; ++step) {
-            if (step == 3) trainer.grow(dg::make_operator(op, want.values["block"].get<std::size_t>())(trainer.model.layers()));
+            if (step == 3)
+                trainer.grow(dg::make_operator(op, want.values["block"].get<std::size_t>())(trainer.model.layers()));
             const auto result = trainer.step(batch, want.sequences, 3e-3);
             loss = std::max(loss, relative(result.loss, expected["loss"][step].get<double>()));
             norm = std::max(norm, relative(result.gradient_norm, expected["grad_norm"][step].get<double>()));
@@ -81,7 +83,8 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
             const std::string& tensor = stored.name;
             const std::size_t block = stored.block;
             const dg::tensor_place& place = stored.place;
-            weights = std::max(weights, distance(fixture::values_of(dg::block_of(trainer.trained(), block), place), want.tensor(op + "." + tensor)));
+            weights = std::max(weights, distance(fixture::values_of(dg::block_of(trainer.trained(), block), place),
+                                                 want.tensor(op + "." + tensor)));
         }
         const std::string what = "six AdamW steps, grown by " + op + (record ? "" : ", not recorded");
         results.row(what, name_of_type<T>, name + ": losses", loss, bound<T>);
@@ -91,8 +94,7 @@ void fixture_values(const std::string& folder, const std::string& name, bool rec
 }
 
 /// Six Muon steps, grown after three, against the PyTorch script in float64; in bf16 Newton-Schulz runs in bf16 too.
-template <class T>
-void muon_values(const std::string& folder, bool record) {
+template <class T> void muon_values(const std::string& folder, bool record) {
     dg::cuda gpu({.record = record});
     const fixture::expectations plain(folder, "plain");
     const auto values = dg::read_json_file(folder + "/muon/expected.json");
@@ -103,17 +105,22 @@ void muon_values(const std::string& folder, bool record) {
         if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
         double loss = 0;
         for (std::size_t step = 0; step < 6; ++step) {
-            if (step == 3) trainer.grow(dg::make_operator(op, plain.values["block"].get<std::size_t>())(trainer.model.layers()));
-            loss = std::max(loss, relative(trainer.step({plain.ids, plain.targets, plain.weights, plain.sequences}, plain.sequences, 3e-3).loss, values[op]["loss"][step].get<double>()));
+            if (step == 3)
+                trainer.grow(dg::make_operator(op, plain.values["block"].get<std::size_t>())(trainer.model.layers()));
+            loss = std::max(
+                loss,
+                relative(trainer.step({plain.ids, plain.targets, plain.weights, plain.sequences}, plain.sequences, 3e-3)
+                             .loss,
+                         values[op]["loss"][step].get<double>()));
         }
-        results.row("six Muon steps, grown by " + op + (record ? "" : ", not recorded"), name_of_type<T>, "plain: losses", loss, bound<T>);
+        results.row("six Muon steps, grown by " + op + (record ? "" : ", not recorded"), name_of_type<T>,
+                    "plain: losses", loss, bound<T>);
     }
 }
 
 /// Ten decoders of other families: in float against transformers; in bf16 against the reference in double whose weights
 /// are rounded alike, so that only the roundings of activations are seen.
-template <class T>
-void family_values(dg::cuda& gpu, const std::string& folder, const std::string& name) {
+template <class T> void family_values(dg::cuda& gpu, const std::string& folder, const std::string& name) {
     const fixture::family_values want(folder, name);
     auto model = dg::load_model<T>(gpu, want.directory);
     dg::reference host;
@@ -126,7 +133,8 @@ void family_values(dg::cuda& gpu, const std::string& folder, const std::string& 
     dg::tape<double, dg::reference> exact_tape(host);
     const auto tokens = want.tokens("tokens"), longer = want.tokens("long");
     const std::size_t batch = 2, length = tokens.size() / batch, vocab = model.config().vocab;
-    const auto off = [&](const std::vector<dg::token>& ids, std::size_t sequences, dg::span<const std::size_t> order, const char* key) {
+    const auto off = [&](const std::vector<dg::token>& ids, std::size_t sequences, dg::span<const std::size_t> order,
+                         const char* key) {
         const auto device_ids = on_device(gpu, ids);
         const auto out = dg::logits(model, tape, device_ids.flat(), sequences, order);
         std::vector<T> got(out.size());
@@ -136,7 +144,8 @@ void family_values(dg::cuda& gpu, const std::string& folder, const std::string& 
         return distance(got, {right.data, right.data + right.size()});
     };
     const auto order = want.values["order"].get<std::vector<std::size_t>>();
-    results.row("logits, with a repeated layer too", name_of_type<T>, name, std::max(off(tokens, batch, {}, "logits"), off(tokens, batch, order, "order_logits")), bound<T>);
+    results.row("logits, with a repeated layer too", name_of_type<T>, name,
+                std::max(off(tokens, batch, {}, "logits"), off(tokens, batch, order, "order_logits")), bound<T>);
     results.row("logits past window and context", name_of_type<T>, name, off(longer, 1, {}, "long_logits"), bound<T>);
     std::vector<dg::token> host_targets(tokens.size(), -1);
     for (std::size_t i = 0; i < tokens.size(); ++i)
@@ -161,27 +170,30 @@ void family_values(dg::cuda& gpu, const std::string& folder, const std::string& 
         if (!stored.plain()) unrounded = dg::detail::rearranged(stored, unrounded, false);
         all_unrounded.insert(all_unrounded.end(), unrounded.begin(), unrounded.end());
     }
-    // In bf16 roundings are of the size of what flows back, not of a tensor whose gradient is a small difference of it; how
-    // much one rounding of every number matters to this model is what rounding its weights did.
+    // In bf16 roundings are of the size of what flows back, not of a tensor whose gradient is a small difference of it;
+    // how much one rounding of every number matters to this model is what rounding its weights did.
     const double sensitivity = fixture::distance(all_right, all_unrounded);
-    if constexpr (narrow<T>) results.row("the whole gradient", name_of_type<T>, name, distance(all, all_right), 2 * std::max(bound<T>, sensitivity));
+    if constexpr (narrow<T>)
+        results.row("the whole gradient", name_of_type<T>, name, distance(all, all_right),
+                    2 * std::max(bound<T>, sensitivity));
     else results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
     dg::cached_decoder<T, dg::cuda> decoder(model);
     dg::cached_decoder<double, dg::reference> exact_decoder(exact);
     worst = 0;
     for (std::size_t at = 0; at < longer.size();) {
         const std::size_t taken = at == 0 ? 3 : 1;
-        const auto z = decoder.append({longer.data() + at, taken}), y = exact_decoder.append({longer.data() + at, taken});
+        const auto z = decoder.append({longer.data() + at, taken}),
+                   y = exact_decoder.append({longer.data() + at, taken});
         at += taken;
-        worst = std::max(worst, distance(std::vector<float>(z.begin(), z.end()), {y.begin(), y.begin() + static_cast<std::ptrdiff_t>(vocab)}));
+        worst = std::max(worst, distance(std::vector<float>(z.begin(), z.end()),
+                                         {y.begin(), y.begin() + static_cast<std::ptrdiff_t>(vocab)}));
     }
     results.row("token by token behind a cache", name_of_type<T>, name, worst, 2 * bound<T>);
 }
 
-/// Token by token against the reference in float: the greedy continuation (float alone: bf16 rounds logits beyond ties),
-/// and the logits along it and of several tokens behind a cache.
-template <class T>
-void generation(dg::cuda& gpu, const dg::decoder_config& config) {
+/// Token by token against the reference in float: the greedy continuation (float alone: bf16 rounds logits beyond
+/// ties), and the logits along it and of several tokens behind a cache.
+template <class T> void generation(dg::cuda& gpu, const dg::decoder_config& config) {
     dg::reference host;
     const dg::decoder<float, dg::reference> exact(host, config, 5);
     const dg::decoder<T, dg::cuda> model(gpu, config, 5);
@@ -190,24 +202,30 @@ void generation(dg::cuda& gpu, const dg::decoder_config& config) {
     const std::vector<dg::token> prompt = {7, 80, 3, 33, 33, 91, 60, 2, 48};
     const auto never = [](const std::vector<dg::token>&) { return false; };
     const auto tokens = want.complete(prompt, 40, never);
-    if constexpr (!narrow<T>) results.row("greedy continuation", name_of_type<T>, "small, 40 tokens", got.complete(prompt, 40, never) == tokens ? 0 : 1, 0);
+    if constexpr (!narrow<T>)
+        results.row("greedy continuation", name_of_type<T>, "small, 40 tokens",
+                    got.complete(prompt, 40, never) == tokens ? 0 : 1, 0);
     want.rewind(), got.rewind();
     double worst = 0;
     const auto append = [&](dg::span<const dg::token> ids) {
         const auto exact_logits = want.append(ids), logits = got.append(ids);
-        worst = std::max(worst, distance(std::vector<float>(logits.begin(), logits.end()), {exact_logits.begin(), exact_logits.end()}));
+        worst = std::max(worst, distance(std::vector<float>(logits.begin(), logits.end()),
+                                         {exact_logits.begin(), exact_logits.end()}));
     };
     append(prompt);
     for (const auto& id : tokens) append({&id, 1});
     append(prompt);
-    results.row("logits token by token", name_of_type<T>, "small, 40 tokens", worst, narrow<T> ? rounding<T> * std::sqrt(8.0 * static_cast<double>(config.layers)) : bound<T>);
+    results.row("logits token by token", name_of_type<T>, "small, 40 tokens", worst,
+                narrow<T> ? rounding<T> * std::sqrt(8.0 * static_cast<double>(config.layers)) : bound<T>);
 }
 
 struct sample {
-    sample(const dg::decoder_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+    sample(const dg::decoder_config& config, std::size_t sequences, std::size_t length)
+        : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
         for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
-        for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = static_cast<dg::token>((static_cast<std::size_t>(ids[i]) * 7 + 3) % config.vocab);
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            targets[i] = static_cast<dg::token>((static_cast<std::size_t>(ids[i]) * 7 + 3) % config.vocab);
     }
     dg::training_batch batch() const { return {ids, targets, weights, count}; }
     std::vector<dg::token> ids, targets;
@@ -232,8 +250,7 @@ std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::siz
     return out;
 }
 /// Whether steps that are recorded and replayed are those taken one by one, with any optimiser.
-template <class T, template <class, class> class Optimizer>
-void replayed(const char* name) {
+template <class T, template <class, class> class Optimizer> void replayed(const char* name) {
     const auto run = [](bool record) {
         dg::cuda gpu({.deterministic = true, .record = record});
         auto config = dg::tiny();
@@ -247,7 +264,8 @@ void replayed(const char* name) {
         return out;
     };
     const auto once = run(true), again = run(false);
-    results.row(std::string(name) + ": recorded steps, the same bits", name_of_type<T>, "tiny, 12 steps, grown by averages", once == again && once.back() < once.front() ? 0 : 1, 0);
+    results.row(std::string(name) + ": recorded steps, the same bits", name_of_type<T>,
+                "tiny, 12 steps, grown by averages", once == again && once.back() < once.front() ? 0 : 1, 0);
 }
 double farthest(const std::vector<double>& a, const std::vector<double>& b) {
     double worst = 0;
@@ -272,21 +290,31 @@ void check_models(const std::string& fixtures) {
         family_values<dg::bfloat16>(gpu, fixtures, name);
     }
     const auto plain = losses<float>({.record = false}, 8, 12), narrow_losses = losses<dg::bfloat16>({}, 8, 12);
-    results.row("recorded steps = steps as they are", "float", "small, 12 steps", farthest(losses<float>({}, 8, 12), plain), 1e-5);
-    results.row("micro-batches of 2 = one of 8", "float", "small, 12 steps", farthest(losses<float>({}, 2, 12), plain), 1e-5);
-    results.row("bf16 losses near float's", "bf16", "small, 12 steps", farthest(narrow_losses, plain), 2.5 * rounding<dg::bfloat16>);
+    results.row("recorded steps = steps as they are", "float", "small, 12 steps",
+                farthest(losses<float>({}, 8, 12), plain), 1e-5);
+    results.row("micro-batches of 2 = one of 8", "float", "small, 12 steps", farthest(losses<float>({}, 2, 12), plain),
+                1e-5);
+    results.row("bf16 losses near float's", "bf16", "small, 12 steps", farthest(narrow_losses, plain),
+                2.5 * rounding<dg::bfloat16>);
     const auto eight = losses<dg::bfloat16>({.fp8 = true}, 8, 12);
-    results.row("fp8 losses near bf16's", "fp8", "small, 12 steps", farthest(eight, narrow_losses), 2.5 * 0.0625);  // the same in e4m3's roundings
+    results.row("fp8 losses near bf16's", "fp8", "small, 12 steps", farthest(eight, narrow_losses),
+                2.5 * 0.0625);  // the same in e4m3's roundings
     results.row("fp8 losses are not bf16's", "fp8", "small, 12 steps", eight == narrow_losses ? 1 : 0, 0);
     for (const bool fp8 : {false, true}) {
         const dg::cuda_options options{.deterministic = true, .fp8 = fp8};
-        results.row("deterministic: the same bits", fp8 ? "fp8" : "bf16", "small, 12 steps", losses<dg::bfloat16>(options, 4, 12) == losses<dg::bfloat16>(options, 4, 12) ? 0 : 1, 0);
+        results.row("deterministic: the same bits", fp8 ? "fp8" : "bf16", "small, 12 steps",
+                    losses<dg::bfloat16>(options, 4, 12) == losses<dg::bfloat16>(options, 4, 12) ? 0 : 1, 0);
     }
-    results.row("deterministic: the same bits", "float", "small, 12 steps", losses<float>({.deterministic = true}, 4, 12) == losses<float>({.deterministic = true}, 4, 12) ? 0 : 1, 0);
+    results.row("deterministic: the same bits", "float", "small, 12 steps",
+                losses<float>({.deterministic = true}, 4, 12) == losses<float>({.deterministic = true}, 4, 12) ? 0 : 1,
+                0);
     const dg::cuda_options steady{.deterministic = true};
-    results.row("recomputing: the same bits", "bf16", "small, 12 steps", losses<dg::bfloat16>(steady, 4, 12) == losses<dg::bfloat16>(steady, 4, 12, true) ? 0 : 1, 0);
-    results.row("recomputing: the same bits", "float", "small, 12 steps", losses<float>(steady, 4, 12) == losses<float>(steady, 4, 12, true) ? 0 : 1, 0);
-    results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps", farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
+    results.row("recomputing: the same bits", "bf16", "small, 12 steps",
+                losses<dg::bfloat16>(steady, 4, 12) == losses<dg::bfloat16>(steady, 4, 12, true) ? 0 : 1, 0);
+    results.row("recomputing: the same bits", "float", "small, 12 steps",
+                losses<float>(steady, 4, 12) == losses<float>(steady, 4, 12, true) ? 0 : 1, 0);
+    results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps",
+                farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
     dg::cuda gpu;
     generation<float>(gpu, dg::small());
     generation<dg::bfloat16>(gpu, dg::small());
@@ -298,7 +326,8 @@ void check_models(const std::string& fixtures) {
     const auto order = dg::midas{4}(8).sources();
     std::size_t same = 0;
     for (std::size_t l = 0; l < 12; ++l) same += trainer.model.weights.layers[l].flat().data() == before[order[l]];
-    results.row("growth leaves old layers in place", "bf16", "smollm-360m, 8 to 12 layers", std::fabs(static_cast<double>(same) - 8), 0);
+    results.row("growth leaves old layers in place", "bf16", "smollm-360m, 8 to 12 layers",
+                std::fabs(static_cast<double>(same) - 8), 0);
 }
 
 }  // namespace gpu_test

@@ -37,19 +37,26 @@ struct table {
         ++checks;
         const bool good = error <= bound;
         if (!good) ++failures;
-        std::printf("%-34s %-6s %-34s %10.2e %10.2e  %s\n", what.c_str(), type, extents.c_str(), error, bound, good ? "ok" : "FAILED");
+        std::printf("%-34s %-6s %-34s %10.2e %10.2e  %s\n", what.c_str(), type, extents.c_str(), error, bound,
+                    good ? "ok" : "FAILED");
         std::fflush(stdout);
     }
 };
 inline table results;
 
 /// Numbers of one operand: `wide` on the host, the same in T on the device, rows `extra` elements apart.
-template <class T>
-class operand {
+template <class T> class operand {
 public:
     /// Random numbers from `seed`, or 0: poison, for what will be written.
-    operand(dg::cuda& gpu, std::size_t rows, std::size_t cols, std::uint64_t seed, std::size_t extra = 0, double scale = 1)
-        : gpu_(gpu), rows_(rows), cols_(cols), stride_(cols + extra), wide_(rows * stride_, guard), host_(rows * stride_, from_double<T>(guard)), device_(gpu, {rows * stride_}) {
+    operand(dg::cuda& gpu, std::size_t rows, std::size_t cols, std::uint64_t seed, std::size_t extra = 0,
+            double scale = 1)
+        : gpu_(gpu),
+          rows_(rows),
+          cols_(cols),
+          stride_(cols + extra),
+          wide_(rows * stride_, guard),
+          host_(rows * stride_, from_double<T>(guard)),
+          device_(gpu, {rows * stride_}) {
         dg::rng random(seed);
         for (std::size_t r = 0; r < rows; ++r)
             for (std::size_t c = 0; c < cols; ++c) {
@@ -103,8 +110,9 @@ private:
 };
 
 /// Host numbers on the device.
-template <class T>
-dg::tensor<T, dg::cuda> on_device(dg::cuda& gpu, const std::vector<T>& values) { return dg::tensor<T, dg::cuda>::from_host(gpu, {values.size()}, values); }
+template <class T> dg::tensor<T, dg::cuda> on_device(dg::cuda& gpu, const std::vector<T>& values) {
+    return dg::tensor<T, dg::cuda>::from_host(gpu, {values.size()}, values);
+}
 
 /// Every operation on random numbers against `reference` in double.
 template <class T> void check_operations(dg::cuda& gpu, bool small);

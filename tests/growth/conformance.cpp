@@ -60,9 +60,10 @@ TEST_CASE("a layer with deep copies passes") {
 
 TEST_CASE("a weight tied through a shared pointer inside a layer is found") {
     const auto change = [](tied_inside& layer) { layer.weight[0] += 1, *layer.bias += 1; };
-    CHECK_THROWS_WITH(check_layer<tied_inside>([] { return tied_inside{}; }, change),
-                      Catch::StartsWith("[check_layer] expected a clone that is equal and independent, but changing the "
-                                        "clone changed the original"));
+    CHECK_THROWS_WITH(
+        check_layer<tied_inside>([] { return tied_inside{}; }, change),
+        Catch::StartsWith("[check_layer] expected a clone that is equal and independent, but changing the "
+                          "clone changed the original"));
 }
 
 TEST_CASE("a clone that loses weights is found") {

@@ -34,7 +34,8 @@ struct knows_all {
     static knows_all mix(const std::vector<std::pair<const knows_all*, double>>& terms) {
         knows_all sum{std::vector<float>(terms.front().first->weight.size())};
         for (const auto& [layer, coefficient] : terms)
-            for (std::size_t i = 0; i < sum.weight.size(); ++i) sum.weight[i] += static_cast<float>(coefficient) * layer->weight[i];
+            for (std::size_t i = 0; i < sum.weight.size(); ++i)
+                sum.weight[i] += static_cast<float>(coefficient) * layer->weight[i];
         return sum;
     }
     void begin(const layer_init& init, std::uint64_t seed, std::size_t slot) {
@@ -62,8 +63,7 @@ std::vector<block> eight_blocks() {
 }  // namespace
 
 namespace depthgrow {
-template <>
-struct layer_traits<foreign_block> {
+template <> struct layer_traits<foreign_block> {
     static foreign_block clone(const foreign_block& layer) { return layer; }
     static foreign_block mix(const std::vector<std::pair<const foreign_block*, double>>& terms) {
         foreign_block sum;
@@ -74,8 +74,7 @@ struct layer_traits<foreign_block> {
         if (init.kind == init_kind::zero_residual) layer.weight = 0;
     }
 };
-template <>
-struct sequence_traits<user_list> {
+template <> struct sequence_traits<user_list> {
     using element_type = std::vector<float>;
     static std::size_t size(const user_list& list) { return list.held.size(); }
     static element_type& at(user_list& list, std::size_t i) { return list.held[i]; }
@@ -231,8 +230,10 @@ TEST_CASE("a layer that does not know how to begin is refused untouched") {
                       Catch::StartsWith("[grow] expected layers that know how to begin as zero_residual"));
     CHECK(numbers.size() == 2);
     CHECK(numbers[1][0] == 2);
-    CHECK_THROWS_WITH(grow(std::move(numbers), collapse{0, 1}(3)), "[grow] expected 3 elements (source depth of the order), got 2");
+    CHECK_THROWS_WITH(grow(std::move(numbers), collapse{0, 1}(3)),
+                      "[grow] expected 3 elements (source depth of the order), got 2");
     numbers[1].push_back(9);
-    CHECK_THROWS_WITH(grow(std::move(numbers), parse_mixture("0.5*0+0.5*1", 2)), "[mix] expected layers of one size, 1, got 2");
+    CHECK_THROWS_WITH(grow(std::move(numbers), parse_mixture("0.5*0+0.5*1", 2)),
+                      "[mix] expected layers of one size, 1, got 2");
     CHECK(numbers.size() == 2);
 }

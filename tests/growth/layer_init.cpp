@@ -17,7 +17,8 @@ TEST_CASE("every beginning and every policy is read back from its name") {
 }
 
 TEST_CASE("an unknown beginning is refused by name") {
-    CHECK_THROWS_WITH(parse_layer_init("zeros"), "[layer_init] expected one of copy, zero_residual, average, random, noise:SIGMA, got \"zeros\"");
+    CHECK_THROWS_WITH(parse_layer_init("zeros"),
+                      "[layer_init] expected one of copy, zero_residual, average, random, noise:SIGMA, got \"zeros\"");
     CHECK_THROWS_WITH(parse_layer_init("noise"), Catch::Contains("noise:SIGMA, got \"noise\""));
     CHECK_THROWS_WITH(parse_layer_init("copy:1"), Catch::Contains("got \"copy:1\""));
     for (const char* wrong : {"noise:", "noise:0", "noise:-1", "noise:nan", "noise:1x"})
@@ -49,12 +50,16 @@ TEST_CASE("only copies of kept layers begin in another way") {
 
 TEST_CASE("a growth says what is not as usual") {
     CHECK(growth{doubling{}(2)}.to_string() == "0 1 0 1");
-    CHECK(growth{doubling{}(2), {init_kind::noise, 0.01}, state_policy::zero, 7}.to_string() == "0 1 0 1 init=noise:0.01 state=zero seed=7");
-    CHECK(growth{doubling{}(2), {init_kind::average}, state_policy::all, 7}.to_string() == "0 1 0 1 init=average state=all");
+    CHECK(growth{doubling{}(2), {init_kind::noise, 0.01}, state_policy::zero, 7}.to_string() ==
+          "0 1 0 1 init=noise:0.01 state=zero seed=7");
+    CHECK(growth{doubling{}(2), {init_kind::average}, state_policy::all, 7}.to_string() ==
+          "0 1 0 1 init=average state=all");
 }
 
 TEST_CASE("draws depend on seed, slot and part") {
-    const auto first = [](std::uint64_t seed, std::size_t slot, const char* part) { return begin_stream(seed, slot, part).bits(); };
+    const auto first = [](std::uint64_t seed, std::size_t slot, const char* part) {
+        return begin_stream(seed, slot, part).bits();
+    };
     CHECK(first(1, 2, "mlp.up_proj.weight") == first(1, 2, "mlp.up_proj.weight"));
     CHECK(first(1, 2, "mlp.up_proj.weight") != first(2, 2, "mlp.up_proj.weight"));
     CHECK(first(1, 2, "mlp.up_proj.weight") != first(1, 3, "mlp.up_proj.weight"));

@@ -48,8 +48,9 @@ TEST_CASE("an order is read back from its text, with commas or spaces") {
 
 TEST_CASE("a text that is no order is refused with its place") {
     using depthgrow::parse_layer_order;
-    CHECK_THROWS_WITH(parse_layer_order("0,x,2", 4),
-                      "[parse_layer_order] expected layer indices separated by commas, got 'x' at character 3 of \"0,x,2\"");
+    CHECK_THROWS_WITH(
+        parse_layer_order("0,x,2", 4),
+        "[parse_layer_order] expected layer indices separated by commas, got 'x' at character 3 of \"0,x,2\"");
     CHECK_THROWS_WITH(parse_layer_order("0,,2", 4), Catch::Contains("got ',' at character 3"));
     CHECK_THROWS_WITH(parse_layer_order("-1", 4), Catch::Contains("got '-' at character 1"));
     CHECK_THROWS_WITH(parse_layer_order("0,1,", 4), Catch::Contains("expected a layer index at the end"));

@@ -52,8 +52,7 @@ struct foreign_handle {
 }  // namespace
 
 namespace depthgrow {
-template <>
-struct layer_traits<foreign_handle> {
+template <> struct layer_traits<foreign_handle> {
     static foreign_handle clone(const foreign_handle& layer) { return {std::make_shared<float>(*layer.shared)}; }
 };
 }  // namespace depthgrow
@@ -126,7 +125,8 @@ TEST_CASE("numbers and containers of numbers are added up element by element and
     CHECK(mix(1.0f, 2.0f) == 1.5f);
     CHECK(mix(3, 4) == 4);
     CHECK(mix(std::vector<float>{1, 2}, std::vector<float>{3, 5}) == std::vector<float>{2, 3.5f});
-    CHECK(mix(std::vector<std::vector<double>>{{1}, {2, 3}}, std::vector<std::vector<double>>{{3}, {4, 5}}) == std::vector<std::vector<double>>{{2}, {3, 4}});
+    CHECK(mix(std::vector<std::vector<double>>{{1}, {2, 3}}, std::vector<std::vector<double>>{{3}, {4, 5}}) ==
+          std::vector<std::vector<double>>{{2}, {3, 4}});
     CHECK(mix(std::deque<double>{1}, std::deque<double>{2}) == std::deque<double>{1.5});
     const float big = 16777216, one = 1;  // in float, big + one + one - big would be 0
     CHECK(layer_traits<float>::mix({{&big, 1.0}, {&one, 2.0}, {&big, -1.0}}) == 2);

@@ -47,7 +47,8 @@ TEST_CASE("composition is the product of the matrices") {
     CHECK(compose(outer, inner) == parse_mixture("0.75*0+0.25*1 0.5*0-0.5*1", 2));
     CHECK(compose(mixture(doubling{}(2)), mixture(layer_order({1, 0}, 2))).order() ==
           compose(doubling{}(2), layer_order({1, 0}, 2)));
-    CHECK_THROWS_WITH(compose(outer, outer), "[compose] expected an outer mixture for 2 layers (size of the inner one), got one for 3");
+    CHECK_THROWS_WITH(compose(outer, outer),
+                      "[compose] expected an outer mixture for 2 layers (size of the inner one), got one for 3");
 }
 
 TEST_CASE("second moments grow by the squares") {
@@ -56,7 +57,8 @@ TEST_CASE("second moments grow by the squares") {
 
 TEST_CASE("a mixture that means nothing is refused with its slot") {
     CHECK_THROWS_WITH(mixture({{{0, 1}}, {{5, 1}}}, 4), "[mixture] expected a layer index below 4 at slot 1, got 5");
-    CHECK_THROWS_WITH(mixture({{{0, 1}, {0, 1}}}, 4), "[mixture] expected every layer once at slot 0, got layer 0 twice");
+    CHECK_THROWS_WITH(mixture({{{0, 1}, {0, 1}}}, 4),
+                      "[mixture] expected every layer once at slot 0, got layer 0 twice");
     CHECK_THROWS_WITH(mixture({{{1, INFINITY}}}, 4),
                       "[mixture] expected finite coefficients at slot 0, got inf for layer 1");
     CHECK_THROWS_WITH(mixture({{{1, 0.0}}}, 4),
@@ -67,7 +69,9 @@ TEST_CASE("a mixture that means nothing is refused with its slot") {
 }
 
 TEST_CASE("text that is no mixture is refused with its place") {
-    CHECK_THROWS_WITH(parse_mixture("0 0.5*+1", 2), "[parse_mixture] expected slots like 3 or 0.5*1+0.5*2, got \"0.5*+1\" (character 5) in \"0 0.5*+1\"");
+    CHECK_THROWS_WITH(
+        parse_mixture("0 0.5*+1", 2),
+        "[parse_mixture] expected slots like 3 or 0.5*1+0.5*2, got \"0.5*+1\" (character 5) in \"0 0.5*+1\"");
     CHECK_THROWS_WITH(parse_mixture("0 1x", 2), Catch::Contains("got \"1x\" (character 2)"));
     CHECK_THROWS_WITH(parse_mixture("0 1+", 2), Catch::Contains("got \"1+\""));
     CHECK_THROWS_WITH(parse_mixture("0 --1*1", 2), Catch::Contains("got \"--1*1\""));

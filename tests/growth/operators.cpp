@@ -126,7 +126,8 @@ TEST_CASE("collapse merges the layers after one into it") {
     CHECK(collapse{0, 1}(3).to_string() == "1 2");
     CHECK(collapse{0, 2}(3).to_string() == "-0+1+2");
     CHECK_THROWS_WITH(collapse({2, 0})(8), "[collapse] expected a length of at least 1, got 0");
-    CHECK_THROWS_WITH(collapse({2, 6})(8), "[collapse] expected a layer 2 with 6 layers after it in a depth of 8, got fewer");
+    CHECK_THROWS_WITH(collapse({2, 6})(8),
+                      "[collapse] expected a layer 2 with 6 layers after it in a depth of 8, got fewer");
     CHECK_THROWS_WITH(collapse({8, 1})(8), Catch::Contains("got fewer"));
     CHECK_THROWS_WITH(growth_operator(collapse{1, 2})(8), Catch::Contains("[mixture] expected single layers"));
 }
@@ -136,7 +137,9 @@ namespace {
 /// An operator of a user: the first layer again, on top.
 struct first_again {
     static constexpr std::string_view name = "first_again";
-    layer_order operator()(std::size_t depth) const { return compose(layer_order({0, 1, 0}, 2), layer_order({0, depth - 1}, depth)); }
+    layer_order operator()(std::size_t depth) const {
+        return compose(layer_order({0, 1, 0}, 2), layer_order({0, depth - 1}, depth));
+    }
 };
 
 }  // namespace

@@ -42,8 +42,7 @@ int refuses_second_clone::left = 0;
 }  // namespace
 
 namespace depthgrow {
-template <>
-struct optimizer_traits<foreign_optimizer> {
+template <> struct optimizer_traits<foreign_optimizer> {
     static void grow(foreign_optimizer& optimizer, const layer_order& order, state_policy) {
         optimizer.momentum = depthgrow::grow(std::move(optimizer.momentum), order);
     }

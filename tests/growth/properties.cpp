@@ -1,10 +1,9 @@
 // Properties of orders that hold for every depth and block, on random cases.
 
-#include "support/catch.hpp"
-
 #include <rapidcheck/catch.h>
 
 #include "depthgrow/growth.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 
@@ -22,7 +21,8 @@ layer_order any_order(std::size_t source_depth) {
 mixture any_mixture(std::size_t source_depth) {
     std::vector<mixture_row> rows(below(1, 8));
     for (mixture_row& row : rows)
-        for (std::size_t n = below(1, 4), source = below(0, static_cast<int>(source_depth)); n > 0 && source < source_depth; --n) {
+        for (std::size_t n = below(1, 4), source = below(0, static_cast<int>(source_depth));
+             n > 0 && source < source_depth; --n) {
             row.push_back({source, static_cast<double>(below(1, 16)) / 8});
             source += below(1, 3);
         }
@@ -111,8 +111,7 @@ TEST_CASE("random orders keep their laws") {
         std::size_t sum = 0;
         for (std::size_t i = 0; i < stages; ++i) {
             sum += lengths[i];
-            const double share =
-                static_cast<double>(total) * std::pow(static_cast<double>(i + 1), alpha) / weight_sum;
+            const double share = static_cast<double>(total) * std::pow(static_cast<double>(i + 1), alpha) / weight_sum;
             RC_ASSERT(std::fabs(static_cast<double>(lengths[i]) - share) < 1 + 1e-6);
         }
         RC_ASSERT(sum == total);

@@ -1,16 +1,16 @@
 // Files and directories that appear whole or not at all, also when the disk is full or the writer is killed.
-#include "support/catch.hpp"
+#include "depthgrow/io/atomic_file.hpp"
 
-#include <csignal>
 #include <fcntl.h>
-#include <stdexcept>
-#include <thread>
-
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "depthgrow/io/atomic_file.hpp"
+#include <csignal>
+#include <stdexcept>
+#include <thread>
+
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::content_of;
@@ -123,8 +123,7 @@ TEST_CASE("a directory appears whole, replaces an older one, and is gone when it
         atomic_directory directory(path);
         write_file(directory.path() / "a", "three");
         throw std::runtime_error("the writer fails");
-    } catch (const std::runtime_error&) {
-    }
+    } catch (const std::runtime_error&) {}
     CHECK(content_of(path / "a") == "two");
     CHECK(entries(folder.path) == 1);
 }
@@ -186,7 +185,8 @@ TEST_CASE("a writer killed while it replaces a checkpoint leaves a whole one") {
         ::_exit(0);
     }
     bool seen = false;  // the old one, moved aside
-    for (int status = 0; !seen && ::waitpid(child, &status, WNOHANG) == 0;) seen = std::filesystem::exists(folder.path / (".old-" + checkpoint_name(1)));
+    for (int status = 0; !seen && ::waitpid(child, &status, WNOHANG) == 0;)
+        seen = std::filesystem::exists(folder.path / (".old-" + checkpoint_name(1)));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     CHECK(seen);
@@ -199,7 +199,8 @@ TEST_CASE("a writer killed while it replaces a checkpoint leaves a whole one") {
 TEST_CASE("checkpoints are listed by step, other names are passed over, the oldest go first") {
     const temporary::folder folder;
     CHECK_FALSE(latest_checkpoint(folder.path / "none").has_value());
-    for (std::uint64_t step : {120u, 5u, 99999999u, 100000000u}) std::filesystem::create_directories(folder.path / checkpoint_name(step));
+    for (std::uint64_t step : {120u, 5u, 99999999u, 100000000u})
+        std::filesystem::create_directories(folder.path / checkpoint_name(step));
     std::filesystem::create_directories(folder.path / "step-notes00");
     folder.file("step-00000007", "a file");
     CHECK(checkpoint_name(120) == "step-00000120");
@@ -297,7 +298,9 @@ TEST_CASE("names that no file can have are refused, and nothing is left") {
     std::filesystem::create_directory(folder.path / "folder");
     std::filesystem::create_symlink("nowhere", folder.path / "dangling");
     std::filesystem::create_symlink("circle", folder.path / "circle");
-    const auto sentence = [&](const std::string& name) { return refusal([&] { write_file(folder.path / name, "x"); }); };
+    const auto sentence = [&](const std::string& name) {
+        return refusal([&] { write_file(folder.path / name, "x"); });
+    };
     CHECK(temporary::says(sentence("folder"), "expected a file, found a directory"));
     CHECK(temporary::says(sentence("folder/"), "expected a file, found the name of a directory"));
     CHECK(temporary::says(sentence("dangling"), "expected a file, found a link that leads nowhere"));
@@ -316,7 +319,8 @@ TEST_CASE("a directory's name may end in a slash or a dot") {
     }
     for (const char* name : {"a", "b", "c", "d"}) CHECK(std::filesystem::exists(folder.path / name / "x"));
     CHECK(entries(folder.path) == 4);
-    for (const char* name : {"", ".", "..", "a/..", "/", "./"}) CHECK(refusal([&] { output_directory(name); }) != "nothing thrown");
+    for (const char* name : {"", ".", "..", "a/..", "/", "./"})
+        CHECK(refusal([&] { output_directory(name); }) != "nothing thrown");
     CHECK(temporary::says(refusal([&] { output_directory(std::string(300, 'n')); }), "found one of 300"));
     CHECK(temporary::says(refusal([&] {
                               std::string deep;

@@ -1,10 +1,10 @@
 // Byte-pair encoding of words against its definition, and in time that does not explode.
-#include "support/catch.hpp"
+#include "depthgrow/io/bpe.hpp"
 
 #include <chrono>
 
 #include "depthgrow/core/rng.hpp"
-#include "depthgrow/io/bpe.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using ids = std::vector<std::int32_t>;
@@ -12,7 +12,8 @@ using ids = std::vector<std::int32_t>;
 namespace {
 
 /// The definition: look for the lowest rank everywhere, merge its leftmost occurrence, start over.
-ids by_definition(const std::vector<std::string>& tokens, const std::vector<dg::bpe_merge>& merges, std::string_view word) {
+ids by_definition(const std::vector<std::string>& tokens, const std::vector<dg::bpe_merge>& merges,
+                  std::string_view word) {
     ids out;
     for (char c : word)
         for (std::size_t id = 0; id < tokens.size(); ++id)
@@ -52,7 +53,8 @@ TEST_CASE("words encode as the definition says, short and long") {
             const auto left = random.below(tokens.size()), right = random.below(tokens.size());
             const std::string joined = tokens[left] + tokens[right];
             if (std::find(tokens.begin(), tokens.end(), joined) != tokens.end()) continue;
-            merges.push_back({static_cast<std::int32_t>(left), static_cast<std::int32_t>(right), static_cast<std::int32_t>(tokens.size())});
+            merges.push_back({static_cast<std::int32_t>(left), static_cast<std::int32_t>(right),
+                              static_cast<std::int32_t>(tokens.size())});
             tokens.push_back(joined);
         }
         const dg::bpe made(tokens, merges);
@@ -80,7 +82,8 @@ TEST_CASE("a token that its merges do not reach is used for whole words only whe
 }
 
 TEST_CASE("a merge given twice is refused") {
-    CHECK_THROWS_WITH(dg::bpe({"a", "b", "ab"}, {{0, 1, 2}, {0, 1, 2}}), Catch::Contains("expected every merge once, got merge 1"));
+    CHECK_THROWS_WITH(dg::bpe({"a", "b", "ab"}, {{0, 1, 2}, {0, 1, 2}}),
+                      Catch::Contains("expected every merge once, got merge 1"));
 }
 
 TEST_CASE("a word of a million letters takes no quadratic time") {

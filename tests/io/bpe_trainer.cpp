@@ -1,8 +1,8 @@
 // Trained vocabularies: those of the tokenizers library on the same text, the same for any number of threads.
-#include "support/catch.hpp"
-
 #include "depthgrow/io/bpe_trainer.hpp"
+
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -44,5 +44,8 @@ TEST_CASE("training stops when no pair is left, and refuses sizes below the byte
     const auto made = dg::train_bpe(texts, {1000, {}, true, 1, 1});
     CHECK(made.size() < 270);
     CHECK(made.encode("aaaa").size() == 1);
-    CHECK(temporary::says(temporary::refusal([&] { dg::train_bpe(texts, {200, {}, true, 1, 1}); }), "expected a vocabulary of at least 256"));
+    CHECK(temporary::says(temporary::refusal([&] {
+                              dg::train_bpe(texts, {200, {}, true, 1, 1});
+                          }),
+                          "expected a vocabulary of at least 256"));
 }

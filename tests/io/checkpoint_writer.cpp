@@ -1,9 +1,8 @@
 // Weights in shards: sizes, names, the index, and models that come back from them.
-#include "support/catch.hpp"
-
 #include "depthgrow/backend/reference.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -49,8 +48,10 @@ TEST_CASE("shards that are not finished leave no index behind") {
         CHECK(files.bytes() == 32);
         const float values[4] = {};
         files.write("a", values, 4);
-        CHECK(temporary::says(temporary::refusal([&] { files.commit(); }), "expected every declared tensor to be written, got none for b"));
-        CHECK(temporary::says(temporary::refusal([&] { files.write("c", values, 4); }), "expected a declared tensor, got c"));
+        CHECK(temporary::says(temporary::refusal([&] { files.commit(); }),
+                              "expected every declared tensor to be written, got none for b"));
+        CHECK(temporary::says(temporary::refusal([&] { files.write("c", values, 4); }),
+                              "expected a declared tensor, got c"));
     }
     CHECK_FALSE(std::filesystem::exists(folder.path / "model.safetensors.index.json"));
 }
@@ -65,7 +66,8 @@ TEST_CASE("a tensor is copied from another file byte for byte, and zeros are zer
     dg::safetensors_writer second(folder.path / "b.safetensors", {{"y", "F32", {4}}, {"z", "BF16", {3}}});
     second.copy("y", a, "x");
     second.write_zeros("z");
-    CHECK(temporary::says(temporary::refusal([&] { second.copy("z", a, "x"); }), "expected BF16 (3) for tensor z, got F32 (4)"));
+    CHECK(temporary::says(temporary::refusal([&] { second.copy("z", a, "x"); }),
+                          "expected BF16 (3) for tensor z, got F32 (4)"));
     second.commit();
     const dg::safetensors_file b(folder.path / "b.safetensors");
     std::vector<float> y(4), z(3, 1.0f), middle(2);
@@ -75,5 +77,6 @@ TEST_CASE("a tensor is copied from another file byte for byte, and zeros are zer
     CHECK(y == values);
     CHECK(z == std::vector<float>(3, 0.0f));
     CHECK(middle == std::vector<float>{-2, 3.5f});
-    CHECK(temporary::says(temporary::refusal([&] { b.read_range("y", middle.data(), 2, 3); }), "expected tensor y of at least 3 + 2 elements, found 4"));
+    CHECK(temporary::says(temporary::refusal([&] { b.read_range("y", middle.data(), 2, 3); }),
+                          "expected tensor y of at least 3 + 2 elements, found 4"));
 }

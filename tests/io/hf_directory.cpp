@@ -1,11 +1,11 @@
 // Hugging Face directories: configurations both ways, tensor names, shards, and what is refused.
-#include "support/catch.hpp"
+#include "depthgrow/io/hf_directory.hpp"
 
 #include <functional>
 
-#include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/nn/presets.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -29,7 +29,8 @@ struct named_shape {
 std::vector<named_shape> expected_tensors(const decoder_config& config) {
     std::vector<named_shape> out;
     for (const auto& tensor : model_tensors(config)) out.push_back({tensor.name, tensor.shape()});
-    const auto layers = std::find_if(out.begin(), out.end(), [](const auto& tensor) { return tensor.name.find("layers.") != std::string::npos; });
+    const auto layers = std::find_if(
+        out.begin(), out.end(), [](const auto& tensor) { return tensor.name.find("layers.") != std::string::npos; });
     std::rotate(out.begin() + 1, layers, out.end());  // the embedding, the layers, the rest
     return out;
 }
@@ -49,7 +50,8 @@ void write_weights(const std::filesystem::path& path, const std::vector<named_sh
 }  // namespace
 
 TEST_CASE("both fixtures are read with their configuration") {
-    const checkpoint_reader plain(std::filesystem::path(DEPTHGROW_FIXTURES) / "plain"), grouped(std::filesystem::path(DEPTHGROW_FIXTURES) / "grouped");
+    const checkpoint_reader plain(std::filesystem::path(DEPTHGROW_FIXTURES) / "plain"),
+        grouped(std::filesystem::path(DEPTHGROW_FIXTURES) / "grouped");
     CHECK(plain.config().layers == 8);
     CHECK(plain.config().tied);
     CHECK(plain.config().ropes[0].theta == 10000);
@@ -111,25 +113,45 @@ TEST_CASE("rope_theta is found where old and new transformers put it") {
 
 TEST_CASE("what would be computed differently is refused by its field") {
     CHECK(refusal_of([](json&) {}) == "nothing thrown");
-    CHECK(refusal_of([](json& f) { f["model_type"] = "mamba"; }) == "config.json: expected model_type llama, mistral, qwen2, qwen3, olmo2, smollm3, gemma3_text, gpt2, gpt_neox, found mamba");
-    CHECK(says(refusal_of([](json& f) { f["architectures"] = {"GPT2LMHeadModel"}; }), "expected architectures to name LlamaForCausalLM, found [\"GPT2LMHeadModel\"]"));
-    CHECK(says(refusal_of([](json& f) { f["hidden_act"] = "relu2"; }), "expected hidden_act silu, gelu, gelu_new or gelu_pytorch_tanh, found relu2"));
-    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"rope_type", "longrope"}}; }), "expected RoPE of type default, linear, llama3 or yarn, found rope_scaling of type longrope"));
-    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"type", "linear"}}; }), "expected factor to be a number, found nothing"));
-    CHECK(says(refusal_of([](json& f) { f["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 1}}; }), "expected high_freq_factor above low_freq_factor, found 1 and 4"));
+    CHECK(refusal_of([](json& f) { f["model_type"] = "mamba"; }) ==
+          "config.json: expected model_type llama, mistral, qwen2, qwen3, olmo2, smollm3, gemma3_text, gpt2, gpt_neox, "
+          "found mamba");
+    CHECK(says(refusal_of([](json& f) { f["architectures"] = {"GPT2LMHeadModel"}; }),
+               "expected architectures to name LlamaForCausalLM, found [\"GPT2LMHeadModel\"]"));
+    CHECK(says(refusal_of([](json& f) { f["hidden_act"] = "relu2"; }),
+               "expected hidden_act silu, gelu, gelu_new or gelu_pytorch_tanh, found relu2"));
+    CHECK(says(refusal_of([](json& f) {
+                   f["rope_scaling"] = {{"rope_type", "longrope"}};
+               }),
+               "expected RoPE of type default, linear, llama3 or yarn, found rope_scaling of type longrope"));
+    CHECK(says(refusal_of([](json& f) {
+                   f["rope_scaling"] = {{"type", "linear"}};
+               }),
+               "expected factor to be a number, found nothing"));
+    CHECK(says(refusal_of([](json& f) {
+                   f["rope_scaling"] = {
+                       {"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 1}};
+               }),
+               "expected high_freq_factor above low_freq_factor, found 1 and 4"));
     CHECK(says(refusal_of([](json& f) { f["head_dim"] = 5; }), "expected an even head width for RoPE, got 5"));
     CHECK(says(refusal_of([](json& f) { f["quantization_config"] = json::object(); }), "found quantization_config"));
-    CHECK(says(refusal_of([](json& f) { f["norm_placement"] = "post"; }), "expected norm_placement pre, ln_scaling or mix, found post"));
-    CHECK(says(refusal_of([](json& f) { f["norm_placement"] = "mix"; }), "expected post_layers to be an integer of at least 0, found nothing"));
+    CHECK(says(refusal_of([](json& f) { f["norm_placement"] = "post"; }),
+               "expected norm_placement pre, ln_scaling or mix, found post"));
+    CHECK(says(refusal_of([](json& f) { f["norm_placement"] = "mix"; }),
+               "expected post_layers to be an integer of at least 0, found nothing"));
 }
 
 TEST_CASE("impossible extents are refused with the file's name") {
     CHECK(refusal_of([](json& f) { f.erase("head_dim"), f["num_attention_heads"] = f["num_key_value_heads"] = 3; }) ==
           "config.json: expected num_attention_heads to divide hidden_size 8 where head_dim is absent, found 3");
-    CHECK(refusal_of([](json& f) { f["num_key_value_heads"] = 3; }) == "config.json: expected num_key_value_heads to divide num_attention_heads 2, found 3");
-    CHECK(refusal_of([](json& f) { f["num_hidden_layers"] = 0; }) == "config.json: expected num_hidden_layers to be a positive integer, found 0");
-    CHECK(refusal_of([](json& f) { f["hidden_size"] = "8"; }) == "config.json: expected hidden_size to be a positive integer, found \"8\"");
-    CHECK(refusal_of([](json& f) { f.erase("vocab_size"); }) == "config.json: expected vocab_size to be a positive integer, found nothing");
+    CHECK(refusal_of([](json& f) { f["num_key_value_heads"] = 3; }) ==
+          "config.json: expected num_key_value_heads to divide num_attention_heads 2, found 3");
+    CHECK(refusal_of([](json& f) { f["num_hidden_layers"] = 0; }) ==
+          "config.json: expected num_hidden_layers to be a positive integer, found 0");
+    CHECK(refusal_of([](json& f) { f["hidden_size"] = "8"; }) ==
+          "config.json: expected hidden_size to be a positive integer, found \"8\"");
+    CHECK(refusal_of([](json& f) { f.erase("vocab_size"); }) ==
+          "config.json: expected vocab_size to be a positive integer, found nothing");
     CHECK(says(refusal_of([](json& f) { f["rms_norm_eps"] = 0; }), "expected rms_norm_eps to be above 0"));
 }
 
@@ -141,7 +163,9 @@ TEST_CASE("names of layers split and join") {
     CHECK(layer == 10);
     CHECK(part == "mlp.up_proj.weight");
     CHECK(llama.layer_tensor(layer, part) == "model.layers.10.mlp.up_proj.weight");
-    for (const char* name : {"model.norm.weight", "model.layers.", "model.layers.x.y", "model.layers.1", "model.layers.99999999999.x"}) CHECK_FALSE(split_layer_name(llama, name, layer, part));
+    for (const char* name :
+         {"model.norm.weight", "model.layers.", "model.layers.x.y", "model.layers.1", "model.layers.99999999999.x"})
+        CHECK_FALSE(split_layer_name(llama, name, layer, part));
 }
 
 TEST_CASE("shards are found by the index and read across files") {
@@ -152,8 +176,12 @@ TEST_CASE("shards are found by the index and read across files") {
     write_weights(folder.path / "model-00001-of-00002.safetensors", {tensors.begin(), tensors.begin() + 5});
     write_weights(folder.path / "model-00002-of-00002.safetensors", {tensors.begin() + 5, tensors.end()});
     json map;
-    for (std::size_t i = 0; i < tensors.size(); ++i) map[tensors[i].name] = i < 5 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
-    const auto index = [&](const json& changed) { folder.file("model.safetensors.index.json", json_text({{"metadata", {{"total_size", 1}}}, {"weight_map", changed}})); };
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+        map[tensors[i].name] = i < 5 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
+    const auto index = [&](const json& changed) {
+        folder.file("model.safetensors.index.json",
+                    json_text({{"metadata", {{"total_size", 1}}}, {"weight_map", changed}}));
+    };
     index(map);
     const checkpoint_reader reader(folder.path);
     CHECK(reader.sharded());
@@ -167,9 +195,12 @@ TEST_CASE("shards are found by the index and read across files") {
         index(changed);
         return refusal([&] { checkpoint_reader again(folder.path); });
     };
-    CHECK(says(refused("model-00003-of-00002.safetensors"), "expected the shard model-00003-of-00002.safetensors beside it, found nothing of that name"));
-    CHECK(says(refused("model-00001-of-00002.safetensors"), "expected tensor model.norm.weight (so says the index), found none of that name"));
-    for (const char* escape : {"../x.safetensors", "/etc/passwd", "a/b", "", "..", "a\\b"}) CHECK(says(refused(escape), "expected file names inside the directory, found"));
+    CHECK(says(refused("model-00003-of-00002.safetensors"),
+               "expected the shard model-00003-of-00002.safetensors beside it, found nothing of that name"));
+    CHECK(says(refused("model-00001-of-00002.safetensors"),
+               "expected tensor model.norm.weight (so says the index), found none of that name"));
+    for (const char* escape : {"../x.safetensors", "/etc/passwd", "a/b", "", "..", "a\\b"})
+        CHECK(says(refused(escape), "expected file names inside the directory, found"));
 }
 
 TEST_CASE("a directory that does not hold what its configuration says is refused") {
@@ -192,7 +223,8 @@ TEST_CASE("a directory that does not hold what its configuration says is refused
     tensors[3].shape = {4, 9};
     write_weights(folder.path / "model.safetensors", tensors);
     CHECK(says(open(), "expected tensor model.layers.0.self_attn.k_proj.weight of shape (4, 8), found (4, 9)"));
-    CHECK(says(refusal([&] { checkpoint_reader reader(folder.path / "none"); }), "expected a model directory, found nothing of that name"));
+    CHECK(says(refusal([&] { checkpoint_reader reader(folder.path / "none"); }),
+               "expected a model directory, found nothing of that name"));
 }
 
 TEST_CASE("a directory that its writer has not put in place is refused by its name") {
@@ -203,7 +235,8 @@ TEST_CASE("a directory that its writer has not put in place is refused by its na
     write_hf_config(unfinished / "config.json", config);
     write_weights(unfinished / "model.safetensors", expected_tensors(config));
     for (const auto& path : {unfinished, unfinished / ""})
-        CHECK(says(refusal([&] { checkpoint_reader reader(path); }), "expected a finished model directory, found one that is being written"));
+        CHECK(says(refusal([&] { checkpoint_reader reader(path); }),
+                   "expected a finished model directory, found one that is being written"));
     CHECK(refusal([&] { checkpoint_reader reader(unfinished, true); }) == "nothing thrown");
 }
 
@@ -217,5 +250,6 @@ TEST_CASE("a tied model may carry its head when it equals the embedding") {
     CHECK_NOTHROW(checkpoint_reader(folder.path));
     tensors.back().shape = {8, 8};
     write_weights(folder.path / "model.safetensors", tensors);
-    CHECK(says(refusal([&] { checkpoint_reader reader(folder.path); }), "expected lm_head.weight to equal the embedding"));
+    CHECK(says(refusal([&] { checkpoint_reader reader(folder.path); }),
+               "expected lm_head.weight to equal the embedding"));
 }

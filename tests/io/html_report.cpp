@@ -1,11 +1,11 @@
 // Plots and the page: what is drawn, what is left out, and that nothing needs a network.
-#include "support/catch.hpp"
+#include "depthgrow/io/html_report.hpp"
 
 #include <cmath>
 
-#include "depthgrow/io/html_report.hpp"
 #include "depthgrow/io/svg_plot.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -20,14 +20,20 @@ std::size_t count_of(const std::string& text, std::string_view part) {
 }
 
 line_plot simple_plot() {
-    return {"Loss", "step", "loss (nats)", {{"plain", {0, 1, 2, 3}, {4, 3, 2.5, 2.25}}, {"grown", {0, 1, 2, 3}, {4, 3.5, 2.5, 2.2}}}, {{2, "8 layers"}}};
+    return {"Loss",
+            "step",
+            "loss (nats)",
+            {{"plain", {0, 1, 2, 3}, {4, 3, 2.5, 2.25}}, {"grown", {0, 1, 2, 3}, {4, 3.5, 2.5, 2.2}}},
+            {{2, "8 layers"}}};
 }
 
 }  // namespace
 
 TEST_CASE("a line plot has its labels, its series, its legend and its marker") {
     const std::string drawn = svg(simple_plot());
-    for (const char* part : {">Loss<", ">step<", ">loss (nats)<", ">plain<", ">grown<", ">8 layers<", "var(--series-1)", "var(--series-2)", "class=\"marker\""}) CHECK(says(drawn, part));
+    for (const char* part : {">Loss<", ">step<", ">loss (nats)<", ">plain<", ">grown<", ">8 layers<", "var(--series-1)",
+                             "var(--series-2)", "class=\"marker\""})
+        CHECK(says(drawn, part));
     CHECK(count_of(drawn, "<path") == 2);
     CHECK(count_of(drawn, "<svg") == 1);
     CHECK(count_of(drawn, "</svg>") == 1);
@@ -132,7 +138,11 @@ TEST_CASE("bars start at zero and show their errors and the reference") {
 
 TEST_CASE("a page is whole, escaped, and refers to nothing outside") {
     const temporary::folder folder;
-    write_html_report(folder.path / "r.html", {"a < b & \"c\"", "x", {{"<script>", "it's", {svg(simple_plot()), html_table({{"run", "loss"}, {"<plain>", "1.5"}})}}}});
+    write_html_report(
+        folder.path / "r.html",
+        {"a < b & \"c\"",
+         "x",
+         {{"<script>", "it's", {svg(simple_plot()), html_table({{"run", "loss"}, {"<plain>", "1.5"}})}}}});
     const std::string page = temporary::content_of(folder.path / "r.html");
     CHECK(says(page, "<h1>a &lt; b &amp; &quot;c&quot;</h1>"));
     CHECK(says(page, "<h2>&lt;script&gt;</h2>"));

@@ -1,10 +1,10 @@
 // Tensors that are computed on disk: sums that are rounded once, noise of the right size, draws, buffers left alone.
-#include "support/catch.hpp"
+#include "depthgrow/io/mixed_tensors.hpp"
 
 #include <cmath>
 
-#include "depthgrow/io/mixed_tensors.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using temporary::refusal;
@@ -12,7 +12,8 @@ using temporary::says;
 
 namespace {
 
-std::filesystem::path write(const temporary::folder& here, const std::string& type, const std::vector<double>& a, const std::vector<double>& b) {
+std::filesystem::path write(const temporary::folder& here, const std::string& type, const std::vector<double>& a,
+                            const std::vector<double>& b) {
     dg::safetensors_writer file(here.path / "in.safetensors", {{"a", type, {a.size()}}, {"b", type, {b.size()}}});
     file.write("a", a.data(), a.size());
     file.write("b", b.data(), b.size());
@@ -46,7 +47,9 @@ TEST_CASE("the mean of narrow numbers is rounded once") {
         const std::string name(dg::name_of(type));
         const dg::safetensors_file in(write(here, name, a, b));
         in.read("a", a.data(), a.size()), in.read("b", b.data(), b.size());
-        const auto mean = written(here, {"x", name, {a.size()}}, [&](auto& out) { dg::write_sum(out, "x", {{&in, "a", 0.5}, {&in, "b", 0.5}}); });
+        const auto mean = written(here, {"x", name, {a.size()}}, [&](auto& out) {
+            dg::write_sum(out, "x", {{&in, "a", 0.5}, {&in, "b", 0.5}});
+        });
         const int bits = type == dg::dtype::bf16 ? 8 : type == dg::dtype::f16 ? 11 : 24;
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < a.size(); ++i) {
@@ -84,24 +87,31 @@ TEST_CASE("sums with other coefficients, noise and draws are what they say") {
     const std::size_t size = 5000;
     const dg::safetensors_file in(write(here, "F32", std::vector<double>(size, 2), std::vector<double>(size, 5)));
     const dg::tensor_entry entry{"x", "F32", {size}};
-    CHECK(written(here, entry, [&](auto& out) { dg::write_sum(out, "x", {{&in, "a", -2}, {&in, "b", 1}}); }) == std::vector<double>(size, 1));
+    CHECK(written(here, entry, [&](auto& out) {
+              dg::write_sum(out, "x", {{&in, "a", -2}, {&in, "b", 1}});
+          }) == std::vector<double>(size, 1));
     CHECK(dg::root_mean_square(in, "a") == 2);
     const auto spread = [&](const std::vector<double>& values, double centre) {
         double squares = 0;
         for (double x : values) squares += (x - centre) * (x - centre);
         return std::sqrt(squares / static_cast<double>(values.size()));
     };
-    const auto noisy = [&](std::uint64_t seed) { return written(here, entry, [&](auto& out) { dg::write_noisy(out, "x", in, "b", 0.1, dg::rng(seed)); }); };
+    const auto noisy = [&](std::uint64_t seed) {
+        return written(here, entry, [&](auto& out) { dg::write_noisy(out, "x", in, "b", 0.1, dg::rng(seed)); });
+    };
     CHECK(spread(noisy(1), 5) == Approx(0.5).epsilon(0.05));
     CHECK(noisy(1) == noisy(1));
     CHECK(noisy(1) != noisy(2));
-    const auto drawn = [&](double deviation) { return written(here, entry, [&](auto& out) { dg::write_drawn(out, "x", in.find("a"), deviation, dg::rng(1)); }); };
+    const auto drawn = [&](double deviation) {
+        return written(here, entry, [&](auto& out) { dg::write_drawn(out, "x", in.find("a"), deviation, dg::rng(1)); });
+    };
     CHECK(spread(drawn(0.2), 0) == Approx(0.2).epsilon(0.05));
     CHECK(drawn(0) == std::vector<double>(size, 1));
 }
 
 TEST_CASE("masks, angles and integers are buffers and biases are not") {
-    const dg::tensor_info mask{"F32", {1, 1, 8, 8}, 0, 0}, vector{"F32", {8}, 0, 0}, integers{"U8", {8, 8}, 0, 0}, narrow{"F8_E4M3", {8, 8}, 0, 0};
+    const dg::tensor_info mask{"F32", {1, 1, 8, 8}, 0, 0}, vector{"F32", {8}, 0, 0}, integers{"U8", {8, 8}, 0, 0},
+        narrow{"F8_E4M3", {8, 8}, 0, 0};
     CHECK(dg::is_buffer("attn.bias", mask));
     CHECK(dg::is_buffer("attention.bias", mask));
     CHECK(dg::is_buffer("attn.masked_bias", vector));

@@ -1,10 +1,10 @@
 // What growth finds in a model directory: depth, layers, lists with one element a layer, what it does not understand.
-#include "support/catch.hpp"
+#include "depthgrow/io/model_directory.hpp"
 
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/checkpoint_writer.hpp"
-#include "depthgrow/io/model_directory.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using temporary::refusal;
@@ -50,13 +50,16 @@ TEST_CASE("a described family is checked as ever and has its description") {
     const auto grown = dg::model_directory(here.path).grown_config(dg::doubling{}(in.layers()));
     CHECK(grown["num_hidden_layers"] == 2 * in.layers());
     CHECK(grown["num_layers"] == 99);
-    CHECK(says(refusal([&] { dg::model_directory(in.directory(), "h"); }), "--layers-prefix: expected model.layers., where the layers"));
+    CHECK(says(refusal([&] { dg::model_directory(in.directory(), "h"); }),
+               "--layers-prefix: expected model.layers., where the layers"));
 }
 
 TEST_CASE("lists with one element a layer follow the order, and other lists stay") {
     const temporary::folder here;
-    write(here, R"({"model_type": "x", "num_hidden_layers": 3, "layer_types": ["a", "b", "c"], "no_rope_layers": [1, 1, 0],
-                    "of_ours": [7, 8, 9], "sliding_windows": [1, 2], "eos_token_id": [1, 2, 3], "sliding_window_pattern": 6, "first_k_dense_replace": 1})");
+    write(here,
+          R"({"model_type": "x", "num_hidden_layers": 3, "layer_types": ["a", "b", "c"], "no_rope_layers": [1, 1, 0],
+                    "of_ours": [7, 8, 9], "sliding_windows": [1, 2], "eos_token_id": [1, 2, 3],
+                    "sliding_window_pattern": 6, "first_k_dense_replace": 1})");
     const dg::model_directory in(here.path);
     const auto grown = in.grown_config(dg::layer_order({0, 2, 2, 1}, 3));
     CHECK(grown["num_hidden_layers"] == 4);
@@ -83,7 +86,9 @@ TEST_CASE("another stack of as many layers is named, since one field may count b
         for (const auto& entry : entries) files.file_of(entry.name).write_zeros(entry.name);
         files.commit();
     }
-    CHECK(says(refusal([&] { dg::model_directory{here.path}; }), "expected one stack of layers, or --layers-prefix to choose one, found decoder.block. (3), encoder.block. (3)"));
+    CHECK(says(refusal([&] { dg::model_directory{here.path}; }),
+               "expected one stack of layers, or --layers-prefix to choose one, found decoder.block. (3), "
+               "encoder.block. (3)"));
     const dg::model_directory in(here.path, "decoder.block");
     REQUIRE(in.notes().size() == 2);
     CHECK(in.notes()[1] == "encoder.block.N are as many and may go by the same depth field; left as they are");
@@ -93,9 +98,11 @@ TEST_CASE("a sum takes layers of one kind") {
     const temporary::folder here;
     write(here, R"({"model_type": "x", "num_hidden_layers": 3, "layer_types": ["full", "full", "sliding"]})");
     const dg::model_directory in(here.path);
-    CHECK(in.grown_config(dg::parse_mixture("0 0.5*0+0.5*1 1 2", 3))["layer_types"] == dg::json({"full", "full", "full", "sliding"}));
+    CHECK(in.grown_config(dg::parse_mixture("0 0.5*0+0.5*1 1 2", 3))["layer_types"] ==
+          dg::json({"full", "full", "full", "sliding"}));
     CHECK(says(refusal([&] { in.grown_config(dg::parse_mixture("0 1 0.5*1+0.5*2 2", 3)); }),
-               "expected layers of one kind in a sum, found layer_types \"full\" of layer 1 and \"sliding\" of layer 2 in slot 2"));
+               "expected layers of one kind in a sum, found layer_types \"full\" of layer 1 and \"sliding\" of layer 2 "
+               "in slot 2"));
 }
 
 TEST_CASE("a configuration without a depth, with two, or with another is refused") {
@@ -104,10 +111,13 @@ TEST_CASE("a configuration without a depth, with two, or with another is refused
         write(here, config);
         return refusal([&] { dg::model_directory{here.path}; });
     };
-    CHECK(says(refused(R"({"model_type": "x"})"), "config.json: expected num_hidden_layers, n_layer, num_layers or n_layers, found none of them"));
-    CHECK(says(refused(R"({"n_layer": 3, "num_hidden_layers": 4})"), "expected one depth, found num_hidden_layers 4 and n_layer 3"));
+    CHECK(says(refused(R"({"model_type": "x"})"),
+               "config.json: expected num_hidden_layers, n_layer, num_layers or n_layers, found none of them"));
+    CHECK(says(refused(R"({"n_layer": 3, "num_hidden_layers": 4})"),
+               "expected one depth, found num_hidden_layers 4 and n_layer 3"));
     CHECK(says(refused(R"({"n_layer": 5})"), "expected 5 layers, as config.json says, found h. (3)"));
     CHECK(says(refused(R"({"n_layer": "3"})"), "expected n_layer to be"));
     CHECK(says(refused("[]"), "expected a JSON object"));
-    CHECK(says(refusal([&] { dg::model_directory{here.path / "none"}; }), "expected a model directory, found nothing of that name"));
+    CHECK(says(refusal([&] { dg::model_directory{here.path / "none"}; }),
+               "expected a model directory, found nothing of that name"));
 }

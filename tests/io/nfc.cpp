@@ -1,26 +1,30 @@
 // Normalization form C: composition, order of marks, Hangul, and bytes that are left alone.
-#include "support/catch.hpp"
-
 #include "depthgrow/io/tokenizers/nfc.hpp"
+
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
 TEST_CASE("characters compose, marks are put in order") {
     CHECK(dg::to_nfc("plain") == "plain");
-    CHECK(dg::to_nfc("e\xcc\x81") == "\xc3\xa9");                                       // é
-    CHECK(dg::to_nfc("\xe2\x84\xab") == "\xc3\x85");                                    // the Ångström sign is Å
-    CHECK(dg::to_nfc("a\xcc\x88\xcc\xa3") == "\xe1\xba\xa1\xcc\x88");                   // the dot below goes first
-    CHECK(dg::to_nfc("a\xcc\x81\xcc\x81") == "\xc3\xa1\xcc\x81");                       // the second stays
-    CHECK(dg::to_nfc("\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab") == "\xed\x95\x9c");        // Hangul from its letters
-    CHECK(dg::to_nfc("\xed\x95\x98\xe1\x86\xab") == "\xed\x95\x9c");                    // or from a syllable and one
-    CHECK(dg::to_nfc("\xe0\xa5\x98") == "\xe0\xa4\x95\xe0\xa4\xbc");                    // excluded from composition
-    CHECK(dg::to_nfc("\xef\xa4\x80") == "\xe8\xb1\x88");                                // a compatibility ideograph
-    CHECK(dg::to_nfc("\xcc\x81" "e") == "\xcc\x81" "e");                                // a mark at the start
+    CHECK(dg::to_nfc("e\xcc\x81") == "\xc3\xa9");                                 // é
+    CHECK(dg::to_nfc("\xe2\x84\xab") == "\xc3\x85");                              // the Ångström sign is Å
+    CHECK(dg::to_nfc("a\xcc\x88\xcc\xa3") == "\xe1\xba\xa1\xcc\x88");             // the dot below goes first
+    CHECK(dg::to_nfc("a\xcc\x81\xcc\x81") == "\xc3\xa1\xcc\x81");                 // the second stays
+    CHECK(dg::to_nfc("\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab") == "\xed\x95\x9c");  // Hangul from its letters
+    CHECK(dg::to_nfc("\xed\x95\x98\xe1\x86\xab") == "\xed\x95\x9c");              // or from a syllable and one
+    CHECK(dg::to_nfc("\xe0\xa5\x98") == "\xe0\xa4\x95\xe0\xa4\xbc");              // excluded from composition
+    CHECK(dg::to_nfc("\xef\xa4\x80") == "\xe8\xb1\x88");                          // a compatibility ideograph
+    CHECK(dg::to_nfc("\xcc\x81"
+                     "e") ==
+          "\xcc\x81"
+          "e");  // a mark at the start
 }
 
 TEST_CASE("bytes of no character stay, and nothing composes across them") {
     CHECK(dg::to_nfc("e\xff\xcc\x81\xe6") == "e\xff\xcc\x81\xe6");
-    CHECK(dg::to_nfc("\xcc" "e\xcc\x81") == "\xcc\xc3\xa9");
+    CHECK(dg::to_nfc("\xcc"
+                     "e\xcc\x81") == "\xcc\xc3\xa9");
     CHECK(dg::to_nfc("\xef\xbf\xbd\xcc\x81") == "\xef\xbf\xbd\xcc\x81");
 }
 

@@ -1,8 +1,8 @@
 // .npy files both ways.
-#include "support/catch.hpp"
-
 #include "depthgrow/io/npy.hpp"
+
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;

@@ -1,11 +1,11 @@
 // Words of a text, by GPT-2's pattern and with the digit split.
-#include "support/catch.hpp"
+#include "depthgrow/io/pre_tokenizer.hpp"
 
 #include <string>
 #include <vector>
 
 #include "depthgrow/core/rng.hpp"
-#include "depthgrow/io/pre_tokenizer.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using words = std::vector<std::string>;
@@ -37,7 +37,9 @@ TEST_CASE("the pattern splits words, numbers, signs and white space as GPT-2 doe
 TEST_CASE("with the digit split every number stands alone and cuts the text") {
     const dg::pre_tokenizer digits{true, true};
     CHECK(split(digits, "a 12 b") == words{"a", " ", "1", "2", " b"});
-    CHECK(split(digits, "x\xc2\xbd" "7") == words{"x", "\xc2\xbd", "7"});
+    CHECK(split(digits,
+                "x\xc2\xbd"
+                "7") == words{"x", "\xc2\xbd", "7"});
     CHECK(split({true, false}, "ab c1 d") == words{"ab c", "1", " d"});
 }
 
@@ -45,9 +47,11 @@ TEST_CASE("the words of any bytes are the bytes, in order") {
     dg::rng random(1, 0);
     for (int round = 0; round < 300; ++round) {
         std::string text;
-        static constexpr std::string_view pieces[] = {"a", " ", "'", "s", "7", "\n", "\xc2\xa0", "\xe6\x9d\xb1", "\xff", "\xe6", ".", "ll"};
+        static constexpr std::string_view pieces[] = {"a",    " ",    "'", "s", "7", "\n", "\xc2\xa0", "\xe6\x9d\xb1",
+                                                      "\xff", "\xe6", ".", "ll"};
         for (std::size_t i = random.below(24); i > 0; --i) text += pieces[random.below(std::size(pieces))];
-        for (const dg::pre_tokenizer by : {dg::pre_tokenizer{false, true}, dg::pre_tokenizer{true, true}, dg::pre_tokenizer{false, false}}) {
+        for (const dg::pre_tokenizer by :
+             {dg::pre_tokenizer{false, true}, dg::pre_tokenizer{true, true}, dg::pre_tokenizer{false, false}}) {
             std::string joined;
             for (const auto& word : split(by, text)) {
                 CHECK_FALSE(word.empty());

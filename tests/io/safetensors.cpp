@@ -1,12 +1,12 @@
 // safetensors files: round trips, the fixtures, and every lie that a header can tell.
-#include "support/catch.hpp"
+#include "depthgrow/io/safetensors.hpp"
 
 #include <chrono>
 #include <cstring>
 #include <numeric>
 
-#include "depthgrow/io/safetensors.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -35,7 +35,14 @@ TEST_CASE("what is written is read back, in every number format") {
     std::vector<double> values(60);
     std::iota(values.begin(), values.end(), -30.0);
     {
-        safetensors_writer file(path, {{"b", "F64", {3, 20}}, {"a", "F32", {60}}, {"h", "BF16", {5, 3, 4}}, {"g", "F16", {60}}, {"i", "I64", {2}}, {"e", "F32", {0, 7}}, {"s", "F32", {}}},
+        safetensors_writer file(path,
+                                {{"b", "F64", {3, 20}},
+                                 {"a", "F32", {60}},
+                                 {"h", "BF16", {5, 3, 4}},
+                                 {"g", "F16", {60}},
+                                 {"i", "I64", {2}},
+                                 {"e", "F32", {0, 7}},
+                                 {"s", "F32", {}}},
                                 {{"note", "caf\xc3\xa9 \"quoted\""}});
         for (const char* name : {"h", "a", "g", "b"}) file.write(name, values.data(), values.size());
         const std::int64_t integers[] = {-1, 7};
@@ -54,7 +61,8 @@ TEST_CASE("what is written is read back, in every number format") {
         file.read(name, wide.data(), 60);
         file.read(name, narrow.data(), 60);
         CHECK(wide == values);
-        CHECK(std::equal(narrow.begin(), narrow.end(), values.begin(), [](float a, double b) { return static_cast<double>(a) == b; }));
+        CHECK(std::equal(narrow.begin(), narrow.end(), values.begin(),
+                         [](float a, double b) { return static_cast<double>(a) == b; }));
     }
     std::int64_t integers[2];
     file.read_bytes("i", integers, 16);
@@ -93,7 +101,8 @@ TEST_CASE("a long tensor is converted piece by piece without a gap") {
 TEST_CASE("every tensor is aligned to its elements, whatever the names") {
     const temporary::folder folder;
     const double values[3] = {1, 2, 3};
-    safetensors_writer writer(folder.path / "m", {{"a", "BF16", {3}}, {"b", "U8", {1}}, {"c", "F64", {3}}, {"d", "F32", {3}}});
+    safetensors_writer writer(folder.path / "m",
+                              {{"a", "BF16", {3}}, {"b", "U8", {1}}, {"c", "F64", {3}}, {"d", "F32", {3}}});
     for (const char* name : {"a", "c", "d"}) writer.write(name, values, 3);
     writer.write_bytes("b", "x", 1);
     writer.commit();
@@ -103,7 +112,8 @@ TEST_CASE("every tensor is aligned to its elements, whatever the names") {
 
 TEST_CASE("files that are none, or cut short, are refused") {
     const temporary::folder folder;
-    CHECK(says(refusal([&] { safetensors_file file(folder.path / "none"); }), "none: expected a safetensors file, found nothing of that name"));
+    CHECK(says(refusal([&] { safetensors_file file(folder.path / "none"); }),
+               "none: expected a safetensors file, found nothing of that name"));
     CHECK(says(refusal([&] { safetensors_file file(folder.path); }), "found something that is no file"));
     CHECK(says(refusal_of(""), "expected a safetensors file of at least 10 bytes, found 0"));
     CHECK(says(refusal_of(raw_file("{}", 0).substr(0, 9)), "at least 10 bytes, found 9"));
@@ -121,7 +131,9 @@ TEST_CASE("headers that lie are refused by tensor and by what was found") {
     const auto entry = [](const char* type, const char* shape, const char* offsets) {
         return std::string("{\"dtype\":\"") + type + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
     };
-    const auto one = [&](const char* type, const char* shape, const char* offsets) { return refusal_of(raw_file("{\"w\":" + entry(type, shape, offsets) + "}", 24)); };
+    const auto one = [&](const char* type, const char* shape, const char* offsets) {
+        return refusal_of(raw_file("{\"w\":" + entry(type, shape, offsets) + "}", 24));
+    };
     CHECK(one("F32", "[2,3]", "[0,24]") == "nothing thrown");
     CHECK(one("I8", "[24]", "[0,24]") == "nothing thrown");
     CHECK(says(one("F31", "[2,3]", "[0,24]"), "tensor w: expected a known dtype, found F31"));
@@ -134,21 +146,30 @@ TEST_CASE("headers that lie are refused by tensor and by what was found") {
     CHECK(says(one("F32", "6", "[0,24]"), "expected shape to be a list of integers, found 6"));
     CHECK(says(one("F32", "[4611686018427387904,4]", "[0,0]"), "expected a shape that fits in memory"));
     CHECK(says(one("F64", "[9223372036854775808,2,0]", "[0,24]"), "expected 0 bytes"));
-    CHECK(says(one("F32", "[5]", "[4,24]"), "expected tensors without holes or overlap, found one at byte 4 where 0 was due"));
+    CHECK(says(one("F32", "[5]", "[4,24]"),
+               "expected tensors without holes or overlap, found one at byte 4 where 0 was due"));
     CHECK(says(one("F32", "[5]", "[0,20]"), "expected 20 bytes of data, found 24"));
-    CHECK(says(refusal_of(raw_file("{\"w\":" + entry("F32", "[4]", "[0,16]") + ",\"v\":" + entry("F32", "[4]", "[8,24]") + "}", 24)), "without holes or overlap, found one at byte 8 where 16 was due"));
-    CHECK(says(refusal_of(raw_file("{\"w\":" + entry("F32", "[3]", "[0,12]") + ",\"w\":" + entry("F32", "[3]", "[12,24]") + "}", 24)), "expected every key once, found \"w\" twice"));
+    CHECK(says(refusal_of(raw_file(
+                   "{\"w\":" + entry("F32", "[4]", "[0,16]") + ",\"v\":" + entry("F32", "[4]", "[8,24]") + "}", 24)),
+               "without holes or overlap, found one at byte 8 where 16 was due"));
+    CHECK(says(refusal_of(raw_file(
+                   "{\"w\":" + entry("F32", "[3]", "[0,12]") + ",\"w\":" + entry("F32", "[3]", "[12,24]") + "}", 24)),
+               "expected every key once, found \"w\" twice"));
     CHECK(says(refusal_of(raw_file("{\"w\":7}", 0)), "tensor w: expected a JSON object, found 7"));
-    CHECK(says(refusal_of(raw_file("{\"w\":{\"shape\":[1]}}", 0)), "tensor w: expected dtype to be a string, found nothing"));
-    CHECK(says(refusal_of(raw_file("{\"__metadata__\":{\"a\":1}}", 0)), "expected __metadata__ to hold strings only, found 1"));
+    CHECK(says(refusal_of(raw_file("{\"w\":{\"shape\":[1]}}", 0)),
+               "tensor w: expected dtype to be a string, found nothing"));
+    CHECK(says(refusal_of(raw_file("{\"__metadata__\":{\"a\":1}}", 0)),
+               "expected __metadata__ to hold strings only, found 1"));
     CHECK(says(refusal_of(raw_file("{\"__metadata__\":[]}", 0)), "expected __metadata__ to be an object of strings"));
 }
 
 TEST_CASE("wrong requests are refused by name") {
     const safetensors_file file(std::filesystem::path(DEPTHGROW_FIXTURES) / "plain" / "model.safetensors");
     float few[3];
-    CHECK(says(refusal([&] { file.find("model.nothing"); }), "expected a tensor model.nothing, found none of that name"));
-    CHECK(says(refusal([&] { file.read("model.norm.weight", few, 3); }), "expected tensor model.norm.weight of 3 elements, found 32"));
+    CHECK(
+        says(refusal([&] { file.find("model.nothing"); }), "expected a tensor model.nothing, found none of that name"));
+    CHECK(says(refusal([&] { file.read("model.norm.weight", few, 3); }),
+               "expected tensor model.norm.weight of 3 elements, found 32"));
     CHECK(says(refusal([&] { file.read_bytes("model.norm.weight", few, 4, 125); }), "found 128"));
 }
 
@@ -162,7 +183,8 @@ TEST_CASE("a file that is written to while it is open is refused; one that is re
     char bytes[8];
     file.read("w", wide, 2);
     write_file(path, content + "more");  // by rename: the open file keeps its bytes
-    CHECK(refusal([&] { file.read("w", wide, 2), file.read("w", narrow, 2), file.read_bytes("w", bytes, 8); }) == "nothing thrown");
+    CHECK(refusal([&] { file.read("w", wide, 2), file.read("w", narrow, 2), file.read_bytes("w", bytes, 8); }) ==
+          "nothing thrown");
     const auto grows = folder.file("n", content), renewed = folder.file("o", content);
     const safetensors_file longer(grows), later(renewed);
     std::filesystem::resize_file(grows, content.size() + 4);
@@ -179,8 +201,14 @@ TEST_CASE("the writer refuses what was not declared, wrong sizes and a commit be
     const temporary::folder folder;
     const auto path = folder.path / "m";
     const float values[4] = {};
-    CHECK(says(refusal([&] { safetensors_writer file(path, {{"a", "F32", {2}}, {"a", "F32", {2}}}); }), "expected every tensor name once, got a twice"));
-    CHECK(says(refusal([&] { safetensors_writer file(path, {{"a", "float", {2}}}); }), "expected a known dtype for tensor a, got float"));
+    CHECK(says(refusal([&] {
+                   safetensors_writer file(path, {{"a", "F32", {2}}, {"a", "F32", {2}}});
+               }),
+               "expected every tensor name once, got a twice"));
+    CHECK(says(refusal([&] {
+                   safetensors_writer file(path, {{"a", "float", {2}}});
+               }),
+               "expected a known dtype for tensor a, got float"));
     safetensors_writer file(path, {{"a", "F32", {2}}, {"i", "I32", {2}}});
     CHECK(says(refusal([&] { file.write("b", values, 2); }), "expected a declared tensor, got b"));
     CHECK(says(refusal([&] { file.write("a", values, 3); }), "expected 2 elements for tensor a, got 3"));

@@ -1,14 +1,14 @@
 // Helpers of the file tests: a folder that goes away with its scope, and the sentence that a call refuses with.
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <string_view>
-
-#include <unistd.h>
 
 #include "depthgrow/core/error.hpp"
 
@@ -17,7 +17,8 @@ namespace temporary {
 struct folder {
     folder() {
         static std::atomic<int> next{0};
-        path = std::filesystem::temp_directory_path() / ("depthgrow-test-" + std::to_string(::getpid()) + "-" + std::to_string(next++));
+        path = std::filesystem::temp_directory_path() /
+               ("depthgrow-test-" + std::to_string(::getpid()) + "-" + std::to_string(next++));
         std::filesystem::create_directories(path);
     }
     folder(const folder&) = delete;
@@ -45,13 +46,10 @@ inline std::size_t entries(const std::filesystem::path& path) {
 }
 
 /// What the call throws; "nothing thrown" when it throws nothing.
-template <class Call>
-std::string refusal(Call&& call) {
+template <class Call> std::string refusal(Call&& call) {
     try {
         call();
-    } catch (const depthgrow::error& problem) {
-        return problem.what();
-    }
+    } catch (const depthgrow::error& problem) { return problem.what(); }
     return "nothing thrown";
 }
 

@@ -1,10 +1,10 @@
 // Training data: files into tokens, refusals by line and position, batches that depend on (seed, step) alone.
-#include "support/catch.hpp"
+#include "depthgrow/io/tokens.hpp"
 
 #include <set>
 
-#include "depthgrow/io/tokens.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -65,9 +65,12 @@ TEST_CASE("JSON lines become their texts, one separator after each") {
     const auto path = folder.file("a.jsonl", "{\"text\": \"one\", \"id\": 3}\n\n{\"text\": \"t\\u00e9\"}\r\n");
     const auto tokens = all(load_tokens(path));
     CHECK(std::string(tokens.begin(), tokens.end()) == "one\n\nt\xc3\xa9\n\n");
-    CHECK(says(refusal([&] { load_tokens(folder.file("b.jsonl", "{\"text\": \"one\"}\n{\"text\": 3}\n")); }), "b.jsonl line 2: expected text to be a string, found 3"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("c.jsonl", "{\"text\": \"one\"}\n{\"text\": \"on")); }), "c.jsonl line 2: expected valid JSON"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("d.jsonl", "[]\n")); }), "d.jsonl line 1: expected a JSON object, found []"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("b.jsonl", "{\"text\": \"one\"}\n{\"text\": 3}\n")); }),
+               "b.jsonl line 2: expected text to be a string, found 3"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("c.jsonl", "{\"text\": \"one\"}\n{\"text\": \"on")); }),
+               "c.jsonl line 2: expected valid JSON"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("d.jsonl", "[]\n")); }),
+               "d.jsonl line 1: expected a JSON object, found []"));
     CHECK(says(refusal([&] { load_tokens(folder.file("e.jsonl", "\n\n")); }), "e.jsonl: expected text, found none"));
 }
 
@@ -83,24 +86,32 @@ TEST_CASE("token files hold two or four little-endian bytes a token") {
     options.bin_bytes = 2;
     CHECK(all(load_tokens(path, options)) == std::vector<std::int32_t>{513, 3});
     options.vocab = 513;
-    CHECK(says(refusal([&] { load_tokens(path, options); }), "a.bin: expected tokens below the vocabulary of 513, found 513 at position 0"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("b.bin", "abc"), options); }), "b.bin: expected a multiple of 2 bytes, found 3"));
+    CHECK(says(refusal([&] { load_tokens(path, options); }),
+               "a.bin: expected tokens below the vocabulary of 513, found 513 at position 0"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("b.bin", "abc"), options); }),
+               "b.bin: expected a multiple of 2 bytes, found 3"));
 }
 
 TEST_CASE("a tokenizer that leaves the vocabulary is caught") {
     const temporary::folder folder;
     token_options options;
     options.vocab = 100;
-    CHECK(says(refusal([&] { load_tokens(folder.file("a.txt", "abcxyz"), options); }), "a.txt: expected tokens below the vocabulary of 100, found 120 at position 3"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("a.txt", "abcxyz"), options); }),
+               "a.txt: expected tokens below the vocabulary of 100, found 120 at position 3"));
 }
 
 TEST_CASE("missing, empty, binary and oddly named files are refused") {
     const temporary::folder folder;
-    CHECK(says(refusal([&] { load_tokens(folder.path / "none.txt"); }), "none.txt: expected a file, found nothing of that name"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("a.txt", "")); }), "a.txt: expected content, found an empty file"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("b.txt", std::string("PK\x03\0x", 5))); }), "b.txt: expected text, found a zero byte at position 3"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("c.txt", "abc\xff\xfe\x80 abc")); }), "c.txt: expected UTF-8 text, found 3 of 10 bytes that are none"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("a.jsonl.xz", "x")); }), "expected a name ending in .txt, .jsonl or .bin, found .xz"));
+    CHECK(says(refusal([&] { load_tokens(folder.path / "none.txt"); }),
+               "none.txt: expected a file, found nothing of that name"));
+    CHECK(
+        says(refusal([&] { load_tokens(folder.file("a.txt", "")); }), "a.txt: expected content, found an empty file"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("b.txt", std::string("PK\x03\0x", 5))); }),
+               "b.txt: expected text, found a zero byte at position 3"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("c.txt", "abc\xff\xfe\x80 abc")); }),
+               "c.txt: expected UTF-8 text, found 3 of 10 bytes that are none"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("a.jsonl.xz", "x")); }),
+               "expected a name ending in .txt, .jsonl or .bin, found .xz"));
     CHECK_NOTHROW(load_tokens(folder.file("d.txt", std::string(100, 'x') + "\xe9")));  // a stray Latin-1 letter
 }
 
@@ -111,7 +122,8 @@ TEST_CASE("mixes are read from the flag") {
     CHECK(mix[0].weight == 0.4);
     CHECK(mix[1].source == "C:/a b.txt");
     CHECK(mix[2].weight == 1);
-    for (const char* bad : {"", "a:", "a:x", "a:-1", "a:0", ":1", "a:1,,b:1", "a:inf", "a:nan"}) CHECK(says(refusal([&] { parse_mix(bad); }), "[mix] expected SOURCE:WEIGHT"));
+    for (const char* bad : {"", "a:", "a:x", "a:-1", "a:0", ":1", "a:1,,b:1", "a:inf", "a:nan"})
+        CHECK(says(refusal([&] { parse_mix(bad); }), "[mix] expected SOURCE:WEIGHT"));
 }
 
 TEST_CASE("a batch is a function of seed and step, whatever was drawn before") {
@@ -175,13 +187,20 @@ TEST_CASE("the smallest file that is long enough has one window on each side") {
 
 TEST_CASE("generated documents fill windows from their beginning, answers alone weigh") {
     training_data data(1, 10);
-    data.add_documents("built-in", document, [](std::uint64_t) { return marked{"held", {0, 0, 0, 1}}; }, 1, true);
+    data.add_documents(
+        "built-in", document,
+        [](std::uint64_t) {
+            return marked{"held", {0, 0, 0, 1}};
+        },
+        1, true);
     token_batch batch;
     data.sample(0, 3, batch);
     for (std::size_t row = 0; row < 3; ++row) {
         CHECK(batch.tokens[row * 11] == 'q');
         CHECK(batch.tokens[row * 11 + 4] == 'q');
-        for (std::size_t t = 0; t < 10; ++t) CHECK(batch.weights[row * 10 + t] == (((t + 1) % 4 >= 2) ? 1.0f : 0.0f));  // weight of predicting token t + 1
+        for (std::size_t t = 0; t < 10; ++t)
+            CHECK(batch.weights[row * 10 + t] ==
+                  (((t + 1) % 4 >= 2) ? 1.0f : 0.0f));  // weight of predicting token t + 1
     }
     data.held_out(0, 0, 1, batch);
     CHECK(std::string(batch.tokens.begin(), batch.tokens.end()) == "heldheldhel");
@@ -204,7 +223,8 @@ TEST_CASE("sources are drawn by their weights") {
     std::size_t generated = 0;
     for (std::uint64_t step = 0; step < 1000; ++step) {
         data.sample(step, 4, batch);
-        for (std::size_t row = 0; row < 4; ++row) generated += batch.tokens[row * 5] == 'q' && batch.tokens[row * 5 + 4] == 'q';
+        for (std::size_t row = 0; row < 4; ++row)
+            generated += batch.tokens[row * 5] == 'q' && batch.tokens[row * 5 + 4] == 'q';
     }
     CHECK(generated > 900);
     CHECK(generated < 1100);
@@ -215,7 +235,9 @@ TEST_CASE("wrong use of the data is a sentence") {
     token_batch batch;
     CHECK(says(refusal([&] { data.sample(0, 1, batch); }), "expected at least one source"));
     CHECK(says(refusal([&] { data.add_tokens("a", counting(100), 0); }), "expected a weight above 0 for a, got 0"));
-    CHECK(says(refusal([&] { data.add_tokens("a", counting(100), 1, 1.5); }), "expected a held-out share between 0 and 1, got 1.5"));
-    data.add_documents("empty", [](std::uint64_t) { return marked{}; }, document);
+    CHECK(says(refusal([&] { data.add_tokens("a", counting(100), 1, 1.5); }),
+               "expected a held-out share between 0 and 1, got 1.5"));
+    data.add_documents(
+        "empty", [](std::uint64_t) { return marked{}; }, document);
     CHECK(says(refusal([&] { data.sample(0, 1, batch); }), "expected documents with text"));
 }

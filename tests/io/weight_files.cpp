@@ -1,9 +1,9 @@
 // Weights without a configuration: one file, shards, refusals.
-#include "support/catch.hpp"
+#include "depthgrow/io/weight_files.hpp"
 
 #include "depthgrow/io/checkpoint_writer.hpp"
-#include "depthgrow/io/weight_files.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 using temporary::refusal;
@@ -41,11 +41,15 @@ TEST_CASE("weights open from one file and from shards, whatever they are of") {
 
 TEST_CASE("a directory without weights, and an index that names none, are refused") {
     const temporary::folder here;
-    CHECK(says(refusal([&] { dg::weight_files{here.path}; }), "expected model.safetensors or model.safetensors.index.json, found neither"));
+    CHECK(says(refusal([&] { dg::weight_files{here.path}; }),
+               "expected model.safetensors or model.safetensors.index.json, found neither"));
     here.file("model.safetensors.index.json", R"({"weight_map": {}})");
-    CHECK(says(refusal([&] { dg::weight_files{here.path}; }), "expected weight_map to name tensors, found an empty one"));
+    CHECK(
+        says(refusal([&] { dg::weight_files{here.path}; }), "expected weight_map to name tensors, found an empty one"));
     here.file("model.safetensors.index.json", R"({"weight_map": {"a": "../x.safetensors"}})");
     CHECK(says(refusal([&] { dg::weight_files{here.path}; }), "expected file names inside the directory"));
-    CHECK(says(refusal([&] { dg::require_model_directory(here.path / "none"); }), "expected a model directory, found nothing of that name"));
-    CHECK(says(refusal([&] { dg::require_model_directory(here.path / ".tmp-x"); }), "being written or was left half written"));
+    CHECK(says(refusal([&] { dg::require_model_directory(here.path / "none"); }),
+               "expected a model directory, found nothing of that name"));
+    CHECK(says(refusal([&] { dg::require_model_directory(here.path / ".tmp-x"); }),
+               "being written or was left half written"));
 }

@@ -61,7 +61,7 @@ TEST_CASE("a contribution without tokens or with wrong extents is refused") {
     contribution_accumulator layer;
     CHECK_THROWS_WITH(layer.mean(), "[contribution] expected at least 1 token, got 0");
     list two{1, 2};
-    CHECK_THROWS_WITH(layer.add(matrix<double>(two.data(), 1, 2), matrix<double>(two.data(), 2, 1),
-                                matrix<double>(two.data(), 1, 2)),
-                      "[contribution] expected a and m of (1, 2) like h, got (2, 1) and (1, 2)");
+    CHECK_THROWS_WITH(
+        layer.add(matrix<double>(two.data(), 1, 2), matrix<double>(two.data(), 2, 1), matrix<double>(two.data(), 1, 2)),
+        "[contribution] expected a and m of (1, 2) like h, got (2, 1) and (1, 2)");
 }

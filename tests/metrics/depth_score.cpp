@@ -15,8 +15,7 @@ TEST_CASE("the depth score is the centre of mass of the effects, counted from ze
 }
 
 TEST_CASE("effects that sum to nothing have no depth score") {
-    CHECK_THROWS_WITH(centre_of_mass(list{0, 0}),
-                      "[centre_of_mass] expected effects with a finite sum above 0, got 0");
+    CHECK_THROWS_WITH(centre_of_mass(list{0, 0}), "[centre_of_mass] expected effects with a finite sum above 0, got 0");
     CHECK_THROWS_WITH(centre_of_mass(list{}), Catch::Contains("above 0, got 0"));
     CHECK_THROWS_WITH(centre_of_mass(list{1, -1}), Catch::Contains("got -1 at layer 1"));
     CHECK_THROWS_WITH(centre_of_mass(list{std::numeric_limits<double>::quiet_NaN()}), Catch::Contains("at layer 0"));
@@ -24,8 +23,8 @@ TEST_CASE("effects that sum to nothing have no depth score") {
 }
 
 TEST_CASE("the layer score takes the mean change of later layers only") {
-    list change{9, 1, 3,   //
-                9, 9, 4,   //
+    list change{9, 1, 3,  //
+                9, 9, 4,  //
                 9, 9, 9};
     const matrix<double> view(change.data(), 3, 3);
     CHECK(layer_effects(view) == list{2, 4, 0});

@@ -85,7 +85,8 @@ TEST_CASE("two models are compared prompt by prompt") {
 
 TEST_CASE("a bootstrap that cannot be is refused") {
     CHECK_THROWS_WITH(bootstrap_mean(list{}), Catch::Contains("at least 1 value, got 0"));
-    CHECK_THROWS_WITH(bootstrap_mean(list{1, std::numeric_limits<double>::infinity()}), Catch::Contains("got inf at 1"));
+    CHECK_THROWS_WITH(bootstrap_mean(list{1, std::numeric_limits<double>::infinity()}),
+                      Catch::Contains("got inf at 1"));
     bootstrap_options options;
     options.confidence = 95;
     CHECK_THROWS_WITH(bootstrap_mean(list{1}, options), Catch::Contains("confidence in (0, 1), got 95"));

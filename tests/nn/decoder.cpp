@@ -1,12 +1,11 @@
 // The model: configurations, initialisation, sites, and layer orders that are run.
-#include "support/catch.hpp"
-
 #include <cmath>
 
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -60,12 +59,16 @@ TEST_CASE("initialisation has SmolLM's deviations, scaled by the final depth, an
     const double out = config.norms == dg::norm_placement::pre ? std / std::sqrt(2.0 * 32) : std;
     for (const auto& place : dg::layer_layout(config).places) {
         INFO(dg::name_of(place.which));
-        const double want = place.vector() ? 1.0 : place.which == dg::part::o || place.which == dg::part::down ? out : std;
+        const double want = place.vector()                                                ? 1.0
+                            : place.which == dg::part::o || place.which == dg::part::down ? out
+                                                                                          : std;
         CHECK(deviation(model.weights.layers[2].flat(), place) == Approx(want).epsilon(0.05));
     }
     CHECK(deviation(model.weights.outer.flat(), dg::outer_layout(config).places[0]) == Approx(std).epsilon(0.05));
-    const model_type shallow(backend, config.with_depth(2), 9, final_layers);  // a layer is born alike whatever the schedule
-    CHECK(std::equal(shallow.weights.layers[1].flat().begin(), shallow.weights.layers[1].flat().end(), model.weights.layers[1].flat().begin()));
+    const model_type shallow(backend, config.with_depth(2), 9,
+                             final_layers);  // a layer is born alike whatever the schedule
+    CHECK(std::equal(shallow.weights.layers[1].flat().begin(), shallow.weights.layers[1].flat().end(),
+                     model.weights.layers[1].flat().begin()));
 }
 
 TEST_CASE("the sites of every slot add up, for every norm placement") {
@@ -81,7 +84,8 @@ TEST_CASE("the sites of every slot add up, for every norm placement") {
         for (auto& slot : trace.slots) slots.push_back(slot.to_host());
         return slots;
     };
-    const auto pre = read(dg::site::resid_pre), a = read(dg::site::attn_out), mid = read(dg::site::resid_mid), m = read(dg::site::mlp_out), post = read(dg::site::resid_post);
+    const auto pre = read(dg::site::resid_pre), a = read(dg::site::attn_out), mid = read(dg::site::resid_mid),
+               m = read(dg::site::mlp_out), post = read(dg::site::resid_post);
     REQUIRE(pre.size() == 6);
     REQUIRE(post.size() == 6);
     for (std::size_t l = 0; l < 6; ++l)
@@ -100,7 +104,9 @@ TEST_CASE("the identity order gives bit-equal logits, and an order runs what cop
     model_type model(backend, config, 2);
     dg::tape<double, dg::reference> tape(backend);
     const auto ids = some_tokens(12, config.vocab);
-    const auto run = [&](dg::span<const std::size_t> order) { return copy_of(dg::logits(model, tape, dg::span<const dg::token>(ids), 1, order)); };
+    const auto run = [&](dg::span<const std::size_t> order) {
+        return copy_of(dg::logits(model, tape, dg::span<const dg::token>(ids), 1, order));
+    };
     CHECK(run({}) == run(dg::layer_order::identity(6).sources()));
     const auto order = dg::lidas{2}(6);
     const bool same_slots = config.norms != dg::norm_placement::mix;  // a grown mix model has more post-norm slots
@@ -118,5 +124,6 @@ TEST_CASE("too long a sequence and unequal sequences are refused") {
     dg::tape<float, dg::blas> tape(backend);
     const auto ids = some_tokens(65, 256);
     CHECK_THROWS_WITH(dg::logits(model, tape, dg::span<const dg::token>(ids), 1), Catch::Contains("at most 64 tokens"));
-    CHECK_THROWS_WITH(dg::logits(model, tape, dg::span<const dg::token>(ids), 2), Catch::Contains("2 equal sequences, got 65"));
+    CHECK_THROWS_WITH(dg::logits(model, tape, dg::span<const dg::token>(ids), 2),
+                      Catch::Contains("2 equal sequences, got 65"));
 }

@@ -1,13 +1,12 @@
 // Decoders of other families against values that the transformers library gives in float64 throughout (its RoPE tables,
 // norms and softmax too, which it computes in float32 by itself): tests/real_model/families.py makes them.
-#include "support/catch.hpp"
-
 #include <cstdlib>
-#include "support/fixture.hpp"
 
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/nn/forward.hpp"
+#include "support/catch.hpp"
+#include "support/fixture.hpp"
 
 namespace dg = depthgrow;
 
@@ -18,24 +17,28 @@ template <class T> constexpr double bound = std::is_same_v<T, double> ? 1e-9 : 2
 
 template <class T> std::vector<T> host(dg::matrix<const T> m) { return {m.data, m.data + m.size()}; }
 
-template <class T, class Backend>
-void matches_transformers(Backend& backend, const std::string& name) {
+template <class T, class Backend> void matches_transformers(Backend& backend, const std::string& name) {
     INFO(name);
-    const char* elsewhere = std::getenv("DEPTHGROW_FAMILIES");  // values of other seeds and shapes, by tests/real_model/families.py
+    const char* elsewhere =
+        std::getenv("DEPTHGROW_FAMILIES");  // values of other seeds and shapes, by tests/real_model/families.py
     const fixture::family_values want(elsewhere ? elsewhere : DEPTHGROW_FIXTURES, name);
     const dg::checkpoint_reader checkpoint(want.directory);
     auto model = dg::load_model<T>(backend, want.directory);
     dg::tape<T, Backend> tape(backend);
     const auto ids = want.tokens("tokens"), longer = want.tokens("long");
     const std::size_t batch = 2, length = ids.size() / batch, layers = model.layers(), width = model.config().width;
-    const auto run = [&](const std::vector<dg::token>& tokens, std::size_t sequences, dg::span<const std::size_t> order, auto&& watch) {
+    const auto run = [&](const std::vector<dg::token>& tokens, std::size_t sequences, dg::span<const std::size_t> order,
+                         auto&& watch) {
         return host<T>(dg::logits(model, tape, dg::span<const dg::token>(tokens), sequences, order, watch));
     };
 
     // logits, and what every sublayer adds
     const auto sites = [&](dg::site where, std::size_t slot, dg::matrix<T> rows) {
-        const std::string key = where == dg::site::resid_pre ? dg::text("resid/", slot) : where == dg::site::attn_out ? dg::text("attn/", slot) : where == dg::site::mlp_out ? dg::text("mlp/", slot)
-                              : where == dg::site::resid_post && slot + 1 == layers ? std::string("resid/last") : std::string();
+        const std::string key = where == dg::site::resid_pre                          ? dg::text("resid/", slot)
+                                : where == dg::site::attn_out                         ? dg::text("attn/", slot)
+                                : where == dg::site::mlp_out                          ? dg::text("mlp/", slot)
+                                : where == dg::site::resid_post && slot + 1 == layers ? std::string("resid/last")
+                                                                                      : std::string();
         INFO(key);
         if (!key.empty()) CHECK(fixture::distance(host<T>(rows), want.tensor(key)) < bound<T>);
     };
@@ -64,7 +67,8 @@ void matches_transformers(Backend& backend, const std::string& name) {
         tape.recompute(recompute);
         const auto losses = dg::token_losses<T, Backend>(model, tape, ids, targets, weights, batch, &gradients);
         double loss = 0;
-        for (std::size_t i = 0; i < ids.size(); ++i) loss += static_cast<double>(weights[i]) * static_cast<double>(losses[i]);
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            loss += static_cast<double>(weights[i]) * static_cast<double>(losses[i]);
         CHECK(loss == Approx(want.values["loss"].get<double>()).epsilon(bound<T>));
         for (const auto& stored : dg::model_tensors(model.config())) {
             INFO(stored.name);
@@ -83,7 +87,8 @@ void matches_transformers(Backend& backend, const std::string& name) {
         const std::size_t count = at == 0 ? 3 : at == 5 ? 9 : 1, taken = std::min(count, longer.size() - at);
         const auto z = decoder.append({longer.data() + at, taken});
         at += taken;
-        const std::vector<double> last(whole.begin() + static_cast<std::ptrdiff_t>((at - 1) * vocab), whole.begin() + static_cast<std::ptrdiff_t>(at * vocab));
+        const std::vector<double> last(whole.begin() + static_cast<std::ptrdiff_t>((at - 1) * vocab),
+                                       whole.begin() + static_cast<std::ptrdiff_t>(at * vocab));
         INFO("position " << at - 1);
         CHECK(fixture::distance(std::vector<T>(z.begin(), z.end()), last) < bound<T>);
     }

@@ -1,11 +1,11 @@
 // The model, its gradients and six grown AdamW steps against the float64 PyTorch oracle, on both CPU backends.
-#include "support/catch.hpp"
 #include "support/fixture.hpp"
 
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/train/trainer.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -14,8 +14,7 @@ namespace {
 /// Bounds follow from the format: 1e-9 for double, 2e-5 for float.
 template <class T> constexpr double bound = std::is_same_v<T, double> ? 1e-9 : 2e-5;
 
-template <class T, class Backend>
-void matches_the_oracle(Backend& backend, const std::string& name) {
+template <class T, class Backend> void matches_the_oracle(Backend& backend, const std::string& name) {
     const fixture::expectations want(name);
     const dg::checkpoint_reader checkpoint(want.directory);
 
@@ -51,7 +50,8 @@ void matches_the_oracle(Backend& backend, const std::string& name) {
             const std::size_t block = stored.block;
             const dg::tensor_place& place = stored.place;
             INFO(tensor);
-            CHECK(fixture::distance(fixture::values_of(dg::block_of(gradients, block), place), want.tensor("grad." + tensor)) < bound<T>);
+            CHECK(fixture::distance(fixture::values_of(dg::block_of(gradients, block), place),
+                                    want.tensor("grad." + tensor)) < bound<T>);
         }
     }
     for (const std::string op : {"midas", "lidas"})
@@ -76,10 +76,13 @@ void matches_the_oracle(Backend& backend, const std::string& name) {
                 const std::size_t block = stored.block;
                 const dg::tensor_place& place = stored.place;
                 INFO(tensor);
-                CHECK(fixture::distance(fixture::values_of(dg::block_of(trainer.model.weights, block), place), want.tensor(op + "." + tensor)) < bound<T>);
+                CHECK(fixture::distance(fixture::values_of(dg::block_of(trainer.model.weights, block), place),
+                                        want.tensor(op + "." + tensor)) < bound<T>);
                 if (!want.tensors.contains(op + ".exp_avg." + tensor)) continue;
-                CHECK(fixture::distance(fixture::values_of(dg::block_of(trainer.optimizer.first, block), place), want.tensor(op + ".exp_avg." + tensor)) < bound<T>);
-                CHECK(fixture::distance(fixture::values_of(dg::block_of(trainer.optimizer.second, block), place), want.tensor(op + ".exp_avg_sq." + tensor)) < bound<T>);
+                CHECK(fixture::distance(fixture::values_of(dg::block_of(trainer.optimizer.first, block), place),
+                                        want.tensor(op + ".exp_avg." + tensor)) < bound<T>);
+                CHECK(fixture::distance(fixture::values_of(dg::block_of(trainer.optimizer.second, block), place),
+                                        want.tensor(op + ".exp_avg_sq." + tensor)) < bound<T>);
             }
         }
 }

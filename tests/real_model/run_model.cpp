@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
         dg::safetensors_writer out(argv[3], entries);
         for (const auto& [name, values] : arrays) out.write(name, values.data(), values.size());
         out.commit();
-        std::printf("{\"tokens\": %zu, \"seconds\": %.3f, \"tokens_per_second\": %.2f}\n", made, seconds, static_cast<double>(made) / seconds);
+        std::printf("{\"tokens\": %zu, \"seconds\": %.3f, \"tokens_per_second\": %.2f}\n", made, seconds,
+                    static_cast<double>(made) / seconds);
     });
 }

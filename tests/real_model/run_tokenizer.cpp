@@ -1,6 +1,7 @@
-// Encodes and decodes for tokenizer_styles.py: run_tokenizer TOKENIZER [ids] < FRAMES. A frame is a length (32 bits, little-endian)
-// and as many bytes of text; for each comes one JSON line with the ids, those of the whole text, what they decode to, what
-// is left of that without special tokens, and whether the bytes came back as they were. With "ids" a frame holds a JSON list.
+// Encodes and decodes for tokenizer_styles.py: run_tokenizer TOKENIZER [ids] < FRAMES. A frame is a length (32 bits,
+// little-endian) and as many bytes of text; for each comes one JSON line with the ids, those of the whole text, what
+// they decode to, what is left of that without special tokens, and whether the bytes came back as they were. With "ids"
+// a frame holds a JSON list.
 #include <cstdio>
 #include <string>
 
@@ -14,11 +15,14 @@ int main(int argc, char** argv) {
         const auto tokenizer = dg::read_tokenizer(argv[1]);
         unsigned char head[4];
         while (std::fread(head, 1, 4, stdin) == 4) {
-            std::string text(head[0] | (head[1] << 8) | (head[2] << 16) | (static_cast<std::size_t>(head[3]) << 24), '\0');
-            dg::require(std::fread(text.data(), 1, text.size(), stdin) == text.size(), "run_tokenizer: expected whole frames");
+            std::string text(head[0] | (head[1] << 8) | (head[2] << 16) | (static_cast<std::size_t>(head[3]) << 24),
+                             '\0');
+            dg::require(std::fread(text.data(), 1, text.size(), stdin) == text.size(),
+                        "run_tokenizer: expected whole frames");
             if (argc == 3) {
                 const auto given = dg::parse_json(text, "frame").get<std::vector<std::int32_t>>();
-                const dg::json record = {{"text", dg::valid_utf8(tokenizer.decode(given))}, {"plain", dg::valid_utf8(tokenizer.decode(given, true))}};
+                const dg::json record = {{"text", dg::valid_utf8(tokenizer.decode(given))},
+                                         {"plain", dg::valid_utf8(tokenizer.decode(given, true))}};
                 std::fputs(dg::json_line(record).c_str(), stdout);
                 continue;
             }

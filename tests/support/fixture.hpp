@@ -14,7 +14,8 @@ namespace dg = depthgrow;
 struct expectations {
     explicit expectations(const std::string& name) : expectations(DEPTHGROW_FIXTURES, name) {}
     expectations(const std::string& folder, const std::string& name)
-        : directory(folder + "/" + name), values(dg::read_json_file(directory + "/expected.json")),
+        : directory(folder + "/" + name),
+          values(dg::read_json_file(directory + "/expected.json")),
           tensors(directory + "/expected.safetensors") {
         for (const auto& row : values["train_tokens"])
             for (const auto& id : row) ids.push_back(id.get<dg::token>());
@@ -38,11 +39,15 @@ struct expectations {
 };
 
 /// Decoders of other families, and what transformers gives for them.
-inline constexpr const char* families[] = {"llama3_scaled", "llama_yarn", "llama_linear", "llama_wide_heads", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "gemma3", "gpt2", "gpt_neox"};
+inline constexpr const char* families[] = {"llama3_scaled", "llama_yarn", "llama_linear", "llama_wide_heads",
+                                           "mistral",       "qwen2",      "qwen3",        "olmo2",
+                                           "smollm3",       "gemma3",     "gpt2",         "gpt_neox"};
 
 struct family_values {
     family_values(const std::string& folder, const std::string& name)
-        : directory(folder + "/families/" + name), values(dg::read_json_file(directory + "/expected.json")), tensors(directory + "/expected.safetensors") {}
+        : directory(folder + "/families/" + name),
+          values(dg::read_json_file(directory + "/expected.json")),
+          tensors(directory + "/expected.safetensors") {}
     std::vector<double> tensor(const std::string& key) const {
         std::vector<double> out(tensors.find(key).elements());
         tensors.read(key, out.data(), out.size());
@@ -54,7 +59,9 @@ struct family_values {
         return {wide.begin(), wide.end()};
     }
     /// The model's own name of a stored tensor's parameter: GPT-NeoX's head is embed_out in files alone.
-    std::string gradient_of(const std::string& stored) const { return tensors.contains("d/" + stored) ? "d/" + stored : "d/lm_head.weight"; }
+    std::string gradient_of(const std::string& stored) const {
+        return tensors.contains("d/" + stored) ? "d/" + stored : "d/lm_head.weight";
+    }
     std::string directory;
     dg::json values;
     dg::safetensors_file tensors;
@@ -62,8 +69,7 @@ struct family_values {
 
 /// |got - want| over |want|, Euclidean norms of the whole tensor. (Not the largest element: Adam divides by the root of
 /// the second moment, so an element whose gradient is near its rounding error has no determined update in float.)
-template <class T>
-double distance(const std::vector<T>& got, const std::vector<double>& want) {
+template <class T> double distance(const std::vector<T>& got, const std::vector<double>& want) {
     if (got.size() != want.size()) return INFINITY;
     double error = 0, scale = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {

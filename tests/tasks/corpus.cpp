@@ -1,11 +1,11 @@
 // The built-in corpus: documents that depend on (seed, index) alone, answers marked, splits disjoint.
-#include "support/catch.hpp"
+#include "depthgrow/tasks/corpus.hpp"
 
 #include <map>
 #include <set>
 
-#include "depthgrow/tasks/corpus.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -29,7 +29,8 @@ TEST_CASE("flags mark the answers and the line end after each, nothing else") {
     std::string marked, answers;
     for (std::size_t i = 0; i < document.text.size(); ++i)
         if (document.answer[i]) marked += document.text[i];
-    for (auto at = document.text.find('='); at != document.text.npos; at = document.text.find('=', at + 1)) answers += document.text.substr(at + 1, document.text.find('\n', at) - at);
+    for (auto at = document.text.find('='); at != document.text.npos; at = document.text.find('=', at + 1))
+        answers += document.text.substr(at + 1, document.text.find('\n', at) - at);
     CHECK(marked == answers);
     CHECK(std::count(marked.begin(), marked.end(), '\n') == 3);
     CHECK(document.text.substr(document.text.size() - 2) == "\n\n");
@@ -75,7 +76,8 @@ TEST_CASE("wrong options are refused") {
     options.tasks = {{"sorting", 1}};
     CHECK(temporary::says(refusal([&] { primitive_corpus corpus(1, options); }), ", got sorting"));
     options.tasks = {{"psm", -1}};
-    CHECK(refusal([&] { primitive_corpus corpus(1, options); }) == "[corpus] expected a weight above 0 for psm, got -1");
+    CHECK(refusal([&] { primitive_corpus corpus(1, options); }) ==
+          "[corpus] expected a weight above 0 for psm, got -1");
     options.tasks.clear();
     options.items_per_document = 0;
     CHECK(temporary::says(refusal([&] { primitive_corpus corpus(1, options); }), "at least one item"));

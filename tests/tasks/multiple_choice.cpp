@@ -1,10 +1,10 @@
 // Scores from log-likelihoods.
-#include "support/catch.hpp"
+#include "depthgrow/tasks/multiple_choice.hpp"
 
 #include <cmath>
 
-#include "depthgrow/tasks/multiple_choice.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -14,15 +14,19 @@ TEST_CASE("the largest log-likelihood wins, the first among equals, NaN never") 
     CHECK(best_option(std::vector<double>{-1, -1}) == 0);
     CHECK(best_option(std::vector<double>{std::nan(""), -5, std::nan(""), -4}) == 3);
     CHECK(best_option(std::vector<double>{-INFINITY, -1e300}) == 1);
-    CHECK(refusal([] { best_option(std::vector<double>{}); }) == "[multiple_choice] expected at least one option, got 0");
+    CHECK(refusal([] { best_option(std::vector<double>{}); }) ==
+          "[multiple_choice] expected at least one option, got 0");
 }
 
 TEST_CASE("length normalisation can change the winner") {
     const std::vector<double> sums = {-4, -6};
     CHECK(best_option(sums) == 0);
     CHECK(best_option(sums, std::vector<std::size_t>{2, 6}) == 1);
-    CHECK(refusal([&] { best_option(sums, std::vector<std::size_t>{2}); }) == "[multiple_choice] expected 2 lengths, got 1");
-    CHECK(refusal([&] { best_option(sums, std::vector<std::size_t>{2, 0}); }) == "[multiple_choice] expected lengths above 0, got 0");
+    CHECK(refusal([&] { best_option(sums, std::vector<std::size_t>{2}); }) ==
+          "[multiple_choice] expected 2 lengths, got 1");
+    CHECK(refusal([&] {
+              best_option(sums, std::vector<std::size_t>{2, 0});
+          }) == "[multiple_choice] expected lengths above 0, got 0");
 }
 
 TEST_CASE("accuracy comes with its standard error and its chance level") {
@@ -33,7 +37,8 @@ TEST_CASE("accuracy comes with its standard error and its chance level") {
     CHECK(score.accuracy == Approx(0.7));
     CHECK(score.standard_error == Approx(std::sqrt(0.7 * 0.3 / 9)));
     CHECK(score.chance == Approx(0.25));
-    CHECK(refusal([&] { counter.add(std::vector<double>{-1}, 1); }) == "[multiple_choice] expected gold below 1, got 1");
+    CHECK(refusal([&] { counter.add(std::vector<double>{-1}, 1); }) ==
+          "[multiple_choice] expected gold below 1, got 1");
     CHECK(score_counter().score().items == 0);
     const auto interval = counter.interval({5, 4000, 0.95});
     CHECK(interval.mean == Approx(0.7));

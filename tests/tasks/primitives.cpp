@@ -1,5 +1,5 @@
 // The reasoning primitives: templates, answers that are right, one seed one set, training and evaluation disjoint.
-#include "support/catch.hpp"
+#include "depthgrow/tasks/primitives.hpp"
 
 #include <cmath>
 #include <map>
@@ -7,8 +7,8 @@
 #include <sstream>
 
 #include "depthgrow/tasks/corpus.hpp"
-#include "depthgrow/tasks/primitives.hpp"
 #include "io/temporary.hpp"
+#include "support/catch.hpp"
 
 using namespace depthgrow;
 using temporary::refusal;
@@ -33,7 +33,8 @@ int solve(const std::string& context, std::size_t& assignments) {
         for (char c : line)
             if (c != ' ') packed += c;
         if (packed.size() > 4 && packed.substr(1, 4) == "=___") asked = packed[0];
-        else if (packed.size() >= 3 && packed[1] == '=' && std::isdigit(static_cast<unsigned char>(packed[2]))) values[packed[0]] = std::stoi(packed.substr(2)), ++assignments;
+        else if (packed.size() >= 3 && packed[1] == '=' && std::isdigit(static_cast<unsigned char>(packed[2])))
+            values[packed[0]] = std::stoi(packed.substr(2)), ++assignments;
         else if (packed.size() == 3 && packed[1] == '=') {
             if (!values.count(packed[2]) || values.count(packed[0])) return 0;
             values[packed[0]] = values[packed[2]], ++assignments;
@@ -64,7 +65,8 @@ TEST_CASE("copying repeats five words of ten and asks for the one that followed"
             CHECK(words[15] == "___.");
             CHECK(words[16] == "->");
             CHECK(std::set<std::string>(words.begin(), words.begin() + 10).size() == 10);
-            const auto start = static_cast<std::size_t>(std::find(words.begin(), words.begin() + 10, words[10]) - words.begin());
+            const auto start =
+                static_cast<std::size_t>(std::find(words.begin(), words.begin() + 10, words[10]) - words.begin());
             starts.insert(start);
             for (std::size_t k = 0; k < 5; ++k) CHECK(words[10 + k] == words[start + k]);
             CHECK(item.answer == words[start + 5]);
@@ -103,13 +105,17 @@ TEST_CASE("the gold option is spread evenly") {
 
 TEST_CASE("the three skins are those of the paper") {
     rng random(1);
-    const std::string basic = make_item("assign_basic_0", random).context, math = make_item("assign_math_0", random).context, code = make_item("assign_code_0", random).context;
+    const std::string basic = make_item("assign_basic_0", random).context,
+                      math = make_item("assign_math_0", random).context,
+                      code = make_item("assign_code_0", random).context;
     CHECK(basic.rfind("Fill in blank:\n\n", 0) == 0);
     CHECK(basic.substr(basic.size() - 8) == "=___. ->");
     CHECK(math.rfind("The following is a set of simple mathematical equations.\n\n", 0) == 0);
     CHECK(math.find("\nWhat is the numerical value of ") != math.npos);
     CHECK(math.substr(math.size() - 9) == "?\nAnswer:");
-    CHECK(code.rfind("The following is a very short Python program. Use the program to resolve the value of the variable in the question.\n\nProgram:\n", 0) == 0);
+    CHECK(code.rfind("The following is a very short Python program. Use the program to resolve the value of the "
+                     "variable in the question.\n\nProgram:\n",
+                     0) == 0);
     CHECK(code.find("\n\nQuestion:\nWhat is the value of ") != code.npos);
     CHECK(code.substr(code.size() - 10) == "?\n\nAnswer:");
 }
@@ -128,16 +134,20 @@ TEST_CASE("school maths and arithmetic are right") {
         char one, two, result, again;
         int one_value, two_value;
         char sign_a, name_a, sign_b, name_b;
-        REQUIRE(std::sscanf(school.context.c_str(), "%c=%d\n%c=%d\n%c=%c%c%c%c\n%c=___ ->", &one, &one_value, &two, &two_value, &result, &sign_a, &name_a, &sign_b, &name_b, &again) == 10);
+        REQUIRE(std::sscanf(school.context.c_str(), "%c=%d\n%c=%d\n%c=%c%c%c%c\n%c=___ ->", &one, &one_value, &two,
+                            &two_value, &result, &sign_a, &name_a, &sign_b, &name_b, &again) == 10);
         CHECK(result == again);
-        const auto value = [&](char sign, char name) { return (sign == '-' ? -1 : 1) * (name == one ? one_value : two_value); };
+        const auto value = [&](char sign, char name) {
+            return (sign == '-' ? -1 : 1) * (name == one ? one_value : two_value);
+        };
         CHECK(value(sign_a, name_a) == first);
         CHECK(value(sign_b, name_b) == second);
     }
 }
 
 TEST_CASE("an evaluation set is a function of its seed, another for another seed") {
-    const auto a = evaluation_set("assign_code_2", 20, 5, 1), b = evaluation_set("assign_code_2", 20, 5, 1), c = evaluation_set("assign_code_2", 20, 5, 2);
+    const auto a = evaluation_set("assign_code_2", 20, 5, 1), b = evaluation_set("assign_code_2", 20, 5, 1),
+               c = evaluation_set("assign_code_2", 20, 5, 2);
     for (std::size_t i = 0; i < 20; ++i) {
         CHECK(a[i].prompt == b[i].prompt);
         CHECK(a[i].prompt != c[i].prompt);
@@ -208,8 +218,12 @@ TEST_CASE("smaller items fit a context of 128 bytes") {
 
 TEST_CASE("unknown tasks and impossible sizes are refused") {
     rng random(1);
-    CHECK(temporary::says(refusal([&] { make_item("assign_basic_3", random); }), "[primitives] expected one of copy_random, copy_words, "));
-    CHECK(temporary::says(refusal([&] { make_item("copy_words", random, {5, 5}); }), "fewer repeated ones, got 5 and 5"));
+    CHECK(temporary::says(refusal([&] { make_item("assign_basic_3", random); }),
+                          "[primitives] expected one of copy_random, copy_words, "));
+    CHECK(temporary::says(refusal([&] {
+                              make_item("copy_words", random, {5, 5});
+                          }),
+                          "fewer repeated ones, got 5 and 5"));
     CHECK(temporary::says(refusal([&] { make_item("assign_math_2", random, {10, 5, 9}); }), "got 9 bases, depth 2"));
     CHECK(temporary::says(refusal([&] { make_item("assign_math_0", random, {10, 5, 5, 4}); }), "values to 4"));
 }

@@ -1,5 +1,5 @@
 // The trainer: growth with state, micro-batches, what a bad loss does, memory that is planned and never grows.
-#include "support/catch.hpp"
+#include "depthgrow/train/trainer.hpp"
 
 #include <atomic>
 #include <cstdlib>
@@ -12,7 +12,7 @@
 #include "depthgrow/optim/lr_schedule.hpp"
 #include "depthgrow/optim/muon.hpp"
 #include "depthgrow/optim/sgd_nesterov.hpp"
-#include "depthgrow/train/trainer.hpp"
+#include "support/catch.hpp"
 
 namespace dg = depthgrow;
 
@@ -26,12 +26,13 @@ std::atomic<long> allocations{0}, products_running{0};
 void count() {
     if (products_running == 0) ++allocations;
 }
-void product(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a, std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) {
+void product(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a,
+             std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) {
     ++products_running;
     depthgrow::cblas_product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     --products_running;
 }
-}
+}  // namespace
 extern "C" void* malloc(std::size_t bytes) {
     count();
     return __libc_malloc(bytes);
@@ -67,7 +68,8 @@ public:
 };
 
 struct sample {
-    explicit sample(const dg::decoder_config& config, std::size_t sequences, std::size_t length) : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
+    explicit sample(const dg::decoder_config& config, std::size_t sequences, std::size_t length)
+        : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
         dg::rng random(4);
         for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
         for (auto& id : targets) id = static_cast<dg::token>(random.below(config.vocab));
@@ -78,8 +80,9 @@ struct sample {
     std::size_t count;
 };
 
-template <class Block>
-std::vector<float> host(const Block& block) { return {block.flat().begin(), block.flat().end()}; }
+template <class Block> std::vector<float> host(const Block& block) {
+    return {block.flat().begin(), block.flat().end()};
+}
 
 }  // namespace
 
@@ -115,7 +118,8 @@ TEST_CASE("the memory plan equals what a run takes, within a hundredth") {
     CHECK(plan.live_bytes() == 0);
 }
 
-TEMPLATE_TEST_CASE("with other optimisers too a steady step allocates nothing, and the memory plan holds", "", (std::pair<dg::sgd_nesterov<float, counting_blas>, dg::sgd_nesterov<float, dg::planning>>),
+TEMPLATE_TEST_CASE("with other optimisers too a steady step allocates nothing, and the memory plan holds", "",
+                   (std::pair<dg::sgd_nesterov<float, counting_blas>, dg::sgd_nesterov<float, dg::planning>>),
                    (std::pair<dg::muon<float, counting_blas>, dg::muon<float, dg::planning>>)) {
     const auto config = dg::tiny();
     counting_blas backend({.threads = 2, .product = &product});
@@ -136,7 +140,8 @@ TEST_CASE("growing holds no more memory than the final depth needs") {
     auto config = dg::tiny().with_depth(2);
     counting_blas grown_backend, plain_backend;
     const sample data(config, 2, 32);
-    dg::trainer<float, counting_blas> grown(grown_backend, config, 1, 8), plain(plain_backend, config.with_depth(8), 1, 8);
+    dg::trainer<float, counting_blas> grown(grown_backend, config, 1, 8),
+        plain(plain_backend, config.with_depth(8), 1, 8);
     for (std::size_t depth = 2; depth <= 8; depth += 2) {
         if (depth > 2) grown.grow(dg::lidas{2}(depth - 2));
         for (int step = 0; step < 2; ++step) grown.step(data.batch(), 2, 1e-3);
@@ -173,7 +178,9 @@ TEST_CASE("grown layers start as equal copies with their moments, and part at th
     CHECK(host(trainer.model.weights.layers[1]) != host(trainer.model.weights.layers[3]));
 }
 
-TEST_CASE("recomputing activations changes no bit of losses and weights, through growth and in loops, and saves memory as planned") {
+TEST_CASE(
+    "recomputing activations changes no bit of losses and weights, through growth and in loops, and saves memory as "
+    "planned") {
     auto config = dg::tiny().with_depth(4);
     config.norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::mix);
     const sample data(config, 4, 32);
@@ -196,7 +203,8 @@ TEST_CASE("recomputing activations changes no bit of losses and weights, through
         for (auto* looped : {&kept, &again}) looped->run_order({0, 1, 2, 1, 2, 5});
         planned.run_order({0, 1, 2, 1, 2, 5});
         for (int step = 0; step < 2; ++step) same_step();
-        for (std::size_t l = 0; l < 6; ++l) CHECK(host(kept.model.weights.layers[l]) == host(again.model.weights.layers[l]));
+        for (std::size_t l = 0; l < 6; ++l)
+            CHECK(host(kept.model.weights.layers[l]) == host(again.model.weights.layers[l]));
         CHECK(10 * again.workspace().memory().bytes_reserved() < 6 * kept.workspace().memory().bytes_reserved());
         const long before = allocations;
         for (int step = 0; step < 3; ++step) again.step(data.batch(), 2, 1e-3);
@@ -294,7 +302,8 @@ TEST_CASE("a looped model computes what its unrolled copy computes, and its grad
             const auto part = host(unrolled.gradients.layers[slot]);
             for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
         }
-        for (std::size_t i = 0; i < sum.size(); ++i) size += sum[i] * sum[i], error += (got[i] - sum[i]) * (got[i] - sum[i]);
+        for (std::size_t i = 0; i < sum.size(); ++i)
+            size += sum[i] * sum[i], error += (got[i] - sum[i]) * (got[i] - sum[i]);
         CHECK(std::sqrt(error / size) < 1e-6);  // host() rounds to float
     }
     CHECK_THROWS_WITH(looped.run_order({0, 4}), Catch::Contains("expected layer indices below 4"));

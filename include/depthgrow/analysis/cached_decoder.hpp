@@ -12,7 +12,7 @@
 namespace depthgrow {
 
 template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-    requires concepts::has_cached_attention<Backend, T>
+requires concepts::has_cached_attention<Backend, T>
 class cached_decoder {
 public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
@@ -33,9 +33,11 @@ public:
     span<const wide_t<T>> append(span<const token> ids) {
         const auto& model = run_.model();
         const std::size_t left = model.config().context - length_;
-        require(!ids.empty() && ids.size() <= left, "[cached_decoder] expected 1 to ", left, " tokens (what is left of the context), got ", ids.size());
+        require(!ids.empty() && ids.size() <= left, "[cached_decoder] expected 1 to ", left,
+                " tokens (what is left of the context), got ", ids.size());
         const row_stretch all{0, ids.size(), length_};
-        const auto h = run_.stretches(ids, {&all, 1}, [&](std::size_t slot) -> auto& { return caches_[slot]; });
+        const auto h = run_.stretches(
+            ids, {&all, 1}, [&](std::size_t slot) -> auto& { return caches_[slot]; });
         const matrix<const T> last = run_.answer({h.value.row_range(ids.size() - 1, 1), nullptr, true});
         const matrix<wide_t<T>> z(run_.tape().make_wide(logits_.size()).data(), 1, logits_.size());
         ops::unembed<T>(model.backend(), last, model.head().value, z);
@@ -44,9 +46,9 @@ public:
         return logits_;
     }
 
-    /// The likeliest continuation of a prompt, token by token, until `stop(tokens)` says so, the limit or the context's end.
-    template <class Stop>
-    std::vector<token> complete(const std::vector<token>& prompt, std::size_t limit, Stop stop) {
+    /// The likeliest continuation of a prompt, token by token, until `stop(tokens)` says so, the limit or the context's
+    /// end.
+    template <class Stop> std::vector<token> complete(const std::vector<token>& prompt, std::size_t limit, Stop stop) {
         require(!prompt.empty(), "[cached_decoder] expected a prompt of at least 1 token, got 0");
         rewind();
         std::vector<token> made;

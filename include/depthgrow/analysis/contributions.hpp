@@ -2,8 +2,9 @@
 // Assumes prompts without padding; contributions are means over all tokens of all prompts (means of ratios), angular
 // distances are means over prompts at the last token.
 // Maths: Csordás et al. 2025 (arXiv 2505.13898), ‖c‖/‖h‖ and cos(c, h); Kapl et al. 2025 (arXiv 2512.08819) section
-// 4.3; block influence, Men et al. 2024 (arXiv 2403.03853) eq. 1; angular distance, Gromov et al. 2024 (arXiv 2403.17887).
-// Chosen: means of ratios, every token counts once and none is masked; denominators of at least 1e-6, cosine eps 1e-8.
+// 4.3; block influence, Men et al. 2024 (arXiv 2403.03853) eq. 1; angular distance, Gromov et al. 2024 (arXiv
+// 2403.17887). Chosen: means of ratios, every token counts once and none is masked; denominators of at least 1e-6,
+// cosine eps 1e-8.
 #pragma once
 
 #include <map>
@@ -22,7 +23,9 @@ namespace depthgrow {
 /// first seven, of `residual_norm` the L + 1 residuals, of `angular[n]` the layers 0 … L − n.
 struct contribution_report {
     static constexpr std::size_t quantities = 7;
-    static constexpr const char* names[quantities] = {"attention_ratio", "mlp_ratio", "layer_ratio", "attention_cosine", "mlp_cosine", "layer_cosine", "block_influence"};
+    static constexpr const char* names[quantities] = {"attention_ratio",  "mlp_ratio",  "layer_ratio",
+                                                      "attention_cosine", "mlp_cosine", "layer_cosine",
+                                                      "block_influence"};
     std::size_t depth = 0, positions = 0;
     sample_table layers, residual_norm;
     std::map<std::size_t, sample_table> angular;
@@ -40,19 +43,26 @@ struct contribution_report {
     }
 };
 
-/// Contributions, residual norms, and angular distances over `spans` layers (each from 1 to L). Ratios and cosines have no
-/// unit; distances are angles over π. Refuses prompts that do not fit and activations that are not finite.
+/// Contributions, residual norms, and angular distances over `spans` layers (each from 1 to L). Ratios and cosines have
+/// no unit; distances are angles over π. Refuses prompts that do not fit and activations that are not finite.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-contribution_report contributions(const Model& model, span<const prompt> prompts, const std::vector<std::size_t>& spans = {1}, const bootstrap_options& bootstrap = {}) {
+contribution_report contributions(const Model& model, span<const prompt> prompts,
+                                  const std::vector<std::size_t>& spans = {1},
+                                  const bootstrap_options& bootstrap = {}) {
     const std::size_t L = model.layers(), width = model.config().width;
     require(!prompts.empty(), "[contributions] expected at least 1 prompt, got 0");
     const std::size_t count = prompts.size();
-    contribution_report out{L, 0, sample_table(contribution_report::quantities * L, count, bootstrap), sample_table(L + 1, count, bootstrap), {}};
+    contribution_report out{L,
+                            0,
+                            sample_table(contribution_report::quantities * L, count, bootstrap),
+                            sample_table(L + 1, count, bootstrap),
+                            {}};
     for (std::size_t n : spans) {
         require(n > 0 && n <= L, "[angular_distance] expected a distance from 1 to ", L, " layers, got ", n);
         out.angular.emplace(n, sample_table(L - n + 1, count, bootstrap));
     }
-    for (std::size_t p = 0; p < prompts.size(); ++p) detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
+    for (std::size_t p = 0; p < prompts.size(); ++p)
+        detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     tape<T, Backend> tape(model.backend());
     for (std::size_t p = 0; p < count; ++p) {
         const prompt& one = prompts[p];
@@ -60,14 +70,18 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
         const auto tokens = static_cast<double>(length);
         std::vector<double> sums(contribution_report::quantities * L), norms(L + 1);
         std::vector<T> ends;  // the last token's residuals, (L + 1, C)
-        const auto keep_end = [&](matrix<const T> h) { ends.insert(ends.end(), h.row(length - 1), h.row(length - 1) + width); };
+        const auto keep_end = [&](matrix<const T> h) {
+            ends.insert(ends.end(), h.row(length - 1), h.row(length - 1) + width);
+        };
         visit_layers(
             model, tape, span<const token>(one.tokens),
             [&](std::size_t l, matrix<const T> h, matrix<const T> a, matrix<const T> m) {
                 contribution_accumulator layer;
                 layer.add(h, a, m);
                 const layer_contribution mean = layer.mean();
-                const double values[] = {mean.attention_ratio, mean.mlp_ratio, mean.layer_ratio, mean.attention_cosine, mean.mlp_cosine, mean.layer_cosine, mean.block_influence};
+                const double values[] = {mean.attention_ratio,  mean.mlp_ratio,  mean.layer_ratio,
+                                         mean.attention_cosine, mean.mlp_cosine, mean.layer_cosine,
+                                         mean.block_influence};
                 for (std::size_t q = 0; q < contribution_report::quantities; ++q) sums[q * L + l] = values[q] * tokens;
                 norms[l] = mean.residual_norm * tokens;
                 keep_end(h);
@@ -77,13 +91,16 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
                 keep_end(h);
             });
         for (std::size_t i = 0; i < sums.size(); ++i)
-            require(std::isfinite(sums[i]), "[contributions] expected finite activations, got NaN or infinity in layer ", i % L, " on ", detail::prompt_name(one, p));
+            require(std::isfinite(sums[i]),
+                    "[contributions] expected finite activations, got NaN or infinity in layer ", i % L, " on ",
+                    detail::prompt_name(one, p));
         out.layers.add(sums, tokens);
         out.residual_norm.add(norms, tokens);
         for (auto& [n, table] : out.angular) {
             std::vector<double> angles(L - n + 1);
             for (std::size_t l = 0; l + n <= L; ++l)
-                angles[l] = angular_distance(span<const T>(ends.data() + l * width, width), span<const T>(ends.data() + (l + n) * width, width));
+                angles[l] = angular_distance(span<const T>(ends.data() + l * width, width),
+                                             span<const T>(ends.data() + (l + n) * width, width));
             table.add(angles, 1);
         }
         out.positions += length;
@@ -91,8 +108,9 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
     return out;
 }
 
-/// Cosines between the MLP weights of blocks of `block` layers, (L / block)². Kapl et al. 2025 section 4.4, figures 7a and 22.
-/// Chosen: gate, up and down of the block's layers in order as one vector; attention and norms are left out, as there.
+/// Cosines between the MLP weights of blocks of `block` layers, (L / block)². Kapl et al. 2025 section 4.4, figures 7a
+/// and 22. Chosen: gate, up and down of the block's layers in order as one vector; attention and norms are left out, as
+/// there.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 std::vector<std::vector<double>> block_similarity(const Model& model, std::size_t block) {
     const block_layout layout = layer_layout(model.config());

@@ -1,7 +1,8 @@
 // Results of skip effects: the strongest change of every later layer and of the output, streamed over prompts.
 // Assumes values that somebody measured; no model here. Rows are the skipped layer, columns the affected one.
-// Maths: Csordás et al. 2025 (arXiv 2505.13898) section 3, Kapl et al. 2025 (arXiv 2512.08819) appendix B: maxima within a
-// prompt, over positions and boundaries; over prompts both the maximum (their heat maps) and the mean (the depth score).
+// Maths: Csordás et al. 2025 (arXiv 2505.13898) section 3, Kapl et al. 2025 (arXiv 2512.08819) appendix B: maxima
+// within a prompt, over positions and boundaries; over prompts both the maximum (their heat maps) and the mean (the
+// depth score).
 #pragma once
 
 #include <algorithm>
@@ -43,16 +44,26 @@ struct effects {
 class effects_accumulator {
 public:
     effects_accumulator(std::size_t layers, std::size_t prompts, const bootstrap_options& options = {})
-        : held_{layers, prompts, std::vector<double>(layers * layers), {}, std::vector<double>(layers), {},
-                sample_table(layers * layers, prompts, options), sample_table(layers, prompts, options), sample_table(layers, prompts, options)} {}
+        : held_{layers,
+                prompts,
+                std::vector<double>(layers * layers),
+                {},
+                std::vector<double>(layers),
+                {},
+                sample_table(layers * layers, prompts, options),
+                sample_table(layers, prompts, options),
+                sample_table(layers, prompts, options)} {}
 
     void add(const prompt_effects& one) {
-        require(one.layers == held_.layers, "[effects] expected a prompt's effects of ", held_.layers, " layers, got ", one.layers);
-        for (std::size_t i = 0; i < one.change.size(); ++i) held_.change_max[i] = std::max(held_.change_max[i], one.change[i]);
+        require(one.layers == held_.layers, "[effects] expected a prompt's effects of ", held_.layers, " layers, got ",
+                one.layers);
+        for (std::size_t i = 0; i < one.change.size(); ++i)
+            held_.change_max[i] = std::max(held_.change_max[i], one.change[i]);
         for (std::size_t l = 0; l < one.layers; ++l) held_.output_max[l] = std::max(held_.output_max[l], one.output[l]);
         held_.change.add(one.change, 1);
         held_.output.add(one.output, 1);
-        held_.layer_effects.add(depthgrow::layer_effects(matrix<const double>(one.change.data(), one.layers, one.layers)), 1);
+        held_.layer_effects.add(
+            depthgrow::layer_effects(matrix<const double>(one.change.data(), one.layers, one.layers)), 1);
     }
 
     /// After the last prompt.
@@ -66,34 +77,40 @@ private:
     effects held_;
 };
 
-/// The paper's depth score (Kapl et al. 2025, appendix B, figure 1A): Σ l e_l / Σ e_l with e_l the mean output effect of
-/// skipping layer l, from future effects; layers from 0. An error when nothing has an effect.
+/// The paper's depth score (Kapl et al. 2025, appendix B, figure 1A): Σ l e_l / Σ e_l with e_l the mean output effect
+/// of skipping layer l, from future effects; layers from 0. An error when nothing has an effect.
 inline double depth_score(const effects& future) { return output_depth_score(future.output_mean); }
 
-/// The four flavours of the depth score: from means or maxima over prompts, of effects on the output or on later layers.
+/// The four flavours of the depth score: from means or maxima over prompts, of effects on the output or on later
+/// layers.
 struct depth_scores {
     double mean_output = 0, mean_layer = 0, max_output = 0, max_layer = 0;
 };
 
 inline depth_scores all_depth_scores(const effects& future) {
-    return {output_depth_score(future.output_mean), layer_depth_score(future.mean_changes()), output_depth_score(future.output_max),
-            layer_depth_score(future.max_changes())};
+    return {output_depth_score(future.output_mean), layer_depth_score(future.mean_changes()),
+            output_depth_score(future.output_max), layer_depth_score(future.max_changes())};
 }
 
 /// The depth score (output flavour) with its bootstrap interval over prompts, in layers.
 inline mean_interval depth_score_interval(const effects& future) {
-    return future.output.interval_of(depth_score(future), [&](std::size_t s) { return centre_of_mass(future.output.drawn(s)); });
+    return future.output.interval_of(depth_score(future),
+                                     [&](std::size_t s) { return centre_of_mass(future.output.drawn(s)); });
 }
 /// The same for the layer flavour.
 inline mean_interval layer_depth_score_interval(const effects& future) {
-    return future.layer_effects.interval_of(layer_depth_score(future.mean_changes()), [&](std::size_t s) { return centre_of_mass(future.layer_effects.drawn(s)); });
+    return future.layer_effects.interval_of(layer_depth_score(future.mean_changes()), [&](std::size_t s) {
+        return centre_of_mass(future.layer_effects.drawn(s));
+    });
 }
 
 /// Depth score of `a` minus that of `b` on the same prompts, resampled together; an interval without 0 is a difference.
 /// With `relative`, each score is first divided by its L − 1.
 inline mean_interval paired_depth_score_difference(const effects& a, const effects& b, bool relative = false) {
     a.output.require_same_draws(b.output);
-    const auto scaled = [&](double score, const effects& e) { return relative ? relative_depth(score, e.layers) : score; };
+    const auto scaled = [&](double score, const effects& e) {
+        return relative ? relative_depth(score, e.layers) : score;
+    };
     return a.output.interval_of(scaled(depth_score(a), a) - scaled(depth_score(b), b), [&](std::size_t s) {
         return scaled(centre_of_mass(a.output.drawn(s)), a) - scaled(centre_of_mass(b.output.drawn(s)), b);
     });

@@ -49,15 +49,19 @@ private:
         static const std::array<std::uint32_t, 64> constants = roots();
         std::uint32_t w[64];
         for (std::size_t i = 0; i < 16; ++i)
-            w[i] = (std::uint32_t{block_[4 * i]} << 24) | (std::uint32_t{block_[4 * i + 1]} << 16) | (std::uint32_t{block_[4 * i + 2]} << 8) | block_[4 * i + 3];
+            w[i] = (std::uint32_t{block_[4 * i]} << 24) | (std::uint32_t{block_[4 * i + 1]} << 16) |
+                   (std::uint32_t{block_[4 * i + 2]} << 8) | block_[4 * i + 3];
         for (std::size_t i = 16; i < 64; ++i) {
             const std::uint32_t a = w[i - 15], b = w[i - 2];
-            w[i] = w[i - 16] + (turned(a, 7) ^ turned(a, 18) ^ (a >> 3)) + w[i - 7] + (turned(b, 17) ^ turned(b, 19) ^ (b >> 10));
+            w[i] = w[i - 16] + (turned(a, 7) ^ turned(a, 18) ^ (a >> 3)) + w[i - 7] +
+                   (turned(b, 17) ^ turned(b, 19) ^ (b >> 10));
         }
         auto s = state_;
         for (std::size_t i = 0; i < 64; ++i) {
-            const std::uint32_t one = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) + constants[i] + w[i];
-            const std::uint32_t two = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+            const std::uint32_t one = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) +
+                                      ((s[4] & s[5]) ^ (~s[4] & s[6])) + constants[i] + w[i];
+            const std::uint32_t two = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) +
+                                      ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
             s = {one + two, s[0], s[1], s[2], s[3] + one, s[4], s[5], s[6]};
         }
         for (std::size_t i = 0; i < 8; ++i) state_[i] += s[i];
@@ -70,14 +74,17 @@ private:
             bool prime = true;
             for (std::uint64_t d = 2; d * d <= candidate; ++d) prime = prime && candidate % d != 0;
             if (!prime) continue;
-            // floor(cbrt(candidate) 2^32): the largest x with x^3 <= candidate 2^96, digit by digit in long double and exact below
+            // floor(cbrt(candidate) 2^32): the largest x with x^3 <= candidate 2^96, digit by digit in long double and
+            // exact below
             const long double root = std::cbrt(static_cast<long double>(candidate));
-            out[count++] = static_cast<std::uint32_t>(static_cast<std::uint64_t>(std::floor(root * 4294967296.0L)) & 0xffffffffu);
+            out[count++] =
+                static_cast<std::uint32_t>(static_cast<std::uint64_t>(std::floor(root * 4294967296.0L)) & 0xffffffffu);
         }
         return out;
     }
 
-    std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     std::array<unsigned char, 64> block_{};
     std::size_t filled_ = 0;
     std::uint64_t length_ = 0;

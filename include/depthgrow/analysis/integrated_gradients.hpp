@@ -20,12 +20,14 @@ struct gradient_options {
 /// For each of `layers`, T numbers: how much the layer's output at each position moves S, the summed probability of the
 /// gold tokens at positions answer_from … T−1. Their sum approaches S(output) − S(baseline).
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-std::vector<std::vector<double>> integrated_gradients(const Model& model, const prompt& one, std::size_t answer_from, const std::vector<std::size_t>& layers,
+std::vector<std::vector<double>> integrated_gradients(const Model& model, const prompt& one, std::size_t answer_from,
+                                                      const std::vector<std::size_t>& layers,
                                                       const gradient_options& options = {}) {
     Backend& backend = model.backend();
     const std::size_t length = one.tokens.size(), width = model.config().width, L = model.layers();
     detail::check_prompt(one, 0, model.config().context, model.config().vocab);
-    require(answer_from >= 1 && answer_from < length, "[integrated_gradients] expected an answer that starts at 1 to ", length - 1, ", got ", answer_from);
+    require(answer_from >= 1 && answer_from < length, "[integrated_gradients] expected an answer that starts at 1 to ",
+            length - 1, ", got ", answer_from);
     require(options.steps > 0, "[integrated_gradients] expected at least 1 step, got 0");
     for (std::size_t l : layers) require(l < L, "[integrated_gradients] expected layers below ", L, ", got ", l);
 
@@ -43,7 +45,8 @@ std::vector<std::vector<double>> integrated_gradients(const Model& model, const 
     for (std::size_t l : layers) {
         const auto& x = outputs[l];
         std::vector<double> base(width), gradient_sum(length * width);
-        for (std::size_t i = 0; i < x.size(); ++i) base[i % width] += static_cast<double>(x[i]) / static_cast<double>(length);
+        for (std::size_t i = 0; i < x.size(); ++i)
+            base[i % width] += static_cast<double>(x[i]) / static_cast<double>(length);
         for (std::size_t first = 0; first < options.steps; first += together) {
             const std::size_t count = std::min(together, options.steps - first), total = count * length;
             std::vector<T> path(total * width);
@@ -51,7 +54,8 @@ std::vector<std::vector<double>> integrated_gradients(const Model& model, const 
             for (std::size_t k = 0; k < count; ++k) {
                 const double share = static_cast<double>(first + k) / static_cast<double>(options.steps);
                 for (std::size_t i = 0; i < x.size(); ++i)
-                    path[k * x.size() + i] = static_cast<T>(static_cast<wide_t<T>>(base[i % width] + share * (static_cast<double>(x[i]) - base[i % width])));
+                    path[k * x.size() + i] = static_cast<T>(static_cast<wide_t<T>>(
+                        base[i % width] + share * (static_cast<double>(x[i]) - base[i % width])));
                 for (std::size_t u = answer_from; u < length; ++u) gold[k * length + u - 1] = one.tokens[u];
             }
             tape.start(true);
@@ -76,8 +80,11 @@ std::vector<std::vector<double>> integrated_gradients(const Model& model, const 
         }
         std::vector<double> at(length);
         for (std::size_t i = 0; i < x.size(); ++i)
-            at[i / width] += gradient_sum[i] / static_cast<double>(options.steps) * (static_cast<double>(x[i]) - base[i % width]);
-        for (double value : at) require(std::isfinite(value), "[integrated_gradients] expected finite gradients, got NaN or infinity at layer ", l);
+            at[i / width] +=
+                gradient_sum[i] / static_cast<double>(options.steps) * (static_cast<double>(x[i]) - base[i % width]);
+        for (double value : at)
+            require(std::isfinite(value),
+                    "[integrated_gradients] expected finite gradients, got NaN or infinity at layer ", l);
         result.push_back(std::move(at));
     }
     return result;

@@ -14,22 +14,25 @@
 namespace depthgrow {
 
 struct lens_options {
-    std::size_t k = 5;             // of the overlap
-    std::size_t logit_rows = 256;  // rows of logits at a time
+    std::size_t k = 5;              // of the overlap
+    std::size_t logit_rows = 256;   // rows of logits at a time
     bootstrap_options bootstrap{};  // of the means' intervals
 };
 
 /// Six quantities at layers 0 … L; the last two are over positions that have a next token.
 struct lens_report {
     static constexpr std::size_t quantities = 6;
-    static constexpr const char* names[quantities] = {"kl_lens_final", "kl_final_lens", "top5_overlap", "agreement", "accuracy", "cross_entropy"};
+    static constexpr const char* names[quantities] = {"kl_lens_final", "kl_final_lens", "top5_overlap",
+                                                      "agreement",     "accuracy",      "cross_entropy"};
     static constexpr std::size_t of_all_tokens = 4;
     std::size_t depth = 0;
     sample_table all_tokens, next_tokens;  // columns: quantity * (L + 1) + layer
 
     const sample_table& table(std::size_t index) const { return index < of_all_tokens ? all_tokens : next_tokens; }
     /// The column of a quantity at a layer in its table.
-    std::size_t column(std::size_t index, std::size_t layer) const { return (index < of_all_tokens ? index : index - of_all_tokens) * (depth + 1) + layer; }
+    std::size_t column(std::size_t index, std::size_t layer) const {
+        return (index < of_all_tokens ? index : index - of_all_tokens) * (depth + 1) + layer;
+    }
 
     /// One quantity at layers 0 … L, and its intervals.
     std::vector<double> quantity(std::size_t index) const {
@@ -47,25 +50,29 @@ struct lens_report {
 namespace detail {
 
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-lens_report measure_lens(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens, const lens_options& options) {
+lens_report measure_lens(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens,
+                         const lens_options& options) {
     Backend& backend = model.backend();
     const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab;
     require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
     if (lens) lens->check(model);
     for (std::size_t p = 0; p < prompts.size(); ++p) check_prompt(prompts[p], p, model.config().context, vocab);
     constexpr std::size_t all = lens_report::of_all_tokens, others = lens_report::quantities - all;
-    lens_report out{L, sample_table(all * (L + 1), prompts.size(), options.bootstrap), sample_table(others * (L + 1), prompts.size(), options.bootstrap)};
+    lens_report out{L, sample_table(all * (L + 1), prompts.size(), options.bootstrap),
+                    sample_table(others * (L + 1), prompts.size(), options.bootstrap)};
     tape<T, Backend> run(backend), head(backend);
     tensor<T, Backend> residuals;
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         const prompt& one = prompts[p];
         const std::size_t length = one.tokens.size(), chunk = std::min(length, options.logit_rows);
-        if (residuals.size() < (L + 1) * length * width) residuals = tensor<T, Backend>(backend, {(L + 1) * length, width});
+        if (residuals.size() < (L + 1) * length * width)
+            residuals = tensor<T, Backend>(backend, {(L + 1) * length, width});
         const auto ids = tensor<token, Backend>::from_host(backend, {length}, one.tokens);
         run.start(false);
         model.residual(run, ids.flat(), 1, nullptr, {}, [&](site where, std::size_t slot, matrix<T> h) {
             const std::size_t place = where == site::resid_pre ? slot : L;
-            if (where == site::resid_pre || (where == site::resid_post && slot + 1 == L)) backend.template copy<T>(h.data, residuals.rows().row(place * length), h.size());
+            if (where == site::resid_pre || (where == site::resid_post && slot + 1 == L))
+                backend.template copy<T>(h.data, residuals.rows().row(place * length), h.size());
         });
         std::vector<double> sums(all * (L + 1)), next_sums(others * (L + 1));
         std::vector<depthgrow::rows::comparison> compared(chunk);
@@ -92,17 +99,22 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
                     h = moved.value;
                 }
                 const auto q = l == L ? y : logits_of(h);
-                depthgrow::rows::compare<T>(backend, q.value, y.value, targets, std::min(options.k, vocab), {compared.data(), count});
+                depthgrow::rows::compare<T>(backend, q.value, y.value, targets, std::min(options.k, vocab),
+                                            {compared.data(), count});
                 if (l < L) head.drop(q);
                 for (std::size_t u = 0; u < count; ++u) {
                     const depthgrow::rows::comparison& c = compared[u];
-                    const double values[] = {c.kl_lens_final, c.kl_final_lens, c.overlap, c.agrees ? 1.0 : 0.0, c.hits ? 1.0 : 0.0, c.cross_entropy};
-                    for (std::size_t i = 0; i < lens_report::quantities; ++i) (i < all ? sums : next_sums)[out.column(i, l)] += values[i];
+                    const double values[] = {c.kl_lens_final,      c.kl_final_lens,    c.overlap,
+                                             c.agrees ? 1.0 : 0.0, c.hits ? 1.0 : 0.0, c.cross_entropy};
+                    for (std::size_t i = 0; i < lens_report::quantities; ++i)
+                        (i < all ? sums : next_sums)[out.column(i, l)] += values[i];
                 }
             }
         }
         for (const auto* part : {&sums, &next_sums})
-            for (std::size_t i = 0; i < part->size(); ++i) require(std::isfinite((*part)[i]), "[lens] expected finite logits, got NaN or infinity at layer ", i % (L + 1), " on ", prompt_name(one, p));
+            for (std::size_t i = 0; i < part->size(); ++i)
+                require(std::isfinite((*part)[i]), "[lens] expected finite logits, got NaN or infinity at layer ",
+                        i % (L + 1), " on ", prompt_name(one, p));
         out.all_tokens.add(sums, static_cast<double>(length));
         out.next_tokens.add(next_sums, static_cast<double>(length - 1));
     }
@@ -119,7 +131,8 @@ lens_report logit_lens(const Model& model, span<const prompt> prompts, const len
 
 /// q_l = softmax(W_U Norm_f(h_l + A_l h_l + b_l)); a lens of another model is refused.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-lens_report tuned_lens_statistics(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens, const lens_options& options = {}) {
+lens_report tuned_lens_statistics(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens,
+                                  const lens_options& options = {}) {
     return detail::measure_lens<Model, T, Backend>(model, prompts, &lens, options);
 }
 

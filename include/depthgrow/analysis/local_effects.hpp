@@ -17,10 +17,10 @@ struct local_effects_result {
     std::vector<double> current, future;
 };
 
-template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-class local_walker {
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class local_walker {
 public:
-    local_walker(const Model& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+    local_walker(const Model& model, const skip_options& options)
+        : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
 
     /// Raises the changes of one prompt's runs in `run.into`.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -54,7 +54,8 @@ private:
         const auto c = kept_.rows().row_range(l * length_, length_);
         backend_.template copy<T>(clean.data, c.data, c.size());
         const auto norms = distances({}, c, length_);
-        const std::size_t together = std::max<std::size_t>(1, std::min(options_.max_rows, options_.layer_rows) / length_);
+        const std::size_t together =
+            std::max<std::size_t>(1, std::min(options_.max_rows, options_.layer_rows) / length_);
         for (std::size_t first = 0; first < earlier.size(); first += together) {
             const auto part = earlier.subspan(first, std::min(together, earlier.size() - first));
             tape_.start(false);
@@ -62,13 +63,18 @@ private:
             for (std::size_t r = 0; r < part.size(); ++r) {
                 const auto rows = in.row_range(r * length_, length_);
                 backend_.template copy<T>(stream_.data(), rows.data, rows.size());
-                backend_.template add_inplace<T>(wide_t<T>(-1), kept_.rows().row_range(part[r].layer * length_ + 1, part[r].until - 1), rows.row_range(1, part[r].until - 1));
+                backend_.template add_inplace<T>(wide_t<T>(-1),
+                                                 kept_.rows().row_range(part[r].layer * length_ + 1, part[r].until - 1),
+                                                 rows.row_range(1, part[r].until - 1));
             }
             const auto changed = distances(contribution(l, in, part.size()), c, in.rows);
             for (std::size_t r = 0; r < part.size(); ++r)
                 for (std::size_t u = part[r].from; u < length_; ++u) {
-                    const double value = static_cast<double>(changed[r * length_ + u]) / detail::floored(static_cast<double>(norms[u]), ratio_floor);
-                    require(std::isfinite(value), "[local_effects] expected finite activations, got NaN or infinity in layer ", l, " at position ", u);
+                    const double value = static_cast<double>(changed[r * length_ + u]) /
+                                         detail::floored(static_cast<double>(norms[u]), ratio_floor);
+                    require(std::isfinite(value),
+                            "[local_effects] expected finite activations, got NaN or infinity in layer ", l,
+                            " at position ", u);
                     part[r].into->raise_change(part[r].layer, l, value);
                 }
         }
@@ -77,9 +83,11 @@ private:
     }
     /// a + m of layer l on these rows, in tape memory.
     matrix<T> contribution(std::size_t l, matrix<const T> rows, std::size_t batch) {
-        const auto h = tape_.make(rows.rows, rows.cols), a = tape_.make(rows.rows, rows.cols), sum = tape_.make(rows.rows, rows.cols);
+        const auto h = tape_.make(rows.rows, rows.cols), a = tape_.make(rows.rows, rows.cols),
+                   sum = tape_.make(rows.rows, rows.cols);
         backend_.template copy<T>(rows.data, h.value.data, rows.size());
-        const auto between = model_.attention_sublayer(tape_, {h, {}}, l, l, model_.extents(batch * length_, batch), nullptr);
+        const auto between =
+            model_.attention_sublayer(tape_, {h, {}}, l, l, model_.extents(batch * length_, batch), nullptr);
         backend_.template copy<T>(between.pending.value.data, a.value.data, rows.size());
         const auto after = model_.mlp_sublayer(tape_, between, l, l, nullptr);
         backend_.template add<T>(a.value, wide_t<T>(1), after.pending.value, sum.value);
@@ -115,7 +123,9 @@ local_effects_result local_effects(const Model& model, span<const prompt> prompt
     local_walker<T, Backend, Model> walker(model, options);
     prompt_effects current(layers), future(layers);
     for (std::size_t p = 0; p < prompts.size(); ++p)
-        walker(prompts[p].tokens, detail::runs_of(layers, prompts[p].tokens.size(), detail::boundaries_of(prompts[p], p, options.seed), &current, &future));
+        walker(prompts[p].tokens,
+               detail::runs_of(layers, prompts[p].tokens.size(), detail::boundaries_of(prompts[p], p, options.seed),
+                               &current, &future));
     return {layers, current.change, future.change};
 }
 

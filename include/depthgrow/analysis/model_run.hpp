@@ -14,18 +14,16 @@
 namespace depthgrow {
 
 /// How a model is run when it is scored.
-template <class T, class Backend>
-struct scoring_options {
-    std::vector<std::size_t> order;                  // source layers to run; empty: all, once
-    std::optional<std::size_t> exit_layer;           // answer from what enters this slot; the number of slots: the whole model
-    const tuned_lens<T, Backend>* lens = nullptr;    // at the exit; null: the logit lens
-    std::size_t max_rows = 4096;                     // tokens of one batch
-    bool share_contexts = true;                      // run a context once for all continuations of it, where the backend can
+template <class T, class Backend> struct scoring_options {
+    std::vector<std::size_t> order;         // source layers to run; empty: all, once
+    std::optional<std::size_t> exit_layer;  // answer from what enters this slot; the number of slots: the whole model
+    const tuned_lens<T, Backend>* lens = nullptr;  // at the exit; null: the logit lens
+    std::size_t max_rows = 4096;                   // tokens of one batch
+    bool share_contexts = true;  // run a context once for all continuations of it, where the backend can
 };
 
 /// The runs of one owner, whom errors name. What a run gives lives in tape memory until the next one.
-template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-class model_run {
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class model_run {
 public:
     model_run(const char* owner, const Model& model, scoring_options<T, Backend> options)
         : owner_(owner), model_(model), options_(std::move(options)), tape_(model.backend()) {
@@ -35,9 +33,11 @@ public:
             std::iota(order.begin(), order.end(), std::size_t{0});
         }
         for (std::size_t slot = 0; slot < order.size(); ++slot)
-            require(order[slot] < model.layers(), "[", owner, "] expected layer indices below ", model.layers(), " in the order, got ", order[slot], " at place ", slot);
+            require(order[slot] < model.layers(), "[", owner, "] expected layer indices below ", model.layers(),
+                    " in the order, got ", order[slot], " at place ", slot);
         exit_ = options_.exit_layer.value_or(order.size());
-        require(exit_ <= order.size(), "[", owner, "] expected an exit layer of at most ", order.size(), " (the layers run), got ", exit_);
+        require(exit_ <= order.size(), "[", owner, "] expected an exit layer of at most ", order.size(),
+                " (the layers run), got ", exit_);
         if (options_.lens) options_.lens->check(model, order.size());
     }
 
@@ -54,18 +54,22 @@ public:
         const auto extents = model_.extents(tokens.size(), batch);
         take(tokens);
         const auto h = model_.embedding(tape_, ids_.flat(), extents);
-        return layers(h, [&](residual_stream<T> in, std::size_t slot) { return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr); });
+        return layers(h, [&](residual_stream<T> in, std::size_t slot) {
+            return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr);
+        });
     }
     /// The same of stretches of sequences, stacked, (rows, C): `cache(slot)` holds what comes before them.
     template <class CacheOf>
-        requires concepts::has_cached_attention<Backend, T>
-    variable<T> stretches(span<const token> tokens, span<const row_stretch> parts, CacheOf cache) {
+    requires concepts::has_cached_attention<Backend, T> variable<T> stretches(span<const token> tokens,
+                                                                              span<const row_stretch> parts,
+                                                                              CacheOf cache) {
         take(tokens);
         const auto h = model_.embedding(tape_, ids_.flat(), parts);
         const auto positions = model_.positions(tape_, parts);
         return layers(h, [&](residual_stream<T> in, std::size_t slot) {
             const std::size_t source = options_.order[slot];
-            return model_.attention_sublayer(tape_, in, source, slot, model_.cached(positions, tokens.size(), source, cache(slot)), nullptr);
+            return model_.attention_sublayer(tape_, in, source, slot,
+                                             model_.cached(positions, tokens.size(), source, cache(slot)), nullptr);
         });
     }
     /// Norm_f of rows of the residual at the exit, through the lens if there is one: what the head takes. (rows, C).
@@ -74,7 +78,8 @@ public:
         if (options_.lens && exit_ < options_.order.size()) {
             const auto ones = tape_.make(rows, 1), moved = tape_.make(rows, model_.config().width);
             model_.backend().template fill<T>(ones.value.data, rows, T(1));
-            detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit_, model_.layers()), h.value, ones.value, moved.value);
+            detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit_, model_.layers()), h.value,
+                                 ones.value, moved.value);
             h = moved;
         }
         return model_.final_norm(tape_, h).value;
@@ -83,15 +88,16 @@ public:
 private:
     void take(span<const token> tokens) {
         for (token id : tokens)
-            require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[", owner_, "] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
+            require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[", owner_,
+                    "] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
         ids_ = tensor<token, Backend>::from_host(model_.backend(), {tokens.size()}, tokens);
         tokens_run_ += tokens.size();
         tape_.start(false);
     }
-    template <class Attention>
-    variable<T> layers(variable<T> h, Attention attention) {
+    template <class Attention> variable<T> layers(variable<T> h, Attention attention) {
         residual_stream<T> stream{h, {}};
-        for (std::size_t slot = 0; slot < exit_; ++slot) stream = model_.mlp_sublayer(tape_, attention(stream, slot), options_.order[slot], slot, nullptr);
+        for (std::size_t slot = 0; slot < exit_; ++slot)
+            stream = model_.mlp_sublayer(tape_, attention(stream, slot), options_.order[slot], slot, nullptr);
         return add_pending(tape_, stream);
     }
 

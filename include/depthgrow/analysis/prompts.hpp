@@ -23,7 +23,8 @@ struct prompt {
 };
 
 /// Up to `count` of 8, 16, 24, … below length − 4, without replacement, ascending; a function of (seed, index).
-inline std::vector<std::size_t> draw_boundaries(std::size_t length, std::uint64_t seed, std::size_t index, std::size_t count = 4) {
+inline std::vector<std::size_t> draw_boundaries(std::size_t length, std::uint64_t seed, std::size_t index,
+                                                std::size_t count = 4) {
     std::vector<std::size_t> candidates;
     for (std::size_t t = 8; t + 4 < length; t += 8) candidates.push_back(t);
     rng random(seed, index);
@@ -35,16 +36,19 @@ inline std::vector<std::size_t> draw_boundaries(std::size_t length, std::uint64_
 
 namespace detail {
 
-inline std::string prompt_name(const prompt& p, std::size_t index) { return p.name.empty() ? text("prompt ", index) : p.name; }
+inline std::string prompt_name(const prompt& p, std::size_t index) {
+    return p.name.empty() ? text("prompt ", index) : p.name;
+}
 
 /// Refuses what no diagnostic can use: fewer than two tokens, more than the context, ids outside the vocabulary.
 inline void check_prompt(const prompt& p, std::size_t index, std::size_t context, std::size_t vocab) {
     const std::string name = prompt_name(p, index);
     require(p.tokens.size() >= 2, name, ": expected at least 2 tokens, found ", p.tokens.size());
-    require(p.tokens.size() <= context, name, ": expected at most ", context, " tokens (the model's context), found ", p.tokens.size());
+    require(p.tokens.size() <= context, name, ": expected at most ", context, " tokens (the model's context), found ",
+            p.tokens.size());
     for (std::size_t u = 0; u < p.tokens.size(); ++u)
-        require(p.tokens[u] >= 0 && static_cast<std::size_t>(p.tokens[u]) < vocab, name, ": expected token ids below the vocabulary of ", vocab, ", found ",
-                p.tokens[u], " at position ", u);
+        require(p.tokens[u] >= 0 && static_cast<std::size_t>(p.tokens[u]) < vocab, name,
+                ": expected token ids below the vocabulary of ", vocab, ", found ", p.tokens[u], " at position ", u);
 }
 
 /// The prompt's own boundaries, or drawn ones; each must leave a skipped and a measured position, 2 <= t < T.
@@ -52,9 +56,11 @@ inline std::vector<std::size_t> boundaries_of(const prompt& p, std::size_t index
     const std::string name = prompt_name(p, index);
     const std::size_t length = p.tokens.size();
     auto out = p.boundaries.empty() ? draw_boundaries(length, seed, index) : p.boundaries;
-    require(!out.empty(), name, ": expected at least 13 tokens to draw a boundary from (or boundaries of its own), found ", length);
+    require(!out.empty(), name,
+            ": expected at least 13 tokens to draw a boundary from (or boundaries of its own), found ", length);
     for (std::size_t t : out)
-        require(t >= 2 && t < length, name, ": expected boundaries from 2 to ", length - 1, " (its last position), found ", t);
+        require(t >= 2 && t < length, name, ": expected boundaries from 2 to ", length - 1,
+                " (its last position), found ", t);
     return out;
 }
 

@@ -17,30 +17,26 @@ namespace depthgrow::rows {
 
 namespace detail {
 
-template <class Backend>
-constexpr void require_host_memory() {
+template <class Backend> constexpr void require_host_memory() {
     static_assert(std::is_base_of_v<reference, Backend>,
                   "depthgrow: a backend whose memory is not the host's must have this row operation as a member");
 }
 /// body(row) for every row; rows are independent, so any number of threads gives the same bits.
-template <class Backend, class Body>
-void each(const Backend& backend, std::size_t count, const Body& body) {
+template <class Backend, class Body> void each(const Backend& backend, std::size_t count, const Body& body) {
     [[maybe_unused]] int threads = 1;  // without OpenMP
     if constexpr (requires { backend.threads(); }) threads = backend.threads();
 #pragma omp parallel for schedule(static) num_threads(threads) if (count > 3)
     for (std::size_t r = 0; r < count; ++r) body(r);
 }
 
-template <class T>
-T largest(const T* values, std::size_t count) {
+template <class T> T largest(const T* values, std::size_t count) {
     T best = values[0];
 #pragma omp simd reduction(max : best)
     for (std::size_t i = 0; i < count; ++i) best = values[i] > best ? values[i] : best;
     return best;
 }
 /// Replaces logits by exp(logit - largest); returns their sum.
-template <class T>
-T exponentials(T* DEPTHGROW_RESTRICT row, std::size_t count, T shift) {
+template <class T> T exponentials(T* DEPTHGROW_RESTRICT row, std::size_t count, T shift) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::size_t i = 0; i < count; ++i) {
@@ -50,10 +46,7 @@ T exponentials(T* DEPTHGROW_RESTRICT row, std::size_t count, T shift) {
     return sum;
 }
 /// Row r of x, or nothing when x is empty; a shorter x repeats.
-template <class T>
-const T* cyclic(matrix<const T> x, std::size_t r) {
-    return x.data ? x.row(r % x.rows) : nullptr;
-}
+template <class T> const T* cyclic(matrix<const T> x, std::size_t r) { return x.data ? x.row(r % x.rows) : nullptr; }
 
 }  // namespace detail
 
@@ -68,7 +61,8 @@ void changes(Backend& backend, matrix<const T> a_run, matrix<const T> m_run, mat
         detail::require_host_memory<Backend>();
         const std::size_t width = std::max(a.cols, m.cols);
         detail::each(backend, distance.size(), [&](std::size_t r) {
-            const T *ar = detail::cyclic(a_run, r), *mr = detail::cyclic(m_run, r), *ac = detail::cyclic(a, r), *mc = detail::cyclic(m, r);
+            const T *ar = detail::cyclic(a_run, r), *mr = detail::cyclic(m_run, r), *ac = detail::cyclic(a, r),
+                    *mc = detail::cyclic(m, r);
             wide_t<T> difference = 0, clean = 0;
             const auto accumulate = [&](auto changed, auto kept) {
 #pragma omp simd reduction(+ : difference, clean)
@@ -78,12 +72,16 @@ void changes(Backend& backend, matrix<const T> a_run, matrix<const T> m_run, mat
                     clean += k * k;
                 }
             };
-            const auto value = [](const T* x) { return [x](std::size_t c) { return x ? static_cast<wide_t<T>>(x[c]) : wide_t<T>(0); }; };
+            const auto value = [](const T* x) {
+                return [x](std::size_t c) { return x ? static_cast<wide_t<T>>(x[c]) : wide_t<T>(0); };
+            };
             if (ar && mr && ac && mc)
-                accumulate([=](std::size_t c) { return static_cast<wide_t<T>>(ar[c]) + static_cast<wide_t<T>>(mr[c]); },
-                           [=](std::size_t c) { return static_cast<wide_t<T>>(ac[c]) + static_cast<wide_t<T>>(mc[c]); });
+                accumulate(
+                    [=](std::size_t c) { return static_cast<wide_t<T>>(ar[c]) + static_cast<wide_t<T>>(mr[c]); },
+                    [=](std::size_t c) { return static_cast<wide_t<T>>(ac[c]) + static_cast<wide_t<T>>(mc[c]); });
             else
-                accumulate([&](std::size_t c) { return value(ar)(c) + value(mr)(c); }, [&](std::size_t c) { return value(ac)(c) + value(mc)(c); });
+                accumulate([&](std::size_t c) { return value(ar)(c) + value(mr)(c); },
+                           [&](std::size_t c) { return value(ac)(c) + value(mc)(c); });
             distance[r] = std::sqrt(difference);
             if (!norm.empty()) norm[r] = std::sqrt(clean);
         });
@@ -91,8 +89,7 @@ void changes(Backend& backend, matrix<const T> a_run, matrix<const T> m_run, mat
 }
 
 /// Every row of logits (M, V) becomes its softmax.
-template <class T, class Backend>
-void softmax_inplace(Backend& backend, matrix<T> logits) {
+template <class T, class Backend> void softmax_inplace(Backend& backend, matrix<T> logits) {
     if constexpr (requires { backend.template row_softmax_inplace<T>(logits); }) {
         backend.template row_softmax_inplace<T>(logits);
     } else {
@@ -143,8 +140,7 @@ namespace detail {
 inline constexpr std::size_t largest_k = 16;
 
 /// Ids of the k largest values, largest first, the lowest id on a tie.
-template <class T>
-std::array<std::size_t, largest_k> top_k(const T* values, std::size_t count, std::size_t k) {
+template <class T> std::array<std::size_t, largest_k> top_k(const T* values, std::size_t count, std::size_t k) {
     std::array<std::size_t, largest_k> ids{};
     std::size_t kept = 0;
     constexpr std::size_t stretch = 64;
@@ -162,7 +158,8 @@ std::array<std::size_t, largest_k> top_k(const T* values, std::size_t count, std
 }
 
 template <class T>
-comparison compare(const T* DEPTHGROW_RESTRICT q, const T* DEPTHGROW_RESTRICT y, std::size_t vocab, token target, std::size_t k) {
+comparison compare(const T* DEPTHGROW_RESTRICT q, const T* DEPTHGROW_RESTRICT y, std::size_t vocab, token target,
+                   std::size_t k) {
     const T q_top = largest(q, vocab), y_top = largest(y, vocab);
     wide_t<T> q_sum = 0, y_sum = 0, q_pull = 0, y_pull = 0;
 #pragma omp simd reduction(+ : q_sum, y_sum, q_pull, y_pull)
@@ -186,7 +183,8 @@ comparison compare(const T* DEPTHGROW_RESTRICT q, const T* DEPTHGROW_RESTRICT y,
     out.agrees = q_ids[0] == y_ids[0];
     if (target >= 0) {
         out.hits = q_ids[0] == static_cast<std::size_t>(target);
-        out.cross_entropy = std::log(static_cast<double>(q_sum)) + static_cast<double>(q_top) - static_cast<double>(q[target]);
+        out.cross_entropy =
+            std::log(static_cast<double>(q_sum)) + static_cast<double>(q_top) - static_cast<double>(q[target]);
     }
     return out;
 }
@@ -195,13 +193,16 @@ comparison compare(const T* DEPTHGROW_RESTRICT q, const T* DEPTHGROW_RESTRICT y,
 
 /// Compares logits q with logits y, (M, V) each; targets (M) in host memory, -1: none; `k` of the overlap, at most 16.
 template <class T, class Backend>
-void compare(Backend& backend, matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k, span<comparison> out) {
-    require(k > 0 && k <= std::min(detail::largest_k, q.cols), "[compare_rows] expected k from 1 to ", std::min(detail::largest_k, q.cols), ", got ", k);
+void compare(Backend& backend, matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k,
+             span<comparison> out) {
+    require(k > 0 && k <= std::min(detail::largest_k, q.cols), "[compare_rows] expected k from 1 to ",
+            std::min(detail::largest_k, q.cols), ", got ", k);
     if constexpr (requires { backend.template row_compare<T>(q, y, targets, k, out); }) {
         backend.template row_compare<T>(q, y, targets, k, out);
     } else {
         detail::require_host_memory<Backend>();
-        detail::each(backend, q.rows, [&](std::size_t r) { out[r] = detail::compare(q.row(r), y.row(r), q.cols, targets[r], k); });
+        detail::each(backend, q.rows,
+                     [&](std::size_t r) { out[r] = detail::compare(q.row(r), y.row(r), q.cols, targets[r], k); });
     }
 }
 
@@ -221,9 +222,11 @@ void negative_entropies(Backend& backend, matrix<const T> y, span<wide_t<T>> ent
     }
 }
 
-/// loss[r] = KL(y‖softmax z[r]) for probabilities y with their negative entropies; z becomes scale * (softmax z − y), the loss's gradient times scale.
+/// loss[r] = KL(y‖softmax z[r]) for probabilities y with their negative entropies; z becomes scale * (softmax z − y),
+/// the loss's gradient times scale.
 template <class T, class Backend>
-void kl_gradient_inplace(Backend& backend, matrix<T> z, matrix<const T> y, span<const wide_t<T>> entropy, wide_t<T> scale, span<wide_t<T>> loss) {
+void kl_gradient_inplace(Backend& backend, matrix<T> z, matrix<const T> y, span<const wide_t<T>> entropy,
+                         wide_t<T> scale, span<wide_t<T>> loss) {
     if constexpr (requires { backend.template row_kl_gradient_inplace<T>(z, y, entropy, scale, loss); }) {
         backend.template row_kl_gradient_inplace<T>(z, y, entropy, scale, loss);
     } else {
@@ -254,7 +257,8 @@ void probability_gradient_inplace(Backend& backend, matrix<T> z, span<const toke
             T* DEPTHGROW_RESTRICT row = z.row(r);
             value[r] = 0;
             if (gold[r] < 0) return std::fill_n(row, z.cols, T(0)), void();
-            const T share = T(1) / detail::exponentials(row, z.cols, detail::largest(row, z.cols)), p = row[gold[r]] * share;
+            const T share = T(1) / detail::exponentials(row, z.cols, detail::largest(row, z.cols)),
+                    p = row[gold[r]] * share;
             for (std::size_t c = 0; c < z.cols; ++c) row[c] *= -p * share;
             row[gold[r]] += p;
             value[r] = p;

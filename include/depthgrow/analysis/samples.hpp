@@ -18,7 +18,8 @@ namespace depthgrow {
 /// How often each of `prompts` prompts is drawn in every resample, prompt by prompt, without a table of all draws.
 class resample_counts {
 public:
-    resample_counts(std::size_t prompts, const bootstrap_options& options) : to_come_(prompts), left_(options.resamples, prompts), counts_(options.resamples) {
+    resample_counts(std::size_t prompts, const bootstrap_options& options)
+        : to_come_(prompts), left_(options.resamples, prompts), counts_(options.resamples) {
         for (std::size_t s = 0; s < options.resamples; ++s) draws_.emplace_back(options.seed, s);
     }
     /// The next prompt's count in every resample.
@@ -57,8 +58,14 @@ class sample_table {
 public:
     sample_table() : sample_table(0, 0, {}) {}
     sample_table(std::size_t columns, std::size_t prompts, const bootstrap_options& options)
-        : options_(options), prompts_(prompts), counts_(prompts, options), sums_(columns), drawn_(options.resamples * columns), drawn_weight_(options.resamples) {
-        require(options.confidence > 0 && options.confidence < 1, "[sample_table] expected a confidence in (0, 1), got ", options.confidence);
+        : options_(options),
+          prompts_(prompts),
+          counts_(prompts, options),
+          sums_(columns),
+          drawn_(options.resamples * columns),
+          drawn_weight_(options.resamples) {
+        require(options.confidence > 0 && options.confidence < 1,
+                "[sample_table] expected a confidence in (0, 1), got ", options.confidence);
     }
 
     std::size_t columns() const { return sums_.size(); }
@@ -88,8 +95,12 @@ public:
         return out;
     }
     /// Sums of one resample, one a column.
-    span<const double> drawn(std::size_t resample) const { return finished(), span<const double>(drawn_.data() + resample * columns(), columns()); }
-    double drawn_mean(std::size_t resample, std::size_t column) const { return drawn(resample)[column] / drawn_weight_[resample]; }
+    span<const double> drawn(std::size_t resample) const {
+        return finished(), span<const double>(drawn_.data() + resample * columns(), columns());
+    }
+    double drawn_mean(std::size_t resample, std::size_t column) const {
+        return drawn(resample)[column] / drawn_weight_[resample];
+    }
 
     /// A column's mean with its interval over resampled prompts.
     mean_interval interval(std::size_t column) const {
@@ -101,8 +112,7 @@ public:
         return out;
     }
     /// The interval of any statistic, given its value and that of a resample: statistic(resample).
-    template <class Statistic>
-    mean_interval interval_of(double value, Statistic statistic) const {
+    template <class Statistic> mean_interval interval_of(double value, Statistic statistic) const {
         finished();
         require(resamples() > 0, "[sample_table] expected at least 1 resample, got 0");
         std::vector<double> values(resamples());
@@ -114,13 +124,16 @@ public:
     /// Refuses another table whose resamples are not of the same prompts.
     void require_same_draws(const sample_table& other) const {
         require(prompts_ == other.prompts_ && options_.seed == other.options_.seed && resamples() == other.resamples(),
-                "[sample_table] expected the same prompts, seed and resamples for both, got ", prompts_, " and ", other.prompts_, " prompts, seeds ", options_.seed, " and ",
-                other.options_.seed, ", ", resamples(), " and ", other.resamples(), " resamples");
+                "[sample_table] expected the same prompts, seed and resamples for both, got ", prompts_, " and ",
+                other.prompts_, " prompts, seeds ", options_.seed, " and ", other.options_.seed, ", ", resamples(),
+                " and ", other.resamples(), " resamples");
     }
 
 private:
     void finished() const {
-        require(prompts_ > 0 && counts_.to_come() == 0, "[sample_table] expected all of at least 1 prompt to be added, got ", prompts_ - counts_.to_come(), " of ", prompts_);
+        require(prompts_ > 0 && counts_.to_come() == 0,
+                "[sample_table] expected all of at least 1 prompt to be added, got ", prompts_ - counts_.to_come(),
+                " of ", prompts_);
     }
 
     bootstrap_options options_;
@@ -131,10 +144,13 @@ private:
     std::vector<double> drawn_, drawn_weight_;  // (resamples, columns), (resamples)
 };
 
-/// Mean of a column of `a` minus one of `b` on the same prompts, resampled together; an interval without 0 is a difference.
-inline mean_interval paired_difference(const sample_table& a, std::size_t column_a, const sample_table& b, std::size_t column_b) {
+/// Mean of a column of `a` minus one of `b` on the same prompts, resampled together; an interval without 0 is a
+/// difference.
+inline mean_interval paired_difference(const sample_table& a, std::size_t column_a, const sample_table& b,
+                                       std::size_t column_b) {
     a.require_same_draws(b);
-    return a.interval_of(a.mean(column_a) - b.mean(column_b), [&](std::size_t s) { return a.drawn_mean(s, column_a) - b.drawn_mean(s, column_b); });
+    return a.interval_of(a.mean(column_a) - b.mean(column_b),
+                         [&](std::size_t s) { return a.drawn_mean(s, column_a) - b.drawn_mean(s, column_b); });
 }
 
 }  // namespace depthgrow

@@ -1,7 +1,7 @@
 // Scoring of continuations: log-likelihoods by the whole model, under any layer order, or out of a lens at any layer
-// (early exit). Assumes token lists that fit the context. Continuations of one context that follow each other run it once,
-// behind cached keys and values; other sequences run whole, padded on the right.
-// Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
+// (early exit). Assumes token lists that fit the context. Continuations of one context that follow each other run it
+// once, behind cached keys and values; other sequences run whole, padded on the right. Early exit: nostalgebraist 2020;
+// relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
 #pragma once
 
 #include <algorithm>
@@ -23,25 +23,27 @@ struct continuation_score {
     bool greedy = false;        // whether every token is the likeliest one
 };
 
-/// Every position of a prompt of n tokens: `of_token[i]` is the log-likelihood of token i after the ones before it (0 for
-/// the first); `best[i]` the likeliest token there and `of_best[i]` its log-likelihood, n + 1 entries, the last of them
-/// what would follow. Where token i is the likeliest the two numbers are the same bits.
+/// Every position of a prompt of n tokens: `of_token[i]` is the log-likelihood of token i after the ones before it (0
+/// for the first); `best[i]` the likeliest token there and `of_best[i]` its log-likelihood, n + 1 entries, the last of
+/// them what would follow. Where token i is the likeliest the two numbers are the same bits.
 struct position_scores {
     std::vector<double> of_token, of_best;
     std::vector<token> best;
 };
 
-template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-class scorer {
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class scorer {
 public:
-    explicit scorer(const Model& model, scoring_options<T, Backend> options = {}) : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
+    explicit scorer(const Model& model, scoring_options<T, Backend> options = {})
+        : model_(model), backend_(model.backend()), run_("scorer", model, std::move(options)) {}
 
     /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
     std::vector<continuation_score> operator()(span<const continuation> items) {
         for (std::size_t i = 0; i < items.size(); ++i) {
-            require(!items[i].context.empty() && !items[i].tokens.empty(), "[scorer] expected a context and a continuation of at least 1 token each, got ",
+            require(!items[i].context.empty() && !items[i].tokens.empty(),
+                    "[scorer] expected a context and a continuation of at least 1 token each, got ",
                     items[i].context.size(), " and ", items[i].tokens.size(), " in item ", i);
-            require(length_of(items[i]) <= model_.config().context, "[scorer] expected at most ", model_.config().context + 1, " tokens of context and continuation (the model's context), got ",
+            require(length_of(items[i]) <= model_.config().context, "[scorer] expected at most ",
+                    model_.config().context + 1, " tokens of context and continuation (the model's context), got ",
                     length_of(items[i]) + 1, " in item ", i);
         }
         std::vector<continuation_score> out(items.size());
@@ -49,7 +51,8 @@ public:
         std::vector<family> batch;
         std::size_t rows = 0;
         const auto run_batch = [&] {
-            if constexpr (can_share) if (!batch.empty()) score_families(items, batch, out);
+            if constexpr (can_share)
+                if (!batch.empty()) score_families(items, batch, out);
             batch.clear(), rows = 0;
         };
         for (std::size_t first = 0; first < items.size();) {
@@ -62,10 +65,12 @@ public:
             first += one.count;
         }
         run_batch();
-        std::stable_sort(alone.begin(), alone.end(), [&](std::size_t a, std::size_t b) { return length_of(items[a]) > length_of(items[b]); });
+        std::stable_sort(alone.begin(), alone.end(),
+                         [&](std::size_t a, std::size_t b) { return length_of(items[a]) > length_of(items[b]); });
         for (std::size_t first = 0; first < alone.size();) {
             const std::size_t length = length_of(items[alone[first]]);
-            const std::size_t count = std::min(std::max<std::size_t>(1, run_.options().max_rows / length), alone.size() - first);
+            const std::size_t count =
+                std::min(std::max<std::size_t>(1, run_.options().max_rows / length), alone.size() - first);
             score_batch(items, span<const std::size_t>(alone).subspan(first, count), length, out);
             first += count;
         }
@@ -79,13 +84,16 @@ public:
         std::vector<std::size_t> by_length(prompts.size());
         std::iota(by_length.begin(), by_length.end(), std::size_t{0});
         for (std::size_t i = 0; i < prompts.size(); ++i)
-            require(!prompts[i].empty() && prompts[i].size() <= model_.config().context, "[scorer] expected 1 to ", model_.config().context, " tokens (the model's context), got ",
-                    prompts[i].size(), " in prompt ", i);
-        std::stable_sort(by_length.begin(), by_length.end(), [&](std::size_t a, std::size_t b) { return prompts[a].size() > prompts[b].size(); });
+            require(!prompts[i].empty() && prompts[i].size() <= model_.config().context, "[scorer] expected 1 to ",
+                    model_.config().context, " tokens (the model's context), got ", prompts[i].size(), " in prompt ",
+                    i);
+        std::stable_sort(by_length.begin(), by_length.end(),
+                         [&](std::size_t a, std::size_t b) { return prompts[a].size() > prompts[b].size(); });
         std::vector<position_scores> out(prompts.size());
         for (std::size_t first = 0; first < prompts.size();) {
             const std::size_t length = prompts[by_length[first]].size();
-            const std::size_t count = std::min(std::max<std::size_t>(1, run_.options().max_rows / length), prompts.size() - first);
+            const std::size_t count =
+                std::min(std::max<std::size_t>(1, run_.options().max_rows / length), prompts.size() - first);
             score_positions(prompts, span<const std::size_t>(by_length).subspan(first, count), length, out);
             first += count;
         }
@@ -113,12 +121,14 @@ private:
         return out;
     }
 
-    void score_batch(span<const continuation> items, span<const std::size_t> which, std::size_t length, std::vector<continuation_score>& out) {
+    void score_batch(span<const continuation> items, span<const std::size_t> which, std::size_t length,
+                     std::vector<continuation_score>& out) {
         std::vector<token> ids(which.size() * length, 0);
         std::size_t wanted = 0;
         for (std::size_t b = 0; b < which.size(); ++b) {
             const auto& item = items[which[b]];
-            auto to = std::copy(item.context.begin(), item.context.end(), ids.begin() + static_cast<std::ptrdiff_t>(b * length));
+            auto to = std::copy(item.context.begin(), item.context.end(),
+                                ids.begin() + static_cast<std::ptrdiff_t>(b * length));
             std::copy(item.tokens.begin(), item.tokens.end() - 1, to);
             wanted += item.tokens.size();
         }
@@ -126,15 +136,15 @@ private:
         const auto rows = run_.tape().make(wanted, x.cols).value;  // those that predict, together
         for (std::size_t b = 0, r = 0; b < which.size(); ++b) {
             const auto& item = items[which[b]];
-            backend_.template copy<T>(x.row(b * length + item.context.size() - 1), rows.row(r), item.tokens.size() * x.cols);
+            backend_.template copy<T>(x.row(b * length + item.context.size() - 1), rows.row(r),
+                                      item.tokens.size() * x.cols);
             r += item.tokens.size();
         }
         score_rows(items, which, rows, out);
     }
     /// The same for families: a context's rows, then those of its continuations, all stacked.
-    void score_families(span<const continuation> items, span<const family> families, std::vector<continuation_score>& out)
-        requires can_share
-    {
+    void score_families(span<const continuation> items, span<const family> families,
+                        std::vector<continuation_score>& out) requires can_share {
         std::vector<token> ids;
         std::vector<row_stretch> stretches, predicting;  // the second: which rows predict; no place in a sequence
         std::vector<std::size_t> which;
@@ -155,7 +165,8 @@ private:
             }
         }
         if (!cache_) cache_.emplace(model_.backend(), model_.config());
-        const auto h = run_.stretches(ids, stretches, [&](std::size_t) -> auto& { return *cache_; });  // one layer after another
+        const auto h = run_.stretches(
+            ids, stretches, [&](std::size_t) -> auto& { return *cache_; });  // one layer after another
         const auto rows = run_.tape().make(wanted, h.value.cols);
         std::size_t r = 0;
         for (const auto& p : predicting) {
@@ -165,12 +176,14 @@ private:
         score_rows(items, which, run_.answer(rows), out);
     }
     /// Scores of items from the rows that predict their tokens, one after another.
-    void score_rows(span<const continuation> items, span<const std::size_t> which, matrix<const T> rows, std::vector<continuation_score>& out) {
+    void score_rows(span<const continuation> items, span<const std::size_t> which, matrix<const T> rows,
+                    std::vector<continuation_score>& out) {
         const std::size_t wanted = rows.rows, vocab = model_.config().vocab;
         std::vector<token> targets;
         for (std::size_t i : which) targets.insert(targets.end(), items[i].tokens.begin(), items[i].tokens.end());
         for (token id : targets)
-            require(id >= 0 && static_cast<std::size_t>(id) < vocab, "[scorer] expected token ids below the vocabulary of ", vocab, ", got ", id);
+            require(id >= 0 && static_cast<std::size_t>(id) < vocab,
+                    "[scorer] expected token ids below the vocabulary of ", vocab, ", got ", id);
         const std::size_t chunk = std::min<std::size_t>(wanted, 256);
         const auto z = run_.tape().make(chunk, vocab).value;
         const auto device_targets = tensor<token, Backend>::from_host(backend_, {wanted}, targets);
@@ -178,7 +191,8 @@ private:
         const span<token> best(run_.tape().memory().template take<token>(wanted), wanted);
         ops::each_logits<T>(backend_, rows, model_.head().value, z, [&](std::size_t first, matrix<T> part) {
             backend_.template row_argmax<T>(part, best.subspan(first, part.rows));
-            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, part.rows), {}, loss.subspan(first, part.rows), false);
+            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, part.rows), {},
+                                                       loss.subspan(first, part.rows), false);
         });
         std::vector<wide_t<T>> losses(wanted);
         std::vector<token> likeliest(wanted);
@@ -191,11 +205,13 @@ private:
                 score.log_likelihood -= static_cast<double>(losses[r]);
                 score.greedy = score.greedy && likeliest[r] == targets[r];
             }
-            require(std::isfinite(score.log_likelihood), "[scorer] expected a finite log-likelihood, got NaN or infinity in item ", which[b]);
+            require(std::isfinite(score.log_likelihood),
+                    "[scorer] expected a finite log-likelihood, got NaN or infinity in item ", which[b]);
         }
     }
 
-    void score_positions(span<const std::vector<token>> prompts, span<const std::size_t> which, std::size_t length, std::vector<position_scores>& out) {
+    void score_positions(span<const std::vector<token>> prompts, span<const std::size_t> which, std::size_t length,
+                         std::vector<position_scores>& out) {
         std::vector<token> ids(which.size() * length, 0), targets(which.size() * length, -1);
         for (std::size_t b = 0; b < which.size(); ++b) {
             const auto& prompt = prompts[which[b]];
@@ -213,8 +229,10 @@ private:
             const auto copy = again.row_range(0, count);
             backend_.template copy<T>(part.data, copy.data, count * vocab);
             backend_.template row_argmax<T>(part, best.subspan(first, count));
-            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {}, loss.subspan(first, count), false);
-            backend_.template cross_entropy_inplace<T>(copy, best.subspan(first, count), {}, best_loss.subspan(first, count), false);
+            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {},
+                                                       loss.subspan(first, count), false);
+            backend_.template cross_entropy_inplace<T>(copy, best.subspan(first, count), {},
+                                                       best_loss.subspan(first, count), false);
         });
         std::vector<wide_t<T>> losses(x.rows), best_losses(x.rows);
         std::vector<token> likeliest(x.rows);
@@ -226,7 +244,8 @@ private:
             scores = {{0}, {0}, {-1}};
             for (std::size_t t = 0; t < prompts[which[b]].size(); ++t) {
                 const std::size_t row = b * length + t;
-                require(std::isfinite(losses[row]) && std::isfinite(best_losses[row]), "[scorer] expected finite log-likelihoods, got NaN or infinity in prompt ", which[b]);
+                require(std::isfinite(losses[row]) && std::isfinite(best_losses[row]),
+                        "[scorer] expected finite log-likelihoods, got NaN or infinity in prompt ", which[b]);
                 if (t + 1 < prompts[which[b]].size()) scores.of_token.push_back(-static_cast<double>(losses[row]));
                 scores.of_best.push_back(-static_cast<double>(best_losses[row]));
                 scores.best.push_back(likeliest[row]);

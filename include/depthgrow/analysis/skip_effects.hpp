@@ -34,10 +34,10 @@ struct skip_run {
 };
 
 /// Runs skips over one prompt at a time; keeps its memory from prompt to prompt.
-template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-class skip_walker {
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class skip_walker {
 public:
-    skip_walker(const Model& model, const skip_options& options) : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+    skip_walker(const Model& model, const skip_options& options)
+        : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
 
     /// Runs every skip, batch by batch; `runs` sorted by layer.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -55,29 +55,35 @@ private:
             if (active_.empty() && next == runs.size()) break;
             const std::size_t travelling = 1 + active_.size(), last = next_of(runs, next, l);
             const std::size_t together = std::max<std::size_t>(1, options_.layer_rows / length_);
-            for (std::size_t first = 0; first < travelling; first += together) advance(l, first, std::min(together, travelling - first));
+            for (std::size_t first = 0; first < travelling; first += together)
+                advance(l, first, std::min(together, travelling - first));
             if (next < last) fork(l, runs.subspan(next, last - next));
             next = last;
         }
         if (!active_.empty()) measure_output();
         read_changes();
     }
-    /// Takes runs [first, first + count) through layer l and measures them; run 0 is the clean one, whose parts are kept.
+    /// Takes runs [first, first + count) through layer l and measures them; run 0 is the clean one, whose parts are
+    /// kept.
     void advance(std::size_t l, std::size_t first, std::size_t count) {
         const auto rows = stream_.rows().row_range(first * length_, count * length_);
         tape_.start(false);
         if (first == 0) keep(clean_h_, run_rows(0));
-        auto between = model_.attention_sublayer(tape_, {borrowed(rows), {}}, l, l, model_.extents(rows.rows, count), nullptr);
+        auto between =
+            model_.attention_sublayer(tape_, {borrowed(rows), {}}, l, l, model_.extents(rows.rows, count), nullptr);
         between.pending.kept = true;
         const auto a = between.pending.value;
         const auto after = model_.mlp_sublayer(tape_, between, l, l, nullptr);
         const auto mid = after.h.value, m = after.pending.value;
         if (first == 0) {
-            keep(clean_a_, a.row_range(0, length_)), keep(clean_mid_, mid.row_range(0, length_)), keep(clean_m_, m.row_range(0, length_));
+            keep(clean_a_, a.row_range(0, length_)), keep(clean_mid_, mid.row_range(0, length_)),
+                keep(clean_m_, m.row_range(0, length_));
             norms_ = distances({}, {}, clean(clean_a_), clean(clean_m_), length_);
         }
         const std::size_t skip = first == 0 ? 1 : 0;  // the clean run is not compared with itself
-        if (count > skip) measure(l, first + skip - 1, a.row_range(skip * length_, (count - skip) * length_), m.row_range(skip * length_, (count - skip) * length_));
+        if (count > skip)
+            measure(l, first + skip - 1, a.row_range(skip * length_, (count - skip) * length_),
+                    m.row_range(skip * length_, (count - skip) * length_));
         backend_.template add<T>(mid, wide_t<T>(1), m, rows);
     }
 
@@ -93,36 +99,44 @@ private:
         }
         if (ids_.size() < length_) {
             ids_ = tensor<token, Backend>(backend_, {length_});
-            for (auto* part : {&clean_h_, &clean_a_, &clean_mid_, &clean_m_}) *part = tensor<T, Backend>(backend_, {length_, width});
+            for (auto* part : {&clean_h_, &clean_a_, &clean_mid_, &clean_m_})
+                *part = tensor<T, Backend>(backend_, {length_, width});
         }
         backend_.template from_host<token>(tokens.data(), ids_.data(), length_);
         active_.clear();
         waiting_.clear();
         measured_ = 0;
-        if (changes_.size() < model_.layers() * rows) changes_ = tensor<wide_t<T>, Backend>(backend_, {model_.layers() * rows});
+        if (changes_.size() < model_.layers() * rows)
+            changes_ = tensor<wide_t<T>, Backend>(backend_, {model_.layers() * rows});
         tape_.start(false);
         const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), model_.extents(length_, 1)).value;
         backend_.template copy<T>(h.data, stream_.data(), h.size());
     }
     static variable<T> borrowed(matrix<T> rows) { return {rows, nullptr, true}; }
-    void keep(tensor<T, Backend>& to, matrix<const T> rows) { backend_.template copy<T>(rows.data, to.data(), rows.size()); }
+    void keep(tensor<T, Backend>& to, matrix<const T> rows) {
+        backend_.template copy<T>(rows.data, to.data(), rows.size());
+    }
     matrix<T> clean(tensor<T, Backend>& part) { return part.rows().row_range(0, length_); }
     matrix<T> run_rows(std::size_t run) { return stream_.rows().row_range(run * length_, length_); }
     /// ‖(a'+m') − (a+m)‖ of each row, on the host.
-    std::vector<wide_t<T>> distances(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, std::size_t rows) {
+    std::vector<wide_t<T>> distances(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m,
+                                     std::size_t rows) {
         rows::changes<T>(backend_, a_run, m_run, a, m, distance_.flat().subspan(0, rows));
         std::vector<wide_t<T>> out(rows);
         backend_.template to_host<wide_t<T>>(distance_.data(), out.data(), rows);
         return out;
     }
-    double ratio(std::size_t layer, wide_t<T> distance, std::size_t position, const std::vector<wide_t<T>>& norms) const {
-        const double value = static_cast<double>(distance) / detail::floored(static_cast<double>(norms[position]), ratio_floor);
-        require(std::isfinite(value), "[skip_effects] expected finite activations, got NaN or infinity in layer ", layer, " at position ", position);
+    double ratio(std::size_t layer, wide_t<T> distance, std::size_t position,
+                 const std::vector<wide_t<T>>& norms) const {
+        const double value =
+            static_cast<double>(distance) / detail::floored(static_cast<double>(norms[position]), ratio_floor);
+        require(std::isfinite(value), "[skip_effects] expected finite activations, got NaN or infinity in layer ",
+                layer, " at position ", position);
         return value;
     }
 
-    /// Changes of layer l in the active runs from `first` on, given what their layer added: measured now, read at the end
-    /// of the walk, so that a device need not wait for the host at every layer.
+    /// Changes of layer l in the active runs from `first` on, given what their layer added: measured now, read at the
+    /// end of the walk, so that a device need not wait for the host at every layer.
     void measure(std::size_t l, std::size_t first, matrix<const T> a, matrix<const T> m) {
         rows::changes<T>(backend_, a, m, clean(clean_a_), clean(clean_m_), changes_.flat().subspan(measured_, a.rows));
         if (waiting_.empty() || waiting_.back().layer != l) waiting_.push_back({l, first, 0, measured_, norms_});
@@ -136,7 +150,8 @@ private:
             for (std::size_t r = 0; r < part.runs; ++r) {
                 const skip_run& run = active_[part.first + r];
                 double largest = 0;
-                for (std::size_t u = run.from; u < length_; ++u) largest = std::max(largest, ratio(part.layer, host_[part.at + r * length_ + u], u, part.norms));
+                for (std::size_t u = run.from; u < length_; ++u)
+                    largest = std::max(largest, ratio(part.layer, host_[part.at + r * length_ + u], u, part.norms));
                 run.into->raise_change(run.layer, part.layer, largest);
             }
     }
@@ -167,7 +182,8 @@ private:
                 for (std::size_t u = 1; u < run.until; ++u) inert = inert && skipped_norms[u] == 0;
             }
             if (inert) continue;
-            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u) run.into->raise_change(l, l, ratio(l, changed[u], u, norms_));
+            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u)
+                run.into->raise_change(l, l, ratio(l, changed[u], u, norms_));
             active_.push_back(run);
             const auto rows = run_rows(active_.size());
             backend_.template copy<T>(kept.row(0), rows.row(0), rows.cols);
@@ -177,7 +193,8 @@ private:
     }
 
     void measure_output() {
-        const std::size_t rows = (1 + active_.size()) * length_, vocab = model_.config().vocab, chunk = std::min(length_, options_.logit_rows);
+        const std::size_t rows = (1 + active_.size()) * length_, vocab = model_.config().vocab,
+                          chunk = std::min(length_, options_.logit_rows);
         tape_.start(false);
         const auto normed = model_.final_norm(tape_, {stream_.rows().row_range(0, rows), nullptr}, nullptr).value;
         const auto y = tape_.make(chunk, vocab).value, z = tape_.make(chunk, vocab).value;
@@ -190,8 +207,10 @@ private:
                 const std::size_t from = std::max(first, active_[r].from);
                 if (from >= end) continue;
                 const auto part = z.row_range(0, end - from);
-                ops::unembed<T>(backend_, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value, part);
-                rows::softmax_distances<T>(backend_, part, clean.row_range(from - first, end - from), distance_.flat().subspan(r * length_ + from, end - from));
+                ops::unembed<T>(backend_, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value,
+                                part);
+                rows::softmax_distances<T>(backend_, part, clean.row_range(from - first, end - from),
+                                           distance_.flat().subspan(r * length_ + from, end - from));
             }
         }
         std::vector<wide_t<T>> host(active_.size() * length_);
@@ -199,7 +218,8 @@ private:
         for (std::size_t r = 0; r < active_.size(); ++r)
             for (std::size_t u = active_[r].from; u < length_; ++u) {
                 const wide_t<T> distance = host[r * length_ + u];
-                require(std::isfinite(distance), "[skip_effects] expected finite logits, got NaN or infinity at position ", u);
+                require(std::isfinite(distance),
+                        "[skip_effects] expected finite logits, got NaN or infinity at position ", u);
                 active_[r].into->raise_output(active_[r].layer, static_cast<double>(distance));
             }
     }
@@ -208,18 +228,18 @@ private:
     Backend& backend_;
     skip_options options_;
     tape<T, Backend> tape_;
-    tensor<T, Backend> stream_;                      // (runs * T, C)
+    tensor<T, Backend> stream_;                                   // (runs * T, C)
     tensor<T, Backend> clean_h_, clean_a_, clean_mid_, clean_m_;  // of the layer just run, (T, C) each
-    tensor<wide_t<T>, Backend> distance_;            // (runs * T)
+    tensor<wide_t<T>, Backend> distance_;                         // (runs * T)
     tensor<token, Backend> ids_;
-    tensor<wide_t<T>, Backend> changes_;             // (L * runs * T), what `waiting_` says
+    tensor<wide_t<T>, Backend> changes_;  // (L * runs * T), what `waiting_` says
     struct measured_layer {
         std::size_t layer, first, runs, at;  // runs [first, first + runs), from changes_[at] on
         std::vector<wide_t<T>> norms;
     };
     std::vector<measured_layer> waiting_;
     std::size_t measured_ = 0;
-    std::vector<wide_t<T>> norms_, host_;            // ‖c_l‖ of the clean run, (T); changes_ as read
+    std::vector<wide_t<T>> norms_, host_;  // ‖c_l‖ of the clean run, (T); changes_ as read
     std::vector<skip_run> active_;
     std::size_t length_ = 0;
 };
@@ -232,7 +252,8 @@ struct skip_effects_result {
 namespace detail {
 
 /// The skips of one prompt, sorted by layer.
-inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, const std::vector<std::size_t>& boundaries, prompt_effects* current, prompt_effects* future) {
+inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, const std::vector<std::size_t>& boundaries,
+                                     prompt_effects* current, prompt_effects* future) {
     std::vector<skip_run> runs;
     for (std::size_t l = 0; l < layers; ++l) {
         if (current) runs.push_back({l, length, 0, current});
@@ -243,7 +264,8 @@ inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, con
 }
 
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-skip_effects_result measure_skips(const Model& model, span<const prompt> prompts, const skip_options& options, bool current, bool future) {
+skip_effects_result measure_skips(const Model& model, span<const prompt> prompts, const skip_options& options,
+                                  bool current, bool future) {
     require(!prompts.empty(), "[skip_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {  // before any work: partial results are never given
@@ -251,12 +273,15 @@ skip_effects_result measure_skips(const Model& model, span<const prompt> prompts
         if (future) boundaries_of(prompts[p], p, options.seed);
     }
     skip_walker<T, Backend, Model> walker(model, options);
-    const auto wanted = [&](bool any) { return any ? options.bootstrap : bootstrap_options{options.bootstrap.seed, 0, options.bootstrap.confidence}; };
+    const auto wanted = [&](bool any) {
+        return any ? options.bootstrap : bootstrap_options{options.bootstrap.seed, 0, options.bootstrap.confidence};
+    };
     effects_accumulator now(layers, prompts.size(), wanted(current)), later(layers, prompts.size(), wanted(future));
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         prompt_effects here(layers), after(layers);
         const auto boundaries = future ? boundaries_of(prompts[p], p, options.seed) : std::vector<std::size_t>{};
-        walker(prompts[p].tokens, runs_of(layers, prompts[p].tokens.size(), boundaries, current ? &here : nullptr, future ? &after : nullptr));
+        walker(prompts[p].tokens, runs_of(layers, prompts[p].tokens.size(), boundaries, current ? &here : nullptr,
+                                          future ? &after : nullptr));
         if (current) now.add(here);
         if (future) later.add(after);
     }

@@ -1,7 +1,8 @@
 // Intervention sweeps: the loss under every skip, swap, reversal and loop of given lengths, beside the clean loss.
-// Assumes prompts without padding; an order that begins like the model's own starts from the clean run's residual there.
-// Kinds and lengths: Kapl et al. 2025 (arXiv 2512.08819), figures 3 and 9; loops, Kapl et al. 2026, figure 6.
-// Chosen: a swap exchanges adjacent blocks and keeps the order inside them; a loop repeats on top of the one ordinary run.
+// Assumes prompts without padding; an order that begins like the model's own starts from the clean run's residual
+// there. Kinds and lengths: Kapl et al. 2025 (arXiv 2512.08819), figures 3 and 9; loops, Kapl et al. 2026, figure 6.
+// Chosen: a swap exchanges adjacent blocks and keeps the order inside them; a loop repeats on top of the one ordinary
+// run.
 #pragma once
 
 #include <string>
@@ -22,8 +23,10 @@ struct intervention {
 };
 
 /// Every legal start of a kind at a length; none when the length does not fit.
-inline std::vector<intervention> interventions(const std::string& kind, std::size_t length, std::size_t depth, std::size_t times = 1) {
-    require(kind == "skip" || kind == "swap" || kind == "reverse" || kind == "loop", "[interventions] expected skip, swap, reverse or loop, got ", kind);
+inline std::vector<intervention> interventions(const std::string& kind, std::size_t length, std::size_t depth,
+                                               std::size_t times = 1) {
+    require(kind == "skip" || kind == "swap" || kind == "reverse" || kind == "loop",
+            "[interventions] expected skip, swap, reverse or loop, got ", kind);
     require(length > 0, "[interventions] expected a length of at least 1, got 0");
     const std::size_t taken = kind == "swap" ? 2 * length : length;
     std::vector<intervention> out;
@@ -52,8 +55,7 @@ inline std::vector<intervention> standard_interventions(std::size_t depth) {
 namespace detail {
 
 /// Sums of next-token losses of one sequence under several orders.
-template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-class order_runner {
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class order_runner {
 public:
     explicit order_runner(const Model& model) : model_(model), backend_(model.backend()), tape_(model.backend()) {}
 
@@ -88,12 +90,14 @@ private:
             stream = model_.mlp_sublayer(tape_, stream, order[slot], slot, nullptr);
         }
         const auto last = add_pending(tape_, stream);
-        const auto losses = ops::linear_cross_entropy(tape_, model_.final_norm(tape_, last, nullptr), model_.head(), targets_.flat(), weights_.flat());
+        const auto losses = ops::linear_cross_entropy(tape_, model_.final_norm(tape_, last, nullptr), model_.head(),
+                                                      targets_.flat(), weights_.flat());
         std::vector<wide_t<T>> host(length);
         backend_.template to_host<wide_t<T>>(losses.data(), host.data(), length);
         double sum = 0;
         for (wide_t<T> value : host) sum += static_cast<double>(value);
-        require(std::isfinite(sum), "[sweep] expected a finite loss, got NaN or infinity under the order ", order.to_string());
+        require(std::isfinite(sum), "[sweep] expected a finite loss, got NaN or infinity under the order ",
+                order.to_string());
         return sum;
     }
 
@@ -109,12 +113,15 @@ private:
 
 /// Mean next-token losses (nats) over all predictions of all prompts: one column an order.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-sample_table order_losses(const Model& model, span<const prompt> prompts, const std::vector<layer_order>& orders, const bootstrap_options& bootstrap = {}) {
+sample_table order_losses(const Model& model, span<const prompt> prompts, const std::vector<layer_order>& orders,
+                          const bootstrap_options& bootstrap = {}) {
     require(!prompts.empty(), "[sweep] expected at least 1 prompt, got 0");
-    for (std::size_t p = 0; p < prompts.size(); ++p) detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
+    for (std::size_t p = 0; p < prompts.size(); ++p)
+        detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     for (const layer_order& order : orders) {
         require(!order.empty(), "[sweep] expected an order of at least 1 layer, got none");
-        require(order.source_depth() == model.layers(), "[sweep] expected an order of ", model.layers(), " layers, got one of ", order.source_depth());
+        require(order.source_depth() == model.layers(), "[sweep] expected an order of ", model.layers(),
+                " layers, got one of ", order.source_depth());
     }
     sample_table out(orders.size(), prompts.size(), bootstrap);
     detail::order_runner<T, Backend, Model> run(model);

@@ -11,7 +11,8 @@ namespace depthgrow {
 
 /// visit(slot, h, a, m) for every slot of a run, each (T, C) on the host, valid during the call; then last(h_L).
 template <decoder_model Model, class T, class Backend, class Visit, class Last>
-void visit_layers(const Model& model, tape<T, Backend>& tape, span<const token> tokens, Visit visit, Last last, span<const std::size_t> order = {}) {
+void visit_layers(const Model& model, tape<T, Backend>& tape, span<const token> tokens, Visit visit, Last last,
+                  span<const std::size_t> order = {}) {
     Backend& backend = model.backend();
     const auto ids = tensor<token, Backend>::from_host(backend, {tokens.size()}, tokens);
     const std::size_t slots = order.empty() ? model.layers() : order.size();
@@ -20,7 +21,9 @@ void visit_layers(const Model& model, tape<T, Backend>& tape, span<const token> 
         to.resize(rows.size());
         backend.template to_host<T>(rows.data, to.data(), rows.size());
     };
-    const auto view = [&](const std::vector<T>& rows) { return matrix<const T>(rows.data(), tokens.size(), model.config().width); };
+    const auto view = [&](const std::vector<T>& rows) {
+        return matrix<const T>(rows.data(), tokens.size(), model.config().width);
+    };
     tape.start(false);
     model.residual(tape, ids.flat(), 1, nullptr, order, [&](site where, std::size_t slot, matrix<T> rows) {
         if (where == site::resid_pre) fetch(h, rows);

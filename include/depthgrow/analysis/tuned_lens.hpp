@@ -19,49 +19,52 @@
 namespace depthgrow {
 
 /// h -> h + A h + b; zero is the logit lens.
-template <class T, class Backend>
-struct translator {
+template <class T, class Backend> struct translator {
     tensor<T, Backend> A, b;  // (C, C), (C)
 
     static translator zero(Backend& backend, std::size_t width) {
-        return {tensor<T, Backend>::filled(backend, {width, width}, T(0)), tensor<T, Backend>::filled(backend, {width}, T(0))};
+        return {tensor<T, Backend>::filled(backend, {width, width}, T(0)),
+                tensor<T, Backend>::filled(backend, {width}, T(0))};
     }
     translator clone() const { return {A.clone(), b.clone()}; }
 };
 
-template <class T, class Backend>
-struct tuned_lens {
+template <class T, class Backend> struct tuned_lens {
     std::vector<translator<T, Backend>> translators;  // one a layer, or one a slot of the order that the model runs
     std::size_t width = 0;
     std::string fingerprint;  // of the unembedding it was fitted to
 
     /// The logit lens of a model, to start a fit from.
-    template <decoder_model Model>
-    static tuned_lens zero(const Model& model) {
+    template <decoder_model Model> static tuned_lens zero(const Model& model) {
         tuned_lens made{{}, model.config().width, unembedding_fingerprint(model)};
-        for (std::size_t l = 0; l < model.layers(); ++l) made.translators.push_back(translator<T, Backend>::zero(model.backend(), made.width));
+        for (std::size_t l = 0; l < model.layers(); ++l)
+            made.translators.push_back(translator<T, Backend>::zero(model.backend(), made.width));
         return made;
     }
     std::size_t layers() const { return translators.size(); }
 
     /// The translator at the input of a slot of an order that runs `depth` layers: the slot's own where the lens has
     /// one a slot (fitted to the model as it runs), else its layer's.
-    const translator<T, Backend>& at(const std::vector<std::size_t>& order, std::size_t slot, std::size_t depth) const { return translators[layers() == depth ? order[slot] : slot]; }
+    const translator<T, Backend>& at(const std::vector<std::size_t>& order, std::size_t slot, std::size_t depth) const {
+        return translators[layers() == depth ? order[slot] : slot];
+    }
 
     /// Refuses a model that the lens was not fitted to; one that runs `slots` layers may have a translator for each.
-    template <decoder_model Model>
-    void check(const Model& model, std::size_t slots = 0) const {
-        require(width == model.config().width, "[tuned_lens] expected a model of width ", width, ", got ", model.config().width, "; refit the lens to this model");
-        require(layers() == model.layers() || layers() == slots, "[tuned_lens] expected a model of ", layers(), " layers, got ", model.layers(),
+    template <decoder_model Model> void check(const Model& model, std::size_t slots = 0) const {
+        require(width == model.config().width, "[tuned_lens] expected a model of width ", width, ", got ",
+                model.config().width, "; refit the lens to this model");
+        require(layers() == model.layers() || layers() == slots, "[tuned_lens] expected a model of ", layers(),
+                " layers, got ", model.layers(),
                 "; a grown model needs its lens refitted (grow the lens by the same order to start from it)");
-        require(fingerprint == unembedding_fingerprint(model), "[tuned_lens] expected the unembedding that the lens was fitted to (", fingerprint.substr(0, 12),
+        require(fingerprint == unembedding_fingerprint(model),
+                "[tuned_lens] expected the unembedding that the lens was fitted to (", fingerprint.substr(0, 12),
                 "…), got another; refit the lens to this model");
     }
 };
 
-/// A lens grown by the order that its model grew by: a warm start for fitting, refused for reading if the model moved on.
-template <class T, class Backend>
-tuned_lens<T, Backend> grow(tuned_lens<T, Backend>&& lens, const layer_order& order) {
+/// A lens grown by the order that its model grew by: a warm start for fitting, refused for reading if the model moved
+/// on.
+template <class T, class Backend> tuned_lens<T, Backend> grow(tuned_lens<T, Backend>&& lens, const layer_order& order) {
     lens.translators = depthgrow::grow(std::move(lens.translators), order);
     return std::move(lens);
 }
@@ -70,7 +73,8 @@ namespace detail {
 
 /// x = h + A h + b; `ones` is a column of as many ones as h has rows.
 template <class T, class Backend>
-void translate(Backend& backend, const translator<T, Backend>& map, matrix<const T> h, matrix<const T> ones, matrix<T> x) {
+void translate(Backend& backend, const translator<T, Backend>& map, matrix<const T> h, matrix<const T> ones,
+               matrix<T> x) {
     if constexpr (adds_linear_maps<Backend, T>) {
         if (h.stride == x.stride) return backend.template linear_add<T>(h, map.A.rows(), h, x, map.b.flat());
     }
@@ -86,45 +90,56 @@ enum class lens_optimizer { sgd_nesterov, adam };
 struct lens_fit_options {
     std::size_t steps = 250;
     lens_optimizer optimizer = lens_optimizer::sgd_nesterov;
-    double rate = 0;        // 0: 0.1 for SGD (falling linearly to 0), 1e-3 for Adam (constant)
-    double momentum = 0.9;  // SGD
-    double decay = 1e-3;    // SGD, coupled
-    double clip = 1.0;      // global norm over all translators
+    double rate = 0;               // 0: 0.1 for SGD (falling linearly to 0), 1e-3 for Adam (constant)
+    double momentum = 0.9;         // SGD
+    double decay = 1e-3;           // SGD, coupled
+    double clip = 1.0;             // global norm over all translators
     std::size_t max_rows = 4096;   // tokens whose residuals of all layers are held at once
     std::size_t logit_rows = 256;  // rows of logits at a time
 };
 
 /// Fits a lens to a model step by step; the caller brings the tokens.
-template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
-class lens_fitter {
+template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class lens_fitter {
 public:
     /// Starts from zero, or from `warm` (same depth and width), whose fingerprint becomes the model's.
     lens_fitter(const Model& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
-        : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)), model_(model), backend_(model.backend()), options_(options),
-          run_tape_(backend_), norm_tape_(backend_), squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)), adam_(backend_, {1}), sgd_(backend_, {1}) {
+        : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)),
+          model_(model),
+          backend_(model.backend()),
+          options_(options),
+          run_tape_(backend_),
+          norm_tape_(backend_),
+          squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)),
+          adam_(backend_, {1}),
+          sgd_(backend_, {1}) {
         require(options.steps > 0, "[lens_fitter] expected at least 1 step, got 0");
-        require(lens.width == model.config().width && lens.layers() == model.layers(), "[lens_fitter] expected a warm start of ", model.layers(), " layers of width ",
-                model.config().width, ", got ", lens.layers(), " of width ", lens.width);
+        require(lens.width == model.config().width && lens.layers() == model.layers(),
+                "[lens_fitter] expected a warm start of ", model.layers(), " layers of width ", model.config().width,
+                ", got ", lens.layers(), " of width ", lens.width);
         lens.fingerprint = unembedding_fingerprint(model);
         for (auto* set : {&gradients_, &first_, &second_})
             for (std::size_t l = 0; l < lens.layers(); ++l)
-                if (set != &second_ || options.optimizer == lens_optimizer::adam) set->push_back(translator<wide_t<T>, Backend>::zero(backend_, lens.width));
+                if (set != &second_ || options.optimizer == lens_optimizer::adam)
+                    set->push_back(translator<wide_t<T>, Backend>::zero(backend_, lens.width));
         if constexpr (mixed)
             for (const auto& map : lens.translators) master_.push_back(widened(map));
     }
 
     /// One step on `batch` sequences; returns the mean KL(final‖lens) of every layer before the step, in nats.
     std::vector<double> step(span<const token> tokens, std::size_t batch) {
-        const std::size_t length = model_.extents(tokens.size(), batch).length, together = std::max<std::size_t>(1, options_.max_rows / length);
+        const std::size_t length = model_.extents(tokens.size(), batch).length,
+                          together = std::max<std::size_t>(1, options_.max_rows / length);
         for (auto& g : gradients_)
             for (auto* part : {&g.A, &g.b}) backend_.template fill<wide_t<T>>(part->data(), part->size(), wide_t<T>(0));
         std::vector<double> losses(lens.layers());
         for (std::size_t first = 0; first < batch; first += together) {
             const std::size_t count = std::min(together, batch - first);
-            accumulate(tokens.subspan(first * length, count * length), count, 1.0 / static_cast<double>(tokens.size()), losses);
+            accumulate(tokens.subspan(first * length, count * length), count, 1.0 / static_cast<double>(tokens.size()),
+                       losses);
         }
         for (std::size_t l = 0; l < losses.size(); ++l)
-            require(std::isfinite(losses[l]), "[lens_fitter] expected a finite KL, got NaN or infinity at layer ", l, " in step ", done_);
+            require(std::isfinite(losses[l]), "[lens_fitter] expected a finite KL, got NaN or infinity at layer ", l,
+                    " in step ", done_);
         update();
         return losses;
     }
@@ -148,19 +163,26 @@ private:
         const auto wide = [&](const tensor<T, Backend>& x) {
             const auto values = x.to_host();
             std::vector<wide_t<T>> out(values.size());
-            std::transform(values.begin(), values.end(), out.begin(), [](T value) { return static_cast<wide_t<T>>(value); });
+            std::transform(values.begin(), values.end(), out.begin(),
+                           [](T value) { return static_cast<wide_t<T>>(value); });
             return tensor<wide_t<T>, Backend>::from_host(backend_, x.extents(), out);
         };
         return {wide(map.A), wide(map.b)};
     }
     void accumulate(span<const token> tokens, std::size_t batch, double share, std::vector<double>& losses) {
-        const std::size_t rows = tokens.size(), width = lens.width, vocab = model_.config().vocab, chunk = std::min(rows, options_.logit_rows);
+        const std::size_t rows = tokens.size(), width = lens.width, vocab = model_.config().vocab,
+                          chunk = std::min(rows, options_.logit_rows);
         reserve(rows, chunk);
         const auto ids = tensor<token, Backend>::from_host(backend_, {rows}, tokens);
         run_tape_.start(false);
-        const auto last = model_.residual(run_tape_, ids.flat(), batch, nullptr, {}, [&](site where, std::size_t slot, matrix<T> h) {
-            if (where == site::resid_pre) backend_.template copy<T>(h.data, residuals_.rows().row(slot * rows), h.size());
-        }).normed.value;
+        const auto last =
+            model_
+                .residual(run_tape_, ids.flat(), batch, nullptr, {},
+                          [&](site where, std::size_t slot, matrix<T> h) {
+                              if (where == site::resid_pre)
+                                  backend_.template copy<T>(h.data, residuals_.rows().row(slot * rows), h.size());
+                          })
+                .normed.value;
         const matrix<T> y_all(y_.data(), chunk, vocab), z_all(z_.data(), chunk, vocab);
         std::vector<wide_t<T>> host(lens.layers() * chunk);
         for (std::size_t first = 0; first < rows; first += chunk) {
@@ -179,8 +201,10 @@ private:
                 detail::translate<T>(backend_, lens.translators[l], h, ones, x.value);
                 const auto normed = model_.final_norm(norm_tape_, x, nullptr);
                 ops::unembed<T>(backend_, normed.value, model_.head().value, z);
-                rows::kl_gradient_inplace<T>(backend_, z, y, {entropy.data(), count}, static_cast<wide_t<T>>(share), loss);
-                backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0, norm_tape_.claim(normed).out);
+                rows::kl_gradient_inplace<T>(backend_, z, y, {entropy.data(), count}, static_cast<wide_t<T>>(share),
+                                             loss);
+                backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0,
+                                          norm_tape_.claim(normed).out);
                 norm_tape_.backward();
                 const auto dx = norm_tape_.gradient(x);  // (count, C)
                 backend_.template gemm<T>(transpose::yes, transpose::no, 1, dx, h, 1, gradients_[l].A.rows());
@@ -193,25 +217,30 @@ private:
     }
     void reserve(std::size_t rows, std::size_t chunk) {
         const std::size_t vocab = model_.config().vocab;
-        if (residuals_.size() < lens.layers() * rows * lens.width) residuals_ = tensor<T, Backend>(backend_, {lens.layers() * rows, lens.width});
+        if (residuals_.size() < lens.layers() * rows * lens.width)
+            residuals_ = tensor<T, Backend>(backend_, {lens.layers() * rows, lens.width});
         if (y_.size() >= chunk * vocab) return;
         y_ = tensor<T, Backend>(backend_, {chunk, vocab}), z_ = tensor<T, Backend>(backend_, {chunk, vocab});
         ones_ = tensor<T, Backend>::filled(backend_, {chunk}, T(1));
-        entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}), loss_ = tensor<wide_t<T>, Backend>(backend_, {lens.layers() * chunk});
+        entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}),
+        loss_ = tensor<wide_t<T>, Backend>(backend_, {lens.layers() * chunk});
     }
     void update() {
         backend_.template fill<double>(squares_.data(), 1, 0.0);
         for (const auto& g : gradients_)
-            for (const auto* part : {&g.A, &g.b}) backend_.template accumulate_squares<wide_t<T>>(part->flat(), squares_.data());
+            for (const auto* part : {&g.A, &g.b})
+                backend_.template accumulate_squares<wide_t<T>>(part->flat(), squares_.data());
         const bool sgd = options_.optimizer == lens_optimizer::sgd_nesterov;
         const double base = options_.rate > 0 ? options_.rate : sgd ? 0.1 : 1e-3;
-        const double rate = sgd ? base * std::max(0.0, 1 - static_cast<double>(done_) / static_cast<double>(options_.steps)) : base;
+        const double rate =
+            sgd ? base * std::max(0.0, 1 - static_cast<double>(done_) / static_cast<double>(options_.steps)) : base;
         const adamw_constants adam{rate, 0.9, 0.999, 1e-8, 0, options_.clip, static_cast<std::int64_t>(done_ + 1)};
         const momentum_constants momentum{rate, options_.momentum, options_.decay, options_.clip};
         backend_.template from_host<adamw_constants>(&adam, adam_.data(), 1);
         backend_.template from_host<momentum_constants>(&momentum, sgd_.data(), 1);
         using wide = translator<wide_t<T>, Backend>;
-        const auto parts = {std::pair{&wide::A, &translator<T, Backend>::A}, std::pair{&wide::b, &translator<T, Backend>::b}};
+        const auto parts = {std::pair{&wide::A, &translator<T, Backend>::A},
+                            std::pair{&wide::b, &translator<T, Backend>::b}};
         for (std::size_t l = 0; l < lens.layers(); ++l)
             for (const auto& both : parts) {
                 const auto part = both.first;  // a name of its own: clang 14 captures no structured binding
@@ -220,7 +249,9 @@ private:
                 const span<const wide_t<T>> g = std::as_const(gradients_[l].*part).flat();
                 const auto step = [&](span<wide_t<T>> x, span<T> rounded) {
                     if (sgd) backend_.template sgd_nesterov<T>(x, g, v, rounded, sgd_.data(), squares_.data());
-                    else backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), rounded, adam_.data(), squares_.data());
+                    else
+                        backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), rounded, adam_.data(),
+                                                   squares_.data());
                 };
                 if constexpr (mixed) step((master_[l].*part).flat(), (lens.translators[l].*narrow).flat());
                 else step((lens.translators[l].*narrow).flat(), {});

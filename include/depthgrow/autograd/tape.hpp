@@ -15,36 +15,30 @@
 namespace depthgrow {
 
 /// A weight as an operation sees it; its gradient adds up in the wide type, an empty one means frozen.
-template <class T>
-struct parameter {
+template <class T> struct parameter {
     matrix<const T> value;
     matrix<wide_t<T>> gradient;
     bool fresh = false;  // the gradient holds nothing yet: the first contribution overwrites it
-    bool inner = false;  // of a layer that is neither the first nor the last: a backend may use fewer bits for its products
+    bool inner =
+        false;  // of a layer that is neither the first nor the last: a backend may use fewer bits for its products
     span<const T> flat() const { return {value.data, value.size()}; }
     span<wide_t<T>> flat_gradient() const { return {gradient.data, gradient.size()}; }
 };
 
-template <class T>
-struct gradient_buffer {
+template <class T> struct gradient_buffer {
     T* data = nullptr;
     int users = 0;
 };
-template <class T>
-struct gradient_slot {
-    gradient_buffer<T>* buffer = nullptr;
-};
+template <class T> struct gradient_slot { gradient_buffer<T>* buffer = nullptr; };
 
 /// An activation: its value in the tape's arena and the place of its gradient (none when the tape does not record).
-template <class T>
-struct variable {
+template <class T> struct variable {
     matrix<T> value;
     gradient_slot<T>* slot = nullptr;
     bool kept = false;  // another owner's memory, or read once more later: `drop` leaves it alone
 };
 
-template <class T, class Backend>
-class tape {
+template <class T, class Backend> class tape {
 public:
     explicit tape(Backend& backend) : memory_(backend) {}
 
@@ -69,15 +63,16 @@ public:
         if (recording_) made.slot = host_.template make<gradient_slot<T>>();
         return made;
     }
-    span<wide_t<T>> make_wide(std::size_t count) { return {noted(memory_.template take<wide_t<T>>(count), count), count}; }
+    span<wide_t<T>> make_wide(std::size_t count) {
+        return {noted(memory_.template take<wide_t<T>>(count), count), count};
+    }
     /// Returns an activation's memory when nothing will need it on a way back.
     void drop(const variable<T>& v) {
         if (!recording_ && !passing_ && !v.kept && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
     }
 
     /// What `forward` makes from what it reads, without a way back: only its result, a variable of the tape, stays.
-    template <class Forward>
-    variable<T> only_result(const Forward& forward) {
+    template <class Forward> variable<T> only_result(const Forward& forward) {
         recording_ = false, passing_ = true;
         auto y = forward();
         free_noted(y.value.data);
@@ -85,10 +80,9 @@ public:
         y.slot = host_.template make<gradient_slot<T>>();
         return y;
     }
-    /// The way back of such a result: runs `forward` once more, recording, hands it y's gradient and walks back to where
-    /// it began.
-    template <class Forward>
-    void backward_again(const variable<T>& y, const Forward& forward) {
+    /// The way back of such a result: runs `forward` once more, recording, hands it y's gradient and walks back to
+    /// where it began.
+    template <class Forward> void backward_again(const variable<T>& y, const Forward& forward) {
         const std::size_t before = nodes_.size();
         passing_ = true;
         const variable<T> again = forward();
@@ -99,8 +93,7 @@ public:
     }
 
     /// Appends a way back. The closure is copied into the tape's own memory and never destroyed.
-    template <class Closure>
-    void record(Closure way_back) {
+    template <class Closure> void record(Closure way_back) {
         static_assert(std::is_trivially_destructible_v<Closure> && std::is_trivially_copyable_v<Closure>,
                       "depthgrow: a tape closure may hold only views and numbers, since it is never destroyed");
         if (!recording_) return;
@@ -161,9 +154,9 @@ private:
     /// Host memory for closures and slots: blocks that are kept from run to run.
     class host_memory {
     public:
-        template <class Object, class... Arguments>
-        Object* make(const Arguments&... arguments) {
-            static_assert(alignof(Object) <= 16 && sizeof(Object) <= block_bytes, "depthgrow: closure too large for the tape");
+        template <class Object, class... Arguments> Object* make(const Arguments&... arguments) {
+            static_assert(alignof(Object) <= 16 && sizeof(Object) <= block_bytes,
+                          "depthgrow: closure too large for the tape");
             used_ = (used_ + 15) / 16 * 16;
             if (current_ == blocks_.size() || used_ + sizeof(Object) > block_bytes) {
                 if (current_ < blocks_.size()) ++current_;
@@ -197,8 +190,7 @@ private:
             last.run(last.closure);
         }
     }
-    template <class U>
-    U* noted(U* data, std::size_t count) {
+    template <class U> U* noted(U* data, std::size_t count) {
         if (passing_) made_.push_back({reinterpret_cast<unsigned char*>(data), count * sizeof(U)});
         return data;
     }

@@ -18,8 +18,8 @@ namespace depthgrow {
 
 /// A single-precision product c = alpha * op(a) op(b) + beta * c, row-major: what a BLAS or oneDNN provides.
 using sgemm_function = void (*)(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha,
-                                const float* a, std::size_t lda, const float* b, std::size_t ldb, float beta,
-                                float* c, std::size_t ldc);
+                                const float* a, std::size_t lda, const float* b, std::size_t ldb, float beta, float* c,
+                                std::size_t ldc);
 
 inline void cblas_product(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a,
                           std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) {
@@ -29,8 +29,8 @@ inline void cblas_product(bool ta, bool tb, std::size_t m, std::size_t n, std::s
 }
 
 struct blas_options {
-    int threads = 2;                           // OpenMP threads of our loops and, with OpenBLAS, of its products
-    sgemm_function product = &cblas_product;   // see onednn.hpp for another provider
+    int threads = 2;                          // OpenMP threads of our loops and, with OpenBLAS, of its products
+    sgemm_function product = &cblas_product;  // see onednn.hpp for another provider
 };
 
 class blas : public threaded {
@@ -40,7 +40,8 @@ public:
     }
 
     template <class T>
-    void gemm(transpose ta, transpose tb, wide_t<T> alpha, matrix<const T> a, matrix<const T> b, wide_t<T> beta, matrix<T> c) {
+    void gemm(transpose ta, transpose tb, wide_t<T> alpha, matrix<const T> a, matrix<const T> b, wide_t<T> beta,
+              matrix<T> c) {
         contract::gemm(ta, tb, a, b, c);
         if (c.rows == 0 || c.cols == 0) return;
         if (ta == transpose::no && tb == transpose::yes && c.rows == 1) return dot_products<T>(alpha, a, b, beta, c);
@@ -51,7 +52,8 @@ public:
     void attention_forward(matrix<const T> qkv, attention_shape s, matrix<T> out, span<wide_t<T>> lse) {
         contract::attention<T>("attention_forward", qkv, s, out, {lse.data(), lse.size()});
         using tile = detail::tile<T>;
-        const std::size_t reach = tile::padded(s.length), keys_size = reach * s.head_width, values_size = s.length * tile::padded(s.head_width);
+        const std::size_t reach = tile::padded(s.length), keys_size = reach * s.head_width,
+                          values_size = s.length * tile::padded(s.head_width);
         reserve<T>(keys_size + values_size + std::min(queries, reach) * reach);
         const T scale = s.score_scale<T>();
         each(s.batch * s.heads, [&](std::size_t task, std::size_t thread) {
@@ -63,9 +65,11 @@ public:
             T inverse[queries];
             for (std::size_t first = 0; first < s.length; first += queries) {
                 const std::size_t rows = std::min(queries, s.length - first);
-                for (std::size_t u = 0; u < first + rows; u += tile::width)  // scores of tiles that reach below the diagonal
+                for (std::size_t u = 0; u < first + rows;
+                     u += tile::width)  // scores of tiles that reach below the diagonal
                     tile::rows(u > first ? u - first : 0, rows, [&](auto height, std::size_t r) {
-                        tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width, keys + u * s.head_width, weights + r * reach + u, reach,
+                        tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width,
+                                                        keys + u * s.head_width, weights + r * reach + u, reach,
                                                         tile::width, false);
                     });
                 for (std::size_t r = 0; r < rows; ++r) {
@@ -77,7 +81,8 @@ public:
                 matrix<T> to(out.row(b * s.length + first) + h * s.head_width, rows, s.head_width, out.stride);
                 for (std::size_t c = 0; c < s.head_width; c += tile::width)
                     tile::rows(0, rows, [&](auto height, std::size_t r) {
-                        tile::template multiply<height>(weights + r * reach, reach, 1, first + r + height, values + c * s.length, to.row(r) + c, to.stride,
+                        tile::template multiply<height>(weights + r * reach, reach, 1, first + r + height,
+                                                        values + c * s.length, to.row(r) + c, to.stride,
                                                         std::min(tile::width, s.head_width - c), false);
                     });
                 for (std::size_t r = 0; r < rows; ++r)
@@ -87,10 +92,10 @@ public:
     }
 
     /// Numbers that a thread of attention_backward works in; forward takes fewer.
-    template <class T>
-    static std::size_t attention_backward_numbers(const attention_shape& s) {
+    template <class T> static std::size_t attention_backward_numbers(const attention_shape& s) {
         using tile = detail::tile<T>;
-        const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows = std::min(block, reach);
+        const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width),
+                          rows = std::min(block, reach);
         return 2 * reach * s.head_width + s.length * wide + 2 * rows * (reach + wide);
     }
     template <class T>
@@ -98,13 +103,16 @@ public:
                             matrix<const T> dout, matrix<T> dqkv) {
         contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
         using tile = detail::tile<T>;
-        const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width), rows_most = std::min(block, reach), scores = rows_most * reach;
+        const std::size_t reach = tile::padded(s.length), wide = tile::padded(s.head_width),
+                          rows_most = std::min(block, reach), scores = rows_most * reach;
         reserve<T>(attention_backward_numbers<T>(s));
         const T scale = s.score_scale<T>();
         each(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;
-            T *keys_turned = scratch<T>(thread, 0), *values_turned = keys_turned + reach * s.head_width, *keys = values_turned + reach * s.head_width;
-            T *weights = keys + s.length * wide, *dscores = weights + scores, *queries_packed = dscores + scores, *dout_packed = queries_packed + rows_most * wide;
+            T *keys_turned = scratch<T>(thread, 0), *values_turned = keys_turned + reach * s.head_width,
+              *keys = values_turned + reach * s.head_width;
+            T *weights = keys + s.length * wide, *dscores = weights + scores, *queries_packed = dscores + scores,
+              *dout_packed = queries_packed + rows_most * wide;
             const auto shared = slice(qkv, s, b, kv * s.group());
             tile::pack_transposed(shared.k, scale, keys_turned);
             tile::pack_transposed(shared.v, T(1), values_turned);
@@ -113,33 +121,46 @@ public:
                 const std::size_t h = kv * s.group() + member;
                 const auto head = slice(qkv, s, b, h);
                 const auto grad = slice(dqkv, s, b, h);
-                for (std::size_t next = s.length; next > 0;) {  // from the last block, whose products set every row of dk, dv
+                for (std::size_t next = s.length;
+                     next > 0;) {  // from the last block, whose products set every row of dk, dv
                     const std::size_t rows = next % block ? next % block : block, first = next - rows;
                     const bool add = member > 0 || next < s.length;
-                    matrix<const T> d(dout.row(b * s.length + first) + h * s.head_width, rows, s.head_width, dout.stride);
+                    matrix<const T> d(dout.row(b * s.length + first) + h * s.head_width, rows, s.head_width,
+                                      dout.stride);
                     matrix<const T> o(out.row(b * s.length + first) + h * s.head_width, rows, s.head_width, out.stride);
                     tile::pack(head.q.row_range(first, rows), queries_packed);
                     tile::pack(d, dout_packed);
                     for (std::size_t u = 0; u < next; u += tile::width)
                         tile::rows(u > first ? u - first : 0, rows, [&](auto height, std::size_t r) {
-                            tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width, keys_turned + u * s.head_width, weights + r * reach + u, reach, tile::width, false);
-                            tile::template multiply<height>(d.row(r), d.stride, 1, s.head_width, values_turned + u * s.head_width, dscores + r * reach + u, reach, tile::width, false);
+                            tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width,
+                                                            keys_turned + u * s.head_width, weights + r * reach + u,
+                                                            reach, tile::width, false);
+                            tile::template multiply<height>(d.row(r), d.stride, 1, s.head_width,
+                                                            values_turned + u * s.head_width, dscores + r * reach + u,
+                                                            reach, tile::width, false);
                         });
                     for (std::size_t r = 0; r < rows; ++r) {
                         hide_before(s.first_seen(first + r), weights + r * reach);
                         T delta = 0;
                         for (std::size_t c = 0; c < s.head_width; ++c) delta += d(r, c) * o(r, c);
-                        tile::softmax_backward(weights + r * reach, dscores + r * reach, first + r + 1, lse[(b * s.length + first + r) * s.heads + h], delta, scale);
+                        tile::softmax_backward(weights + r * reach, dscores + r * reach, first + r + 1,
+                                               lse[(b * s.length + first + r) * s.heads + h], delta, scale);
                     }
                     for (std::size_t c = 0; c < s.head_width; c += tile::width) {
                         const std::size_t columns = std::min(tile::width, s.head_width - c);
                         tile::rows(0, rows, [&](auto height, std::size_t r) {
-                            tile::template multiply<height>(dscores + r * reach, reach, 1, first + r + height, keys + c * s.length, grad.q.row(first + r) + c, dqkv.stride, columns, false);
+                            tile::template multiply<height>(dscores + r * reach, reach, 1, first + r + height,
+                                                            keys + c * s.length, grad.q.row(first + r) + c, dqkv.stride,
+                                                            columns, false);
                         });
                         tile::rows(0, next, [&](auto height, std::size_t u) {
                             const std::size_t r = u > first ? u - first : 0;  // earlier queries do not see key u
-                            tile::template multiply<height>(dscores + r * reach + u, 1, reach, rows - r, queries_packed + c * rows + r * tile::width, grad.k.row(u) + c, dqkv.stride, columns, add);
-                            tile::template multiply<height>(weights + r * reach + u, 1, reach, rows - r, dout_packed + c * rows + r * tile::width, grad.v.row(u) + c, dqkv.stride, columns, add);
+                            tile::template multiply<height>(dscores + r * reach + u, 1, reach, rows - r,
+                                                            queries_packed + c * rows + r * tile::width,
+                                                            grad.k.row(u) + c, dqkv.stride, columns, add);
+                            tile::template multiply<height>(weights + r * reach + u, 1, reach, rows - r,
+                                                            dout_packed + c * rows + r * tile::width, grad.v.row(u) + c,
+                                                            dqkv.stride, columns, add);
                         });
                     }
                     next = first;
@@ -162,9 +183,10 @@ public:
         ranges(s.heads, (1 << 16) / (s.length * reach * D + 1) + 1, [&](std::size_t first, std::size_t last) {
             for (std::size_t h = first; h < last; ++h)
                 for (std::size_t r = 0; r < s.length; ++r) {
-                    const std::size_t unseen = s.first_seen(cache.length + r), place = (h / s.group() * cache.capacity + unseen) * D;
-                    detail::attend(qkv.row(r) + h * D, cache.keys.data() + place, cache.values.data() + place, cache.length + r + 1 - unseen, D, scale,
-                                   scores + h * reach, out.row(r) + h * D);
+                    const std::size_t unseen = s.first_seen(cache.length + r),
+                                      place = (h / s.group() * cache.capacity + unseen) * D;
+                    detail::attend(qkv.row(r) + h * D, cache.keys.data() + place, cache.values.data() + place,
+                                   cache.length + r + 1 - unseen, D, scale, scores + h * reach, out.row(r) + h * D);
                 }
         });
     }
@@ -174,7 +196,9 @@ private:
     static constexpr std::size_t queries = 32;  // and forward, where their scores stay in the first-level cache
 
     /// Scores of positions before `first` weigh nothing.
-    template <class T> static void hide_before(std::size_t first, T* scores) { std::fill_n(scores, first, -std::numeric_limits<T>::infinity()); }
+    template <class T> static void hide_before(std::size_t first, T* scores) {
+        std::fill_n(scores, first, -std::numeric_limits<T>::infinity());
+    }
     template <class T> struct head_views { matrix<T> q, k, v; };
     template <class T>
     static head_views<T> slice(matrix<T> qkv, const attention_shape& s, std::size_t b, std::size_t h) {
@@ -192,13 +216,15 @@ private:
         else
             cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
                         static_cast<int>(c.rows), static_cast<int>(c.cols), static_cast<int>(inner), alpha, a.data,
-                        static_cast<int>(a.stride), b.data, static_cast<int>(b.stride), beta, c.data, static_cast<int>(c.stride));
+                        static_cast<int>(a.stride), b.data, static_cast<int>(b.stride), beta, c.data,
+                        static_cast<int>(c.stride));
     }
 
     /// c = alpha * a b^T + beta * c for one row of a, a stream of b's memory (a tenth above oneDNN's and OpenBLAS's).
-    template <class T>
-    void dot_products(T alpha, matrix<const T> a, matrix<const T> b, T beta, matrix<T> c) const {
-        const auto put = [&](std::size_t row, T sum) { c.data[row] = alpha * sum + (beta == T(0) ? T(0) : beta * c.data[row]); };
+    template <class T> void dot_products(T alpha, matrix<const T> a, matrix<const T> b, T beta, matrix<T> c) const {
+        const auto put = [&](std::size_t row, T sum) {
+            c.data[row] = alpha * sum + (beta == T(0) ? T(0) : beta * c.data[row]);
+        };
         ranges(b.rows, (1 << 15) / (a.cols + 1) + 4, [&](std::size_t first, std::size_t last) {
             for (; first + 4 <= last; first += 4) {
                 T sums[4];

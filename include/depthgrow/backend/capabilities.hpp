@@ -13,15 +13,20 @@ namespace depthgrow {
 
 /// Adds a linear map to the residual stream in one pass.
 template <class Backend, class T>
-concept adds_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out) { b.template linear_add<T>(in, in, in, out); };
+concept adds_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out) {
+    b.template linear_add<T>(in, in, in, out);
+};
 
 /// May run linear maps of inner layers in eight bits.
 template <class Backend, class T>
-concept maps_in_fp8 = requires(Backend b, matrix<const T> in, matrix<T> out) { b.linear_fp8(in, in, in, out); };
+concept maps_in_fp8 = requires(Backend b, matrix<const T> in, matrix<T> out) {
+    b.linear_fp8(in, in, in, out);
+};
 
 /// May fuse linear maps with SwiGLU and RoPE; each call says whether it has.
 template <class Backend, class T>
-concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out, matrix<const wide_t<T>> table, std::size_t n) {
+concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out, matrix<const wide_t<T>> table,
+                                     std::size_t n) {
     { b.template linear_swiglu<T>(in, in, out, out) } -> std::same_as<bool>;
     { b.template linear_rope<T>(in, in, out, n, n, table, table) } -> std::same_as<bool>;
     b.template linear_swiglu_backward<T>(in, in, in, out);
@@ -29,34 +34,36 @@ concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> ou
 
 /// Rotates the gradients of queries and keys back within the backward pass of attention.
 template <class Backend, class T>
-concept rotates_attention_gradients = requires(Backend b, matrix<const T> in, matrix<T> out, attention_shape s, span<const wide_t<T>> lse, matrix<const wide_t<T>> table) {
+concept rotates_attention_gradients = requires(Backend b, matrix<const T> in, matrix<T> out, attention_shape s,
+                                               span<const wide_t<T>> lse, matrix<const wide_t<T>> table) {
     b.template attention_rope_backward<T>(in, s, in, lse, in, out, table, table);
 };
 
 /// Takes a whole AdamW step at once.
 template <class Backend, class T>
-concept updates_together = requires(Backend b, span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
+concept updates_together = requires(Backend b, span<const adamw_operands<T>> blocks, const adamw_constants* constants,
+                                    double* squares) {
     b.template adamw_step<T>(blocks, constants, squares);
 };
 
 /// Steps of SGD with Nesterov's momentum.
 template <class Backend, class T>
-concept steps_with_momentum = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow, const momentum_constants* constants, const double* squares) {
+concept steps_with_momentum = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow,
+                                       const momentum_constants* constants, const double* squares) {
     b.template sgd_nesterov<T>(x, g, x, narrow, constants, squares);
 };
 
 /// What Muon needs beside products of matrices.
 template <class Backend, class T>
-concept steps_with_muon = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> u, span<const T> v, double factor, const momentum_constants* constants,
-                                   const double* squares) {
+concept steps_with_muon = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> u, span<const T> v,
+                                   double factor, const momentum_constants* constants, const double* squares) {
     b.template muon_direction<T>(g, x, u, constants, squares);
     b.template muon_normalize<T>(u);
     b.template muon_apply<T>(x, v, u, factor, constants, squares);
 };
 
 /// Rows of logits at a time in the head: what the backend asks for, else few enough to stay in a CPU's cache.
-template <class Backend>
-std::size_t head_rows(const Backend& backend) {
+template <class Backend> std::size_t head_rows(const Backend& backend) {
     if constexpr (requires { backend.head_rows(); }) return backend.head_rows();
     else return 512;
 }

@@ -27,20 +27,21 @@ concept has_gemm = requires(B b, transpose t, wide_t<T> x, matrix<const T> in, m
     b.template gemm<T>(t, t, x, in, in, x, wide);
 };
 template <class B, class T>
-concept has_embedding = requires(B b, span<const token> ids, matrix<const T> in, matrix<T> out, matrix<wide_t<T>> wide) {
+concept has_embedding = requires(B b, span<const token> ids, matrix<const T> in, matrix<T> out,
+                                 matrix<wide_t<T>> wide) {
     b.template embedding_forward<T>(ids, in, out);
     b.template embedding_backward<T>(ids, in, wide);
 };
 template <class B, class T>
-concept has_rms_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<wide_t<T>> dgain, wide_t<T> x,
-                                span<wide_t<T>> rstd, span<const wide_t<T>> saved) {
+concept has_rms_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<wide_t<T>> dgain,
+                                wide_t<T> x, span<wide_t<T>> rstd, span<const wide_t<T>> saved) {
     b.template rms_norm_forward<T>(in, gain, x, x, out, rstd);
     b.template residual_rms_norm_forward<T>(in, in, gain, x, x, out, out, rstd);
     b.template rms_norm_backward<T>(in, gain, saved, x, in, in, out, dgain);
 };
 template <class B, class T>
-concept has_layer_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<wide_t<T>> sums, wide_t<T> x,
-                                  span<const wide_t<T>> saved) {
+concept has_layer_norm = requires(B b, matrix<const T> in, matrix<T> out, span<const T> gain, span<wide_t<T>> sums,
+                                  wide_t<T> x, span<const wide_t<T>> saved) {
     b.template layer_norm_forward<T>(in, gain, gain, x, x, out, sums, sums);
     b.template layer_norm_backward<T>(in, gain, saved, saved, x, in, in, out, sums, sums);
 };
@@ -54,13 +55,15 @@ concept has_rope = requires(B b, matrix<T> out, std::size_t n, matrix<const wide
     b.template rope_inplace<T>(out, n, n, n, table, table, sign);
 };
 template <class B, class T>
-concept has_attention = requires(B b, matrix<const T> in, attention_shape s, matrix<T> out, span<wide_t<T>> lse, span<const wide_t<T>> saved) {
+concept has_attention = requires(B b, matrix<const T> in, attention_shape s, matrix<T> out, span<wide_t<T>> lse,
+                                 span<const wide_t<T>> saved) {
     b.template attention_forward<T>(in, s, out, lse);
     b.template attention_backward<T>(in, s, in, saved, in, out);
 };
 /// For generation token by token and options behind one context; training does without.
 template <class B, class T>
-concept has_cached_attention = requires(B b, matrix<const T> in, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+concept has_cached_attention = requires(B b, matrix<const T> in, attention_shape s, key_value_cache<T> cache,
+                                        matrix<T> out) {
     b.template cached_attention<T>(in, s, cache, out);
 };
 template <class B, class T>
@@ -76,12 +79,14 @@ concept has_add = requires(B b, matrix<const T> in, matrix<T> out, wide_t<T> x) 
     b.template add_inplace<T>(x, in, out);
 };
 template <class B, class T>
-concept has_cross_entropy = requires(B b, matrix<T> out, span<const token> ids, span<const wide_t<T>> w, span<wide_t<T>> loss) {
+concept has_cross_entropy = requires(B b, matrix<T> out, span<const token> ids, span<const wide_t<T>> w,
+                                     span<wide_t<T>> loss) {
     b.template cross_entropy_inplace<T>(out, ids, w, loss, true);
     b.template row_argmax<T>(out, span<token>());
 };
 template <class B, class T>
-concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow, const adamw_constants* k, double* sum) {
+concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow, const adamw_constants* k,
+                             double* sum) {
     b.template accumulate_squares<wide_t<T>>(g, sum);
     b.template adamw<T>(x, g, x, x, narrow, k, sum);
 };
@@ -91,9 +96,8 @@ concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, sp
 /// B can train and run a model of T.
 template <class B, class T>
 concept backend_for = concepts::has_memory<B, T> && concepts::has_gemm<B, T> && concepts::has_embedding<B, T> &&
-                      concepts::has_rms_norm<B, T> && concepts::has_layer_norm<B, T> && concepts::has_bias<B, T> &&
-                      concepts::has_rope<B, T> && concepts::has_attention<B, T> &&
-                      concepts::has_activations<B, T> && concepts::has_add<B, T> && concepts::has_cross_entropy<B, T> &&
-                      concepts::has_adamw<B, T>;
+    concepts::has_rms_norm<B, T> && concepts::has_layer_norm<B, T> && concepts::has_bias<B, T> &&
+    concepts::has_rope<B, T> && concepts::has_attention<B, T> && concepts::has_activations<B, T> &&
+    concepts::has_add<B, T> && concepts::has_cross_entropy<B, T> && concepts::has_adamw<B, T>;
 
 }  // namespace depthgrow

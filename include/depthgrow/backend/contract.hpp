@@ -15,8 +15,7 @@ namespace depthgrow {
 using token = std::int32_t;
 
 /// Wide type of reductions and saved statistics: double for double, float for everything narrower.
-template <class T>
-using wide_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+template <class T> using wide_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 /// Whether an operand is read as it lies or transposed.
 enum class transpose { no, yes };
@@ -38,17 +37,17 @@ struct attention_shape {
     std::size_t group() const { return heads / kv_heads; }
     /// The first position that the query at position t sees.
     std::size_t first_seen(std::size_t t) const { return window > 0 && t + 1 > window ? t + 1 - window : 0; }
-    template <class T>
-    T score_scale() const { return scale > 0 ? static_cast<T>(scale) : T(1) / std::sqrt(static_cast<T>(head_width)); }
+    template <class T> T score_scale() const {
+        return scale > 0 ? static_cast<T>(scale) : T(1) / std::sqrt(static_cast<T>(head_width));
+    }
 };
 
-/// What stands between an MLP's linear maps. `gelu` is x Φ(x) by the error function, `gelu_tanh` its usual approximation
-/// (Hendrycks & Gimpel 2016); `silu` is x σ(x).
+/// What stands between an MLP's linear maps. `gelu` is x Φ(x) by the error function, `gelu_tanh` its usual
+/// approximation (Hendrycks & Gimpel 2016); `silu` is x σ(x).
 enum class activation { silu, gelu, gelu_tanh };
 
 /// Keys and values that a sequence's earlier positions left, (kv_heads, capacity, head_width) each.
-template <class T>
-struct key_value_cache {
+template <class T> struct key_value_cache {
     span<T> keys, values;
     std::size_t capacity = 0;  // positions there is room for
     std::size_t length = 0;    // positions that are there
@@ -74,8 +73,7 @@ struct momentum_constants {
 };
 
 /// What an AdamW step reads and changes of one run of weights: equally many numbers each, `narrow` may be empty.
-template <class T>
-struct adamw_operands {
+template <class T> struct adamw_operands {
     span<wide_t<T>> weight;
     span<const wide_t<T>> gradient;
     span<wide_t<T>> first, second;
@@ -84,22 +82,21 @@ struct adamw_operands {
 
 namespace contract {
 
-/// What gradients are scaled by, min(1, clip / (norm + 1e-6)); 0 when the sum of squares is not finite: then nothing changes.
+/// What gradients are scaled by, min(1, clip / (norm + 1e-6)); 0 when the sum of squares is not finite: then nothing
+/// changes.
 inline double clip_scale(double clip, double squares) {
     const double norm = std::sqrt(squares);
     if (!std::isfinite(norm)) return 0;
     return clip > 0 && clip < norm + 1e-6 ? clip / (norm + 1e-6) : 1.0;
 }
 
-template <class T, class U>
-bool overlap(const T* a, std::size_t a_count, const U* b, std::size_t b_count) {
+template <class T, class U> bool overlap(const T* a, std::size_t a_count, const U* b, std::size_t b_count) {
     const auto a0 = reinterpret_cast<std::uintptr_t>(a), b0 = reinterpret_cast<std::uintptr_t>(b);
     return a_count && b_count && a0 < b0 + b_count * sizeof(U) && b0 < a0 + a_count * sizeof(T);
 }
 
 /// Two matrices share memory when their rows interleave or coincide; column ranges of one matrix may lie side by side.
-template <class T, class U>
-bool overlap(matrix<T> a, matrix<U> b) {
+template <class T, class U> bool overlap(matrix<T> a, matrix<U> b) {
     if (a.rows == 0 || b.rows == 0 || a.cols == 0 || b.cols == 0) return false;
     const std::size_t a_run = (a.rows - 1) * a.stride + a.cols, b_run = (b.rows - 1) * b.stride + b.cols;
     if (!overlap(a.data, a_run, b.data, b_run)) return false;
@@ -110,26 +107,22 @@ bool overlap(matrix<T> a, matrix<U> b) {
     return column < a.cols || column + b.cols > a.stride;
 }
 
-template <class Out, class In>
-void disjoint(const char* op, matrix<Out> out, matrix<In> in) {
+template <class Out, class In> void disjoint(const char* op, matrix<Out> out, matrix<In> in) {
     require(!overlap(out, in), "[", op, "] expected output and input in different memory, got an overlap");
 }
 
-template <class T>
-void extents(const char* op, const char* name, matrix<T> got, std::size_t rows, std::size_t cols) {
+template <class T> void extents(const char* op, const char* name, matrix<T> got, std::size_t rows, std::size_t cols) {
     if (got.rows != rows || got.cols != cols)
         fail("[", op, "] expected ", name, " of ", rows, " x ", cols, ", got ", got.rows, " x ", got.cols);
     if (got.stride < got.cols)
         fail("[", op, "] expected ", name, " with a leading dimension of at least ", got.cols, ", got ", got.stride);
 }
 
-template <class T>
-void length(const char* op, const char* name, span<T> got, std::size_t count) {
+template <class T> void length(const char* op, const char* name, span<T> got, std::size_t count) {
     if (got.size() != count) fail("[", op, "] expected ", name, " of ", count, " elements, got ", got.size());
 }
 
-template <class T, class C>
-void gemm(transpose ta, transpose tb, matrix<const T> a, matrix<const T> b, matrix<C> c) {
+template <class T, class C> void gemm(transpose ta, transpose tb, matrix<const T> a, matrix<const T> b, matrix<C> c) {
     const std::size_t inner = ta == transpose::no ? a.cols : a.rows;
     extents("gemm", "a", a, ta == transpose::no ? c.rows : inner, ta == transpose::no ? inner : c.rows);
     extents("gemm", "b", b, tb == transpose::no ? inner : c.cols, tb == transpose::no ? c.cols : inner);
@@ -147,7 +140,8 @@ void rms_norm(const char* op, matrix<const T> x, span<const T> gain, matrix<T> y
 }
 
 template <class T>
-void layer_norm(const char* op, matrix<const T> x, span<const T> gain, span<const T> bias, matrix<const T> y, span<const wide_t<T>> mean, span<const wide_t<T>> rstd) {
+void layer_norm(const char* op, matrix<const T> x, span<const T> gain, span<const T> bias, matrix<const T> y,
+                span<const wide_t<T>> mean, span<const wide_t<T>> rstd) {
     extents(op, "y", y, x.rows, x.cols);
     length(op, "weight", gain, x.cols);
     length(op, "bias", bias, bias.empty() ? 0 : x.cols);
@@ -156,15 +150,18 @@ void layer_norm(const char* op, matrix<const T> x, span<const T> gain, span<cons
 }
 
 template <class T>
-void rope(matrix<const T> x, std::size_t heads, std::size_t head_width, matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine) {
-    require(x.cols >= heads * head_width, "[rope] expected rows of at least ", heads * head_width, " columns, got ", x.cols);
-    require(2 * cosine.cols <= head_width, "[rope] expected a table of at most ", head_width / 2, " channel pairs, got ", cosine.cols);
+void rope(matrix<const T> x, std::size_t heads, std::size_t head_width, matrix<const wide_t<T>> cosine,
+          matrix<const wide_t<T>> sine) {
+    require(x.cols >= heads * head_width, "[rope] expected rows of at least ", heads * head_width, " columns, got ",
+            x.cols);
+    require(2 * cosine.cols <= head_width, "[rope] expected a table of at most ", head_width / 2,
+            " channel pairs, got ", cosine.cols);
     extents("rope", "sine", sine, cosine.rows, cosine.cols);
 }
 
-template <class T>
-void packed_rows(const char* op, matrix<const T> qkv, attention_shape s, matrix<const T> out) {
-    require(s.kv_heads > 0 && s.heads % s.kv_heads == 0, "[", op, "] expected kv_heads to divide heads ", s.heads, ", got ", s.kv_heads);
+template <class T> void packed_rows(const char* op, matrix<const T> qkv, attention_shape s, matrix<const T> out) {
+    require(s.kv_heads > 0 && s.heads % s.kv_heads == 0, "[", op, "] expected kv_heads to divide heads ", s.heads,
+            ", got ", s.kv_heads);
     extents(op, "qkv", qkv, s.rows(), s.packed_width());
     extents(op, "out", out, s.rows(), s.width());
     disjoint(op, out, qkv);
@@ -177,7 +174,8 @@ void attention(const char* op, matrix<const T> qkv, attention_shape s, matrix<co
 }
 
 template <class T>
-void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse, matrix<const T> dout, matrix<T> dqkv) {
+void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const wide_t<T>> lse,
+                        matrix<const T> dout, matrix<T> dqkv) {
     const char* op = "attention_backward";
     attention<T>(op, qkv, s, out, lse);
     extents(op, "dout", dout, s.rows(), s.width());
@@ -190,7 +188,8 @@ void cached_attention(matrix<const T> qkv, attention_shape s, const key_value_ca
     const char* op = "cached_attention";
     packed_rows(op, qkv, s, out);
     require(s.batch == 1, "[", op, "] expected one sequence, got ", s.batch);
-    require(cache.length + s.length <= cache.capacity, "[", op, "] expected at most ", cache.capacity, " positions (the cache's capacity), got ", s.length, " behind ", cache.length);
+    require(cache.length + s.length <= cache.capacity, "[", op, "] expected at most ", cache.capacity,
+            " positions (the cache's capacity), got ", s.length, " behind ", cache.length);
     length(op, "keys", cache.keys, s.kv_width() * cache.capacity);
     length(op, "values", cache.values, s.kv_width() * cache.capacity);
     const auto apart = [&](span<T> part) {

@@ -15,9 +15,10 @@ namespace depthgrow {
 inline void onednn_product(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a,
                            std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) {
     const auto whole = [](std::size_t x) { return static_cast<dnnl_dim_t>(x); };
-    const auto status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', whole(m), whole(n), whole(k), alpha, a, whole(lda), b,
-                                   whole(ldb), beta, c, whole(ldc));
-    require(status == dnnl_success, "[gemm] oneDNN refused a product of ", m, " x ", n, " x ", k, ", status ", static_cast<int>(status));
+    const auto status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', whole(m), whole(n), whole(k), alpha, a, whole(lda),
+                                   b, whole(ldb), beta, c, whole(ldc));
+    require(status == dnnl_success, "[gemm] oneDNN refused a product of ", m, " x ", n, " x ", k, ", status ",
+            static_cast<int>(status));
 }
 
 }  // namespace depthgrow

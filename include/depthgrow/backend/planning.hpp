@@ -33,20 +33,35 @@ public:
     template <class T> void fill(T*, std::size_t, T) {}
     void synchronize() {}
 
-    template <class T, class C> void gemm(transpose ta, transpose tb, wide_t<T>, matrix<const T> a, matrix<const T> b, wide_t<T>, matrix<C> c) {
+    template <class T, class C>
+    void gemm(transpose ta, transpose tb, wide_t<T>, matrix<const T> a, matrix<const T> b, wide_t<T>, matrix<C> c) {
         contract::gemm(ta, tb, a, b, c);
-        multiplications_ += static_cast<double>(c.rows) * static_cast<double>(c.cols) * static_cast<double>(ta == transpose::no ? a.cols : a.rows);
+        multiplications_ += static_cast<double>(c.rows) * static_cast<double>(c.cols) *
+                            static_cast<double>(ta == transpose::no ? a.cols : a.rows);
     }
     template <class T> void embedding_forward(span<const token>, matrix<const T>, matrix<T>) {}
     template <class T> void embedding_backward(span<const token>, matrix<const T>, matrix<wide_t<T>>) {}
-    template <class T> void rms_norm_forward(matrix<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>, span<wide_t<T>>) {}
-    template <class T> void residual_rms_norm_forward(matrix<const T>, matrix<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>, matrix<T>, span<wide_t<T>>) {}
-    template <class T> void rms_norm_backward(matrix<const T>, span<const T>, span<const wide_t<T>>, wide_t<T>, matrix<const T>, matrix<const T>, matrix<T>, span<wide_t<T>>) {}
-    template <class T> void rope_inplace(matrix<T>, std::size_t, std::size_t, std::size_t, matrix<const wide_t<T>>, matrix<const wide_t<T>>, wide_t<T>) {}
+    template <class T>
+    void rms_norm_forward(matrix<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>, span<wide_t<T>>) {}
+    template <class T>
+    void residual_rms_norm_forward(matrix<const T>, matrix<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>,
+                                   matrix<T>, span<wide_t<T>>) {}
+    template <class T>
+    void rms_norm_backward(matrix<const T>, span<const T>, span<const wide_t<T>>, wide_t<T>, matrix<const T>,
+                           matrix<const T>, matrix<T>, span<wide_t<T>>) {}
+    template <class T>
+    void rope_inplace(matrix<T>, std::size_t, std::size_t, std::size_t, matrix<const wide_t<T>>,
+                      matrix<const wide_t<T>>, wide_t<T>) {}
     template <class T> void attention_forward(matrix<const T>, attention_shape, matrix<T>, span<wide_t<T>>) {}
-    template <class T> void attention_backward(matrix<const T>, attention_shape, matrix<const T>, span<const wide_t<T>>, matrix<const T>, matrix<T>) {}
-    template <class T> void layer_norm_forward(matrix<const T>, span<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>, span<wide_t<T>>, span<wide_t<T>>) {}
-    template <class T> void layer_norm_backward(matrix<const T>, span<const T>, span<const wide_t<T>>, span<const wide_t<T>>, wide_t<T>, matrix<const T>, matrix<const T>, matrix<T>, span<wide_t<T>>, span<wide_t<T>>) {}
+    template <class T>
+    void attention_backward(matrix<const T>, attention_shape, matrix<const T>, span<const wide_t<T>>, matrix<const T>,
+                            matrix<T>) {}
+    template <class T>
+    void layer_norm_forward(matrix<const T>, span<const T>, span<const T>, wide_t<T>, wide_t<T>, matrix<T>,
+                            span<wide_t<T>>, span<wide_t<T>>) {}
+    template <class T>
+    void layer_norm_backward(matrix<const T>, span<const T>, span<const wide_t<T>>, span<const wide_t<T>>, wide_t<T>,
+                             matrix<const T>, matrix<const T>, matrix<T>, span<wide_t<T>>, span<wide_t<T>>) {}
     template <class T> void add_bias_inplace(span<const T>, matrix<T>) {}
     template <class T> void bias_backward(matrix<const T>, span<wide_t<T>>) {}
     template <class T> void gated_forward(activation, matrix<const T>, matrix<T>) {}
@@ -55,14 +70,21 @@ public:
     template <class T> void activation_backward(activation, matrix<const T>, matrix<const T>, matrix<T>) {}
     template <class T> void add(matrix<const T>, wide_t<T>, matrix<const T>, matrix<T>) {}
     template <class T> void add_inplace(wide_t<T>, matrix<const T>, matrix<T>) {}
-    template <class T> void cross_entropy_inplace(matrix<T>, span<const token>, span<const wide_t<T>>, span<wide_t<T>>, bool) {}
+    template <class T>
+    void cross_entropy_inplace(matrix<T>, span<const token>, span<const wide_t<T>>, span<wide_t<T>>, bool) {}
     template <class T> void row_argmax(matrix<const T>, span<token>) {}
     template <class T> void accumulate_squares(span<const T>, double*) {}
-    template <class T> void adamw(span<wide_t<T>>, span<const wide_t<T>>, span<wide_t<T>>, span<wide_t<T>>, span<T>, const adamw_constants*, const double*) {}
-    template <class T> void sgd_nesterov(span<wide_t<T>>, span<const wide_t<T>>, span<wide_t<T>>, span<T>, const momentum_constants*, const double*) {}
-    template <class T> void muon_direction(span<const wide_t<T>>, span<wide_t<T>>, span<T>, const momentum_constants*, const double*) {}
+    template <class T>
+    void adamw(span<wide_t<T>>, span<const wide_t<T>>, span<wide_t<T>>, span<wide_t<T>>, span<T>,
+               const adamw_constants*, const double*) {}
+    template <class T>
+    void sgd_nesterov(span<wide_t<T>>, span<const wide_t<T>>, span<wide_t<T>>, span<T>, const momentum_constants*,
+                      const double*) {}
+    template <class T>
+    void muon_direction(span<const wide_t<T>>, span<wide_t<T>>, span<T>, const momentum_constants*, const double*) {}
     template <class T> void muon_normalize(span<T>) {}
-    template <class T> void muon_apply(span<wide_t<T>>, span<const T>, span<T>, double, const momentum_constants*, const double*) {}
+    template <class T>
+    void muon_apply(span<wide_t<T>>, span<const T>, span<T>, double, const momentum_constants*, const double*) {}
 
     /// Multiply-adds of all matrix products so far.
     double multiplications() const { return multiplications_; }

@@ -17,10 +17,12 @@ class reference {
 public:
     // ---- memory: 64-byte aligned host memory; `allocate` throws std::bad_alloc
     template <class T> T* allocate(std::size_t count) {
-        return static_cast<T*>(::operator new(std::max<std::size_t>(1, count) * sizeof(T), std::align_val_t{64}));
+        return static_cast<T*>(::operator new (std::max<std::size_t>(1, count) * sizeof(T), std::align_val_t{64}));
     }
-    template <class T> void deallocate(T* data, std::size_t) { ::operator delete(data, std::align_val_t{64}); }
-    template <class T> void copy(const T* from, T* to, std::size_t count) { if (count) std::memcpy(to, from, count * sizeof(T)); }
+    template <class T> void deallocate(T* data, std::size_t) { ::operator delete (data, std::align_val_t{64}); }
+    template <class T> void copy(const T* from, T* to, std::size_t count) {
+        if (count) std::memcpy(to, from, count * sizeof(T));
+    }
     template <class T> void from_host(const T* from, T* to, std::size_t count) { copy(from, to, count); }
     template <class T> void to_host(const T* from, T* to, std::size_t count) { copy(from, to, count); }
     template <class T> void fill(T* data, std::size_t count, T value) { std::fill_n(data, count, value); }
@@ -28,7 +30,8 @@ public:
 
     // ---- products: c = alpha * op(a) op(b) + beta * c
     template <class T>
-    void gemm(transpose ta, transpose tb, wide_t<T> alpha, matrix<const T> a, matrix<const T> b, wide_t<T> beta, matrix<T> c) {
+    void gemm(transpose ta, transpose tb, wide_t<T> alpha, matrix<const T> a, matrix<const T> b, wide_t<T> beta,
+              matrix<T> c) {
         contract::gemm(ta, tb, a, b, c);
         const std::size_t inner = ta == transpose::no ? a.cols : a.rows;
         for (std::size_t i = 0; i < c.rows; ++i)
@@ -41,14 +44,13 @@ public:
     }
 
     // ---- embedding: out[r] = table[ids[r]]
-    template <class T>
-    void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
+    template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
-        for (std::size_t r = 0; r < ids.size(); ++r) copy(table.row(static_cast<std::size_t>(ids[r])), out.row(r), out.cols);
+        for (std::size_t r = 0; r < ids.size(); ++r)
+            copy(table.row(static_cast<std::size_t>(ids[r])), out.row(r), out.cols);
     }
     /// dtable[ids[r]] += dout[r]
-    template <class T>
-    void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<T> dtable) {
+    template <class T> void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<T> dtable) {
         contract::extents("embedding_backward", "dout", dout, ids.size(), dtable.cols);
         for (std::size_t r = 0; r < ids.size(); ++r)
             for (std::size_t c = 0; c < dout.cols; ++c) dtable(static_cast<std::size_t>(ids[r]), c) += dout(r, c);
@@ -56,7 +58,8 @@ public:
 
     // ---- RMSNorm: y = scale * gain * x / sqrt(mean(x^2) + eps); rstd is saved for the way back
     template <class T>
-    void rms_norm_forward(matrix<const T> x, span<const T> gain, wide_t<T> eps, wide_t<T> scale, matrix<T> y, span<wide_t<T>> rstd) {
+    void rms_norm_forward(matrix<const T> x, span<const T> gain, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
+                          span<wide_t<T>> rstd) {
         contract::rms_norm<T>("rms_norm", x, gain, y, {rstd.data(), rstd.size()});
         for (std::size_t r = 0; r < x.rows; ++r) {
             T squares = 0;
@@ -67,8 +70,8 @@ public:
     }
     /// sum = h + a; y = RMSNorm(sum). The residual add and the norm that follows it, in one pass.
     template <class T>
-    void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, wide_t<T> eps, wide_t<T> scale,
-                                   matrix<T> sum, matrix<T> y, span<wide_t<T>> rstd) {
+    void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, wide_t<T> eps,
+                                   wide_t<T> scale, matrix<T> sum, matrix<T> y, span<wide_t<T>> rstd) {
         add<T>(h, T(1), a, sum);
         rms_norm_forward<T>(sum, gain, eps, scale, y, rstd);
     }
@@ -95,8 +98,8 @@ public:
 
     // ---- LayerNorm: y = scale * (gain * (x - mean) / sqrt(var + eps) + bias) (Ba et al. 2016); an empty bias is none
     template <class T>
-    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
-                            span<wide_t<T>> mean, span<wide_t<T>> rstd) {
+    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, wide_t<T> eps, wide_t<T> scale,
+                            matrix<T> y, span<wide_t<T>> mean, span<wide_t<T>> rstd) {
         contract::layer_norm<T>("layer_norm", x, gain, bias, y, {mean.data(), mean.size()}, {rstd.data(), rstd.size()});
         const auto width = static_cast<T>(x.cols);
         for (std::size_t r = 0; r < x.rows; ++r) {
@@ -111,8 +114,9 @@ public:
     }
     /// dx = skip + d(LayerNorm), as of rms_norm_backward; dgain and dbias (empty: not wanted) += ...
     template <class T>
-    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> mean, span<const wide_t<T>> rstd, wide_t<T> scale,
-                             matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<T> dgain, span<T> dbias) {
+    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> mean,
+                             span<const wide_t<T>> rstd, wide_t<T> scale, matrix<const T> dy, matrix<const T> skip,
+                             matrix<T> dx, span<T> dgain, span<T> dbias) {
         contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
         const auto width = static_cast<T>(x.cols);
         for (std::size_t r = 0; r < x.rows; ++r) {
@@ -133,14 +137,12 @@ public:
     }
 
     // ---- biases: y[r] += bias; dbias += the sum of dy's rows
-    template <class T>
-    void add_bias_inplace(span<const T> bias, matrix<T> y) {
+    template <class T> void add_bias_inplace(span<const T> bias, matrix<T> y) {
         contract::length("add_bias", "bias", bias, y.cols);
         for (std::size_t r = 0; r < y.rows; ++r)
             for (std::size_t c = 0; c < y.cols; ++c) y(r, c) += bias[c];
     }
-    template <class T>
-    void bias_backward(matrix<const T> dy, span<T> dbias) {
+    template <class T> void bias_backward(matrix<const T> dy, span<T> dbias) {
         contract::length("bias_backward", "dbias", dbias, dy.cols);
         for (std::size_t r = 0; r < dy.rows; ++r)
             for (std::size_t c = 0; c < dy.cols; ++c) dbias[c] += dy(r, c);
@@ -173,7 +175,8 @@ public:
         for_each_query(s, [&](std::size_t row, std::size_t t, std::size_t h) {
             const auto k = [&](std::size_t u) { return key(qkv, s, row - t + u, h); };
             const auto v = [&](std::size_t u) { return value(qkv, s, row - t + u, h); };
-            lse[row * s.heads + h] = attend(qkv.row(row) + h * s.head_width, s, s.first_seen(t), t + 1, k, v, out.row(row) + h * s.head_width);
+            lse[row * s.heads + h] = attend(qkv.row(row) + h * s.head_width, s, s.first_seen(t), t + 1, k, v,
+                                            out.row(row) + h * s.head_width);
         });
     }
     /// dqkv is overwritten; weights are recomputed from lse.
@@ -205,8 +208,8 @@ public:
         });
     }
 
-    /// The same for the next rows of one sequence: their keys and values go behind those that the cache holds (the caller
-    /// counts them in), and each row sees what was there and the new rows up to its own.
+    /// The same for the next rows of one sequence: their keys and values go behind those that the cache holds (the
+    /// caller counts them in), and each row sees what was there and the new rows up to its own.
     template <class T>
     void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
         contract::cached_attention<T>(qkv, s, cache, out);
@@ -221,11 +224,11 @@ public:
     }
 
     // ---- gated MLPs (Shazeer 2020): out = f(gate) * up, where a row of gate_up is gate then up (F each)
-    template <class T>
-    void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
+    template <class T> void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
         contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
         for (std::size_t r = 0; r < out.rows; ++r)
-            for (std::size_t c = 0; c < out.cols; ++c) out(r, c) = activated(kind, gate_up(r, c)).value * gate_up(r, out.cols + c);
+            for (std::size_t c = 0; c < out.cols; ++c)
+                out(r, c) = activated(kind, gate_up(r, c)).value * gate_up(r, out.cols + c);
     }
     template <class T>
     void gated_backward(activation kind, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
@@ -239,8 +242,7 @@ public:
             }
     }
     // ---- plain MLPs: out = f(x); dx is overwritten
-    template <class T>
-    void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
+    template <class T> void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
         contract::extents("activation_forward", "x", x, out.rows, out.cols);
         for (std::size_t r = 0; r < out.rows; ++r)
             for (std::size_t c = 0; c < out.cols; ++c) out(r, c) = activated(kind, x(r, c)).value;
@@ -253,16 +255,14 @@ public:
     }
 
     // ---- sums: out = a + factor * b
-    template <class T>
-    void add(matrix<const T> a, wide_t<T> factor, matrix<const T> b, matrix<T> out) {
+    template <class T> void add(matrix<const T> a, wide_t<T> factor, matrix<const T> b, matrix<T> out) {
         contract::extents("add", "a", a, out.rows, out.cols);
         contract::extents("add", "b", b, out.rows, out.cols);
         for (std::size_t r = 0; r < out.rows; ++r)
             for (std::size_t c = 0; c < out.cols; ++c) out(r, c) = a(r, c) + factor * b(r, c);
     }
     /// y += factor * x
-    template <class T>
-    void add_inplace(wide_t<T> factor, matrix<const T> x, matrix<T> y) {
+    template <class T> void add_inplace(wide_t<T> factor, matrix<const T> x, matrix<T> y) {
         contract::extents("add_inplace", "x", x, y.rows, y.cols);
         for (std::size_t r = 0; r < y.rows; ++r)
             for (std::size_t c = 0; c < y.cols; ++c) y(r, c) += factor * x(r, c);
@@ -271,7 +271,8 @@ public:
     // ---- cross entropy: loss[r] = -log softmax(logits[r])[target[r]]
     /// With `gradient`, each logits row becomes weight[r] * (softmax - onehot). A target below 0 has loss 0.
     template <class T>
-    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const wide_t<T>> weights, span<wide_t<T>> loss, bool gradient) {
+    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const wide_t<T>> weights,
+                               span<wide_t<T>> loss, bool gradient) {
         contract::length("cross_entropy", "targets", targets, logits.rows);
         contract::length("cross_entropy", "loss", loss, logits.rows);
         for (std::size_t r = 0; r < logits.rows; ++r) {
@@ -289,8 +290,7 @@ public:
     }
 
     // ---- best[r] = column of the largest logit of row r, the lowest on a tie
-    template <class T>
-    void row_argmax(matrix<const T> logits, span<token> best) {
+    template <class T> void row_argmax(matrix<const T> logits, span<token> best) {
         contract::length("row_argmax", "best", best, logits.rows);
         for (std::size_t r = 0; r < logits.rows; ++r)
             best[r] = static_cast<token>(std::max_element(logits.row(r), logits.row(r) + logits.cols) - logits.row(r));
@@ -298,15 +298,15 @@ public:
 
     // ---- optimiser
     /// *sum += Σ x²; `sum` is backend memory.
-    template <class T>
-    void accumulate_squares(span<const T> x, double* sum) {
+    template <class T> void accumulate_squares(span<const T> x, double* sum) {
         for (T value : x) *sum += static_cast<double>(value) * static_cast<double>(value);
     }
     /// One AdamW step; gradients are first scaled by min(1, clip / (sqrt(*squares) + 1e-6)). Nothing changes when
-    /// *squares is not finite, so that a run that diverges keeps its last good weights. All but `narrow` are in the wide
-    /// type; `narrow` is empty or receives the weights rounded to T. `constants` and `squares` are backend memory.
+    /// *squares is not finite, so that a run that diverges keeps its last good weights. All but `narrow` are in the
+    /// wide type; `narrow` is empty or receives the weights rounded to T. `constants` and `squares` are backend memory.
     template <class T>
-    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow,
+               const adamw_constants* constants, const double* squares) {
         contract::length("adamw", "narrow", narrow, narrow.empty() ? 0 : weight.size());
         const adamw_constants& k = *constants;
         const double norm = std::sqrt(*squares);
@@ -316,7 +316,8 @@ public:
         const double correct2 = 1 - std::pow(k.beta2, static_cast<double>(k.step));
         const T b1 = static_cast<T>(k.beta1), b2 = static_cast<T>(k.beta2), keep = static_cast<T>(1 - k.rate * k.decay);
         const T c1 = static_cast<T>(1 - k.beta1), c2 = static_cast<T>(1 - k.beta2);
-        const T rate = static_cast<T>(k.rate / correct1), root = static_cast<T>(1 / correct2), eps = static_cast<T>(k.eps);
+        const T rate = static_cast<T>(k.rate / correct1), root = static_cast<T>(1 / correct2),
+                eps = static_cast<T>(k.eps);
         for (std::size_t i = 0; i < weight.size(); ++i) {
             const T g = gradient[i] * scale;
             first[i] = b1 * first[i] + c1 * g;
@@ -325,14 +326,16 @@ public:
             if (!narrow.empty()) narrow[i] = weight[i];
         }
     }
-    /// One step of torch.optim.SGD(nesterov=True): g' = scale g + decay w, v = momentum v + g', w -= rate (g' + momentum v).
-    /// Clip, numbers that are not finite, `narrow` and where things lie: as adamw.
+    /// One step of torch.optim.SGD(nesterov=True): g' = scale g + decay w, v = momentum v + g', w -= rate (g' +
+    /// momentum v). Clip, numbers that are not finite, `narrow` and where things lie: as adamw.
     template <class T>
-    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow,
+                      const momentum_constants* constants, const double* squares) {
         contract::length("sgd_nesterov", "narrow", narrow, narrow.empty() ? 0 : weight.size());
         const double clipped = contract::clip_scale(constants->clip, *squares);
         if (clipped == 0) return;
-        const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum), decay = static_cast<T>(constants->decay), rate = static_cast<T>(constants->rate);
+        const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum),
+                decay = static_cast<T>(constants->decay), rate = static_cast<T>(constants->rate);
         for (std::size_t i = 0; i < weight.size(); ++i) {
             const T g = gradient[i] * scale + decay * weight[i];
             momentum[i] = mu * momentum[i] + g;
@@ -342,15 +345,17 @@ public:
     }
 
     // ---- Muon (Jordan 2024), for one matrix: these around five steps of Newton-Schulz by gemm
-    /// With g scaled by the clip: buffer = mu buffer + (1 - mu) g; direction = (1 - mu) g + mu buffer, rounded to T. When
-    /// *squares is not finite the buffer stays and the direction is zero.
+    /// With g scaled by the clip: buffer = mu buffer + (1 - mu) g; direction = (1 - mu) g + mu buffer, rounded to T.
+    /// When *squares is not finite the buffer stays and the direction is zero.
     template <class T>
-    void muon_direction(span<const T> gradient, span<T> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+    void muon_direction(span<const T> gradient, span<T> buffer, span<T> direction, const momentum_constants* constants,
+                        const double* squares) {
         contract::length("muon_direction", "buffer", buffer, gradient.size());
         contract::length("muon_direction", "direction", direction, gradient.size());
         const double clipped = contract::clip_scale(constants->clip, *squares);
         if (clipped == 0) return std::fill_n(direction.data(), direction.size(), T(0)), void();
-        const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum), rest = static_cast<T>(1 - constants->momentum);
+        const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum),
+                rest = static_cast<T>(1 - constants->momentum);
         for (std::size_t i = 0; i < gradient.size(); ++i) {
             const T g = gradient[i] * scale;
             buffer[i] = mu * buffer[i] + rest * g;
@@ -358,8 +363,7 @@ public:
         }
     }
     /// x /= ||x|| + 1e-7, the Euclidean norm of all numbers.
-    template <class T>
-    void muon_normalize(span<T> x) {
+    template <class T> void muon_normalize(span<T> x) {
         double squares = 0;
         for (T value : x) squares += static_cast<double>(value) * static_cast<double>(value);
         const T factor = static_cast<T>(1 / (std::sqrt(squares) + 1e-7));
@@ -367,11 +371,13 @@ public:
     }
     /// weight = weight (1 - rate decay) - rate factor x. `narrow` and numbers that are not finite: as adamw.
     template <class T>
-    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants,
+                    const double* squares) {
         contract::length("muon_apply", "x", x, weight.size());
         contract::length("muon_apply", "narrow", narrow, narrow.empty() ? 0 : weight.size());
         if (contract::clip_scale(constants->clip, *squares) == 0) return;
-        const T keep = static_cast<T>(1 - constants->rate * constants->decay), size = static_cast<T>(constants->rate * factor);
+        const T keep = static_cast<T>(1 - constants->rate * constants->decay),
+                size = static_cast<T>(constants->rate * factor);
         for (std::size_t i = 0; i < weight.size(); ++i) {
             weight[i] = weight[i] * keep - size * x[i];
             if (!narrow.empty()) narrow[i] = weight[i];
@@ -381,8 +387,7 @@ public:
 protected:
     template <class T> struct value_and_slope { T value, slope; };
     /// f(x) and f'(x).
-    template <class T>
-    static value_and_slope<T> activated(activation kind, T x) {
+    template <class T> static value_and_slope<T> activated(activation kind, T x) {
         if (kind == activation::silu) {
             const T sigmoid = T(1) / (T(1) + std::exp(-x));
             return {x / (T(1) + std::exp(-x)), sigmoid * (T(1) + x * (T(1) - sigmoid))};
@@ -393,7 +398,8 @@ protected:
         }
         const T root = T(0.79788456080286535588), cubic = T(0.044715);  // sqrt(2 / π)
         const T t = std::tanh(root * (x + cubic * x * x * x));
-        return {T(0.5) * x * (T(1) + t), T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * root * (T(1) + 3 * cubic * x * x)};
+        return {T(0.5) * x * (T(1) + t),
+                T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * root * (T(1) + 3 * cubic * x * x)};
     }
     /// Puts the keys and values of new rows behind those that a cache holds.
     template <class T>
@@ -409,7 +415,8 @@ protected:
 private:
     /// out = Σ softmax(scale q · k(u)) v(u) over u in [first, last); returns the log of the softmax's denominator.
     template <class T, class Key, class Value>
-    static T attend(const T* q, const attention_shape& s, std::size_t first, std::size_t last, const Key& k, const Value& v, T* out) {
+    static T attend(const T* q, const attention_shape& s, std::size_t first, std::size_t last, const Key& k,
+                    const Value& v, T* out) {
         const T scale = s.score_scale<T>();
         const std::size_t width = s.head_width;
         std::vector<T> weight(last);
@@ -430,10 +437,12 @@ private:
         for (std::size_t i = 0; i < count; ++i) sum += a[i] * b[i];
         return sum;
     }
-    template <class T> static const T* key(matrix<const T> qkv, const attention_shape& s, std::size_t row, std::size_t h) {
+    template <class T>
+    static const T* key(matrix<const T> qkv, const attention_shape& s, std::size_t row, std::size_t h) {
         return qkv.row(row) + s.width() + h / s.group() * s.head_width;
     }
-    template <class T> static const T* value(matrix<const T> qkv, const attention_shape& s, std::size_t row, std::size_t h) {
+    template <class T>
+    static const T* value(matrix<const T> qkv, const attention_shape& s, std::size_t row, std::size_t h) {
         return key(qkv, s, row, h) + s.kv_width();
     }
     template <class Body> static void for_each_query(const attention_shape& s, Body body) {

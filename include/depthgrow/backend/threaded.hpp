@@ -19,17 +19,17 @@ public:
     }
     int threads() const { return threads_; }
 
-    template <class T>
-    void copy(const T* from, T* to, std::size_t count) {
-        ranges(count, 1 << 16, [&](std::size_t first, std::size_t last) { std::memcpy(to + first, from + first, (last - first) * sizeof(T)); });
+    template <class T> void copy(const T* from, T* to, std::size_t count) {
+        ranges(count, 1 << 16, [&](std::size_t first, std::size_t last) {
+            std::memcpy(to + first, from + first, (last - first) * sizeof(T));
+        });
     }
-    template <class T>
-    void fill(T* data, std::size_t count, T value) {
-        ranges(count, 1 << 16, [&](std::size_t first, std::size_t last) { std::fill(data + first, data + last, value); });
+    template <class T> void fill(T* data, std::size_t count, T value) {
+        ranges(count, 1 << 16,
+               [&](std::size_t first, std::size_t last) { std::fill(data + first, data + last, value); });
     }
 
-    template <class T>
-    void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
+    template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
         ranges(out.rows, 64, [&](std::size_t first, std::size_t last) {
             for (std::size_t r = first; r < last; ++r)
@@ -37,8 +37,7 @@ public:
         });
     }
     /// Threads share the columns, so that every sum runs in row order.
-    template <class T>
-    void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<T> dtable) {
+    template <class T> void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<T> dtable) {
         contract::extents("embedding_backward", "dout", dout, ids.size(), dtable.cols);
         ranges(dout.cols, 32, [&](std::size_t first, std::size_t last) {
             for (std::size_t r = 0; r < ids.size(); ++r) {
@@ -51,15 +50,17 @@ public:
     }
 
     template <class T>
-    void rms_norm_forward(matrix<const T> x, span<const T> gain, wide_t<T> eps, wide_t<T> scale, matrix<T> y, span<wide_t<T>> rstd) {
+    void rms_norm_forward(matrix<const T> x, span<const T> gain, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
+                          span<wide_t<T>> rstd) {
         contract::rms_norm<T>("rms_norm", x, gain, y, {rstd.data(), rstd.size()});
         ranges(x.rows, 16, [&](std::size_t first, std::size_t last) {
-            for (std::size_t r = first; r < last; ++r) normalise(x.row(r), gain.data(), x.cols, eps, scale, y.row(r), rstd[r]);
+            for (std::size_t r = first; r < last; ++r)
+                normalise(x.row(r), gain.data(), x.cols, eps, scale, y.row(r), rstd[r]);
         });
     }
     template <class T>
-    void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, wide_t<T> eps, wide_t<T> scale,
-                                   matrix<T> sum, matrix<T> y, span<wide_t<T>> rstd) {
+    void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, wide_t<T> eps,
+                                   wide_t<T> scale, matrix<T> sum, matrix<T> y, span<wide_t<T>> rstd) {
         contract::rms_norm<T>("residual_rms_norm", h, gain, y, {rstd.data(), rstd.size()});
         contract::extents("residual_rms_norm", "sum", sum, h.rows, h.cols);
         contract::extents("residual_rms_norm", "a", a, h.rows, h.cols);
@@ -115,26 +116,30 @@ public:
     }
 
     template <class T>
-    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
-                            span<wide_t<T>> mean, span<wide_t<T>> rstd) {
+    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, wide_t<T> eps, wide_t<T> scale,
+                            matrix<T> y, span<wide_t<T>> mean, span<wide_t<T>> rstd) {
         ranges(x.rows, 16, [&](std::size_t first, std::size_t last) {
             const auto part = [&](span<wide_t<T>> all) { return all.subspan(first, last - first); };
-            reference::layer_norm_forward<T>(x.row_range(first, last - first), gain, bias, eps, scale, y.row_range(first, last - first), part(mean), part(rstd));
+            reference::layer_norm_forward<T>(x.row_range(first, last - first), gain, bias, eps, scale,
+                                             y.row_range(first, last - first), part(mean), part(rstd));
         });
     }
     template <class T>
-    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> mean, span<const wide_t<T>> rstd, wide_t<T> scale,
-                             matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<T> dgain, span<T> dbias) {
+    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> mean,
+                             span<const wide_t<T>> rstd, wide_t<T> scale, matrix<const T> dy, matrix<const T> skip,
+                             matrix<T> dx, span<T> dgain, span<T> dbias) {
         contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
-        const std::size_t width = x.cols, parts = static_cast<std::size_t>(threads_), share = (x.rows + parts - 1) / parts;
+        const std::size_t width = x.cols, parts = static_cast<std::size_t>(threads_),
+                          share = (x.rows + parts - 1) / parts;
         T* partial = scratch<T>(0, 2 * parts * width);
         std::fill_n(partial, 2 * parts * width, T(0));
 #pragma omp parallel for schedule(static, 1) num_threads(threads_)
         for (std::size_t part = 0; part < parts; ++part) {
             const std::size_t first = std::min(x.rows, part * share), count = std::min(x.rows, first + share) - first;
             const auto rows = [&](auto m) { return m.data ? m.row_range(first, count) : m; };
-            reference::layer_norm_backward<T>(rows(x), gain, mean.subspan(first, count), rstd.subspan(first, count), scale, rows(dy), rows(skip), rows(dx),
-                                              {partial + 2 * part * width, width}, {partial + (2 * part + 1) * width, width});
+            reference::layer_norm_backward<T>(
+                rows(x), gain, mean.subspan(first, count), rstd.subspan(first, count), scale, rows(dy), rows(skip),
+                rows(dx), {partial + 2 * part * width, width}, {partial + (2 * part + 1) * width, width});
         }
         for (std::size_t part = 0; part < parts; ++part)
             for (std::size_t c = 0; c < width; ++c) {
@@ -142,13 +147,13 @@ public:
                 if (!dbias.empty()) dbias[c] += partial[(2 * part + 1) * width + c];
             }
     }
-    template <class T>
-    void add_bias_inplace(span<const T> bias, matrix<T> y) {
-        ranges(y.rows, 64, [&](std::size_t first, std::size_t last) { reference::add_bias_inplace<T>(bias, y.row_range(first, last - first)); });
+    template <class T> void add_bias_inplace(span<const T> bias, matrix<T> y) {
+        ranges(y.rows, 64, [&](std::size_t first, std::size_t last) {
+            reference::add_bias_inplace<T>(bias, y.row_range(first, last - first));
+        });
     }
     /// Threads share the columns, so that every sum runs in row order.
-    template <class T>
-    void bias_backward(matrix<const T> dy, span<T> dbias) {
+    template <class T> void bias_backward(matrix<const T> dy, span<T> dbias) {
         contract::length("bias_backward", "dbias", dbias, dy.cols);
         ranges(dy.cols, 32, [&](std::size_t first, std::size_t last) {
             reference::bias_backward<T>(dy.col_range(first, last - first), dbias.subspan(first, last - first));
@@ -178,11 +183,12 @@ public:
         });
     }
 
-    template <class T>
-    void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
+    template <class T> void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
         contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
         ranges(out.rows, 8, [&](std::size_t first, std::size_t last) {
-            if (kind != activation::silu) return reference::gated_forward<T>(kind, gate_up.row_range(first, last - first), out.row_range(first, last - first));
+            if (kind != activation::silu)
+                return reference::gated_forward<T>(kind, gate_up.row_range(first, last - first),
+                                                   out.row_range(first, last - first));
             for (std::size_t r = first; r < last; ++r) {
                 const T* DEPTHGROW_RESTRICT gate = gate_up.row(r);
                 const T* DEPTHGROW_RESTRICT up = gate + out.cols;
@@ -197,7 +203,8 @@ public:
         contract::extents("gated_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
         ranges(dout.rows, 8, [&](std::size_t first, std::size_t last) {
             const auto part = [&](auto m) { return m.row_range(first, last - first); };
-            if (kind != activation::silu) return reference::gated_backward<T>(kind, part(gate_up), part(dout), part(dgate_up));
+            if (kind != activation::silu)
+                return reference::gated_backward<T>(kind, part(gate_up), part(dout), part(dgate_up));
             for (std::size_t r = first; r < last; ++r) {
                 const T* DEPTHGROW_RESTRICT gate = gate_up.row(r);
                 const T* DEPTHGROW_RESTRICT up = gate + dout.cols;
@@ -213,11 +220,11 @@ public:
             }
         });
     }
-    template <class T>
-    void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
+    template <class T> void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
         contract::extents("activation_forward", "x", x, out.rows, out.cols);
         ranges(out.rows, 8, [&](std::size_t first, std::size_t last) {
-            reference::activation_forward<T>(kind, x.row_range(first, last - first), out.row_range(first, last - first));
+            reference::activation_forward<T>(kind, x.row_range(first, last - first),
+                                             out.row_range(first, last - first));
         });
     }
     template <class T>
@@ -229,8 +236,7 @@ public:
         });
     }
 
-    template <class T>
-    void add(matrix<const T> a, wide_t<T> factor, matrix<const T> b, matrix<T> out) {
+    template <class T> void add(matrix<const T> a, wide_t<T> factor, matrix<const T> b, matrix<T> out) {
         contract::extents("add", "a", a, out.rows, out.cols);
         contract::extents("add", "b", b, out.rows, out.cols);
         ranges(out.rows, 64, [&](std::size_t first, std::size_t last) {
@@ -243,11 +249,11 @@ public:
             }
         });
     }
-    template <class T>
-    void add_inplace(wide_t<T> factor, matrix<const T> x, matrix<T> y) { add<T>(y, factor, x, y); }
+    template <class T> void add_inplace(wide_t<T> factor, matrix<const T> x, matrix<T> y) { add<T>(y, factor, x, y); }
 
     template <class T>
-    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const wide_t<T>> weights, span<wide_t<T>> loss, bool gradient) {
+    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const wide_t<T>> weights,
+                               span<wide_t<T>> loss, bool gradient) {
         contract::length("cross_entropy", "targets", targets, logits.rows);
         contract::length("cross_entropy", "loss", loss, logits.rows);
         ranges(logits.rows, 4, [&](std::size_t first, std::size_t last) {
@@ -271,8 +277,7 @@ public:
         });
     }
 
-    template <class T>
-    void accumulate_squares(span<const T> x, double* sum) {
+    template <class T> void accumulate_squares(span<const T> x, double* sum) {
         double total = 0;
         const auto count = x.size();
         const T* DEPTHGROW_RESTRICT data = x.data();
@@ -281,7 +286,8 @@ public:
         *sum += total;
     }
     template <class T>
-    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow,
+               const adamw_constants* constants, const double* squares) {
         if (!narrow.empty()) return reference::adamw<T>(weight, gradient, first, second, narrow, constants, squares);
         const adamw_constants& k = *constants;
         const double norm = std::sqrt(*squares);
@@ -290,7 +296,8 @@ public:
         const auto step = static_cast<double>(k.step);
         const T b1 = static_cast<T>(k.beta1), b2 = static_cast<T>(k.beta2), keep = static_cast<T>(1 - k.rate * k.decay);
         const T c1 = static_cast<T>(1 - k.beta1), c2 = static_cast<T>(1 - k.beta2), eps = static_cast<T>(k.eps);
-        const T rate = static_cast<T>(k.rate / (1 - std::pow(k.beta1, step))), root = static_cast<T>(1 / (1 - std::pow(k.beta2, step)));
+        const T rate = static_cast<T>(k.rate / (1 - std::pow(k.beta1, step))),
+                root = static_cast<T>(1 / (1 - std::pow(k.beta2, step)));
         ranges(weight.size(), 1 << 12, [&](std::size_t from, std::size_t to) {
             T* DEPTHGROW_RESTRICT w = weight.data();
             const T* DEPTHGROW_RESTRICT g0 = gradient.data();
@@ -307,21 +314,24 @@ public:
     }
 
     template <class T>
-    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow,
+                      const momentum_constants* constants, const double* squares) {
         ranges(weight.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
             const auto part = [&](auto all) { return all.empty() ? all : all.subspan(first, last - first); };
             reference::sgd_nesterov<T>(part(weight), part(gradient), part(momentum), part(narrow), constants, squares);
         });
     }
     template <class T>
-    void muon_direction(span<const T> gradient, span<T> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+    void muon_direction(span<const T> gradient, span<T> buffer, span<T> direction, const momentum_constants* constants,
+                        const double* squares) {
         ranges(gradient.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
             const auto part = [&](auto all) { return all.subspan(first, last - first); };
             reference::muon_direction<T>(part(gradient), part(buffer), part(direction), constants, squares);
         });
     }
     template <class T>
-    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants,
+                    const double* squares) {
         ranges(weight.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
             const auto part = [&](auto all) { return all.empty() ? all : all.subspan(first, last - first); };
             reference::muon_apply<T>(part(weight), part(x), part(narrow), factor, constants, squares);
@@ -330,16 +340,15 @@ public:
 
 protected:
     /// Runs body(first, last) over equal shares of [0, count), one a thread; small counts stay on the calling thread.
-    template <class Body>
-    void ranges(std::size_t count, std::size_t least, const Body& body) const {
-        const std::size_t parts = std::min<std::size_t>(static_cast<std::size_t>(threads_), (count + least - 1) / least);
+    template <class Body> void ranges(std::size_t count, std::size_t least, const Body& body) const {
+        const std::size_t parts =
+            std::min<std::size_t>(static_cast<std::size_t>(threads_), (count + least - 1) / least);
         if (parts <= 1) return body(0, count);
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(parts))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(parts))
         for (std::size_t part = 0; part < parts; ++part) body(count * part / parts, count * (part + 1) / parts);
     }
     /// Runs body(task, thread) for every task; a thread's tasks are fixed by the thread count.
-    template <class Body>
-    void each(std::size_t tasks, const Body& body) const {
+    template <class Body> void each(std::size_t tasks, const Body& body) const {
         const auto parts = static_cast<std::size_t>(threads_);
 #pragma omp parallel for schedule(static, 1) num_threads(threads_)
         for (std::size_t part = 0; part < parts; ++part)
@@ -365,8 +374,8 @@ private:
         return largest;
     }
     template <class T>
-    static void normalise(const T* DEPTHGROW_RESTRICT x, const T* DEPTHGROW_RESTRICT gain, std::size_t width, T eps, T scale,
-                          T* DEPTHGROW_RESTRICT y, T& rstd) {
+    static void normalise(const T* DEPTHGROW_RESTRICT x, const T* DEPTHGROW_RESTRICT gain, std::size_t width, T eps,
+                          T scale, T* DEPTHGROW_RESTRICT y, T& rstd) {
         T squares = 0;
 #pragma omp simd reduction(+ : squares)
         for (std::size_t c = 0; c < width; ++c) squares += x[c] * x[c];

@@ -15,14 +15,14 @@
 namespace depthgrow {
 namespace detail {
 
-template <class T>
-struct tile {
+template <class T> struct tile {
     using integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
     typedef T vector __attribute__((vector_size(DEPTHGROW_VECTOR_BYTES)));
     typedef integer integers __attribute__((vector_size(DEPTHGROW_VECTOR_BYTES)));
     static constexpr std::size_t lanes = DEPTHGROW_VECTOR_BYTES / sizeof(T);
-    static constexpr std::size_t width = 2 * lanes;                             // columns of a tile
-    static constexpr std::size_t height = DEPTHGROW_VECTOR_BYTES == 64 ? 8 : 4;  // rows: half of the registers hold sums
+    static constexpr std::size_t width = 2 * lanes;  // columns of a tile
+    static constexpr std::size_t height =
+        DEPTHGROW_VECTOR_BYTES == 64 ? 8 : 4;  // rows: half of the registers hold sums
     static_assert(width % height == 0 || height % width == 0, "rows and columns of tiles have common borders");
 
     /// `count` rounded up to whole tiles.
@@ -57,19 +57,20 @@ struct tile {
                 for (std::size_t i = 0; i < lanes; ++i) half[k * width + i] = i < count ? factor * b(n + i, k) : T(0);
         }
         if (padded(b.rows) - b.rows >= lanes)  // the last panel's right half
-            for (std::size_t k = 0; k < b.cols; ++k) store(vector{}, to + (padded(b.rows) - width) * b.cols + k * width + lanes);
+            for (std::size_t k = 0; k < b.cols; ++k)
+                store(vector{}, to + (padded(b.rows) - width) * b.cols + k * width + lanes);
     }
 
     /// One tile of Rows rows: c (or nothing, unless `add`) + a * panel, of which `columns` are written.
     /// a(r, k) lies at a[r * row_step + k * step].
     template <std::size_t Rows>
-    static void multiply(const T* a, std::size_t row_step, std::size_t step, std::size_t inner, const T* panel, T* c, std::size_t ldc,
-                         std::size_t columns, bool add) {
+    static void multiply(const T* a, std::size_t row_step, std::size_t step, std::size_t inner, const T* panel, T* c,
+                         std::size_t ldc, std::size_t columns, bool add) {
         multiply_rows(a, row_step, step, inner, panel, c, ldc, columns, add, std::make_index_sequence<Rows>());
     }
-    /// Calls f(integral_constant<Rows>, row) for tiles that cover [first, last): whole ones, then halves down to single rows.
-    template <std::size_t Rows = height, class F>
-    static void rows(std::size_t first, std::size_t last, const F& f) {
+    /// Calls f(integral_constant<Rows>, row) for tiles that cover [first, last): whole ones, then halves down to single
+    /// rows.
+    template <std::size_t Rows = height, class F> static void rows(std::size_t first, std::size_t last, const F& f) {
         for (; first + Rows <= last; first += Rows) f(std::integral_constant<std::size_t, Rows>(), first);
         if constexpr (Rows > 1) rows<Rows / 2>(first, last, f);
     }
@@ -87,7 +88,8 @@ struct tile {
         const T largest = folded(top, [](T a, T b) { return a > b ? a : b; });
         vector sum{};
         for (std::size_t u = 0; u < padded(seen); u += lanes) {
-            const vector x = past(u) ? vector{} + largest : load(row + u), e = past(u) ? vector{} : exponential(x - largest);
+            const vector x = past(u) ? vector{} + largest : load(row + u),
+                         e = past(u) ? vector{} : exponential(x - largest);
             store(e, row + u);
             sum += e;
         }
@@ -124,8 +126,7 @@ private:
         store(left, values), store(right, values + lanes);
         for (std::size_t i = 0; i < columns; ++i) c[i] = add ? c[i] + values[i] : values[i];
     }
-    template <class F>
-    static T folded(const vector& v, const F& f) {
+    template <class F> static T folded(const vector& v, const F& f) {
         T all[lanes];
         store(v, all);
         for (std::size_t half = lanes / 2; half > 0; half /= 2)
@@ -144,8 +145,8 @@ private:
     }
 
     template <std::size_t... R>
-    static void multiply_rows(const T* a, std::size_t row_step, std::size_t step, std::size_t inner, const T* panel, T* c, std::size_t ldc,
-                              std::size_t columns, bool add, std::index_sequence<R...>) {
+    static void multiply_rows(const T* a, std::size_t row_step, std::size_t step, std::size_t inner, const T* panel,
+                              T* c, std::size_t ldc, std::size_t columns, bool add, std::index_sequence<R...>) {
         vector left[sizeof...(R)] = {}, right[sizeof...(R)] = {};
         for (std::size_t k = 0; k < inner; ++k, a += step, panel += width) {
             const vector l = load(panel), r = load(panel + lanes);
@@ -156,13 +157,13 @@ private:
 
     /// Transposes a square of lanes x lanes: as many perfect shuffles of its halves as `lanes` has bits.
     static void turn(vector (&square)[lanes]) { turn(square, std::make_index_sequence<lanes>()); }
-    template <std::size_t... I>
-    static void turn(vector (&square)[lanes], std::index_sequence<I...>) {
+    template <std::size_t... I> static void turn(vector (&square)[lanes], std::index_sequence<I...>) {
         for (std::size_t step = 1; step < lanes; step *= 2) {
             vector next[lanes];
             for (std::size_t i = 0; i < lanes / 2; ++i) {
                 next[2 * i] = __builtin_shufflevector(square[i], square[i + lanes / 2], (I / 2 + I % 2 * lanes)...);
-                next[2 * i + 1] = __builtin_shufflevector(square[i], square[i + lanes / 2], (I / 2 + I % 2 * lanes + lanes / 2)...);
+                next[2 * i + 1] =
+                    __builtin_shufflevector(square[i], square[i + lanes / 2], (I / 2 + I % 2 * lanes + lanes / 2)...);
             }
             std::memcpy(square, next, sizeof(next));
         }

@@ -1,7 +1,7 @@
-// Loops that compilers vectorise: dot products, attention of a query, exponentials (float by range reduction, double by the library).
-// Assumes round-to-nearest; the float version is within 2 units in the last place on [-60, 88]. Below it is zero, so
-// that softmax weights and gates never become subnormal, which processors multiply a hundred times more slowly.
-// Source: Cody & Waite range reduction; minimax coefficients of e^r on |r| <= ln(2)/2.
+// Loops that compilers vectorise: dot products, attention of a query, exponentials (float by range reduction, double by
+// the library). Assumes round-to-nearest; the float version is within 2 units in the last place on [-60, 88]. Below it
+// is zero, so that softmax weights and gates never become subnormal, which processors multiply a hundred times more
+// slowly. Source: Cody & Waite range reduction; minimax coefficients of e^r on |r| <= ln(2)/2.
 #pragma once
 
 #include <algorithm>
@@ -17,8 +17,7 @@ namespace depthgrow {
 namespace detail {
 
 /// e^x for x in [-60, 88] alone; F: float or a vector of floats, I: 32-bit integers to match.
-template <class F, class I>
-inline F exp_within(F x) {
+template <class F, class I> inline F exp_within(F x) {
     const F shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
     const F n = shifted - 12582912.0f;
     F r = x - n * 0.693145751953125f;
@@ -51,8 +50,7 @@ inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_within(x < -60.0f ?
 inline double sigmoid_of(double x) { return 1.0 / (1.0 + exp_of(-x)); }
 
 /// out[i] = x . w_i for four rows w of the given leading dimension; the four after them are asked for meanwhile.
-template <class T>
-void four_dots(const T* x, const T* w, std::size_t stride, std::size_t count, T* out) {
+template <class T> void four_dots(const T* x, const T* w, std::size_t stride, std::size_t count, T* out) {
     constexpr std::size_t lanes = 64 / sizeof(T);
     typedef T vector __attribute__((vector_size(64)));
     vector sums[4] = {}, left, right;
@@ -72,17 +70,18 @@ void four_dots(const T* x, const T* w, std::size_t stride, std::size_t count, T*
         out[r] = sum;
     }
 }
-template <class T>
-T dot(const T* DEPTHGROW_RESTRICT x, const T* DEPTHGROW_RESTRICT w, std::size_t count) {
+template <class T> T dot(const T* DEPTHGROW_RESTRICT x, const T* DEPTHGROW_RESTRICT w, std::size_t count) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::size_t i = 0; i < count; ++i) sum += x[i] * w[i];
     return sum;
 }
 
-/// out = Σ softmax(scale q · k_t) v_t over `count` keys and values of D numbers, one behind the other; scores: room for `count`.
+/// out = Σ softmax(scale q · k_t) v_t over `count` keys and values of D numbers, one behind the other; scores: room for
+/// `count`.
 template <class T>
-void attend(const T* q, const T* k, const T* v, std::size_t count, std::size_t D, T scale, T* scores, T* DEPTHGROW_RESTRICT out) {
+void attend(const T* q, const T* k, const T* v, std::size_t count, std::size_t D, T scale, T* scores,
+            T* DEPTHGROW_RESTRICT out) {
     T largest = -std::numeric_limits<T>::infinity();
     for (std::size_t t = 0; t < count; ++t) {
         scores[t] = scale * dot(q, k + t * D, D);
@@ -95,7 +94,8 @@ void attend(const T* q, const T* k, const T* v, std::size_t count, std::size_t D
     for (; t + 4 <= count; t += 4) {  // four at a time: what they add up to is read and written once
         const T *w = scores + t, *u = v + t * D;
 #pragma omp simd
-        for (std::size_t i = 0; i < D; ++i) out[i] += w[0] * u[i] + w[1] * u[D + i] + w[2] * u[2 * D + i] + w[3] * u[3 * D + i];
+        for (std::size_t i = 0; i < D; ++i)
+            out[i] += w[0] * u[i] + w[1] * u[D + i] + w[2] * u[2 * D + i] + w[3] * u[3 * D + i];
     }
     for (; t < count; ++t)
 #pragma omp simd

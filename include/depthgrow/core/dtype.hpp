@@ -19,10 +19,14 @@ inline std::size_t size_of(dtype type) { return type == dtype::f64 ? 8 : type ==
 
 inline std::string_view name_of(dtype type) {
     switch (type) {
-        case dtype::f64: return "F64";
-        case dtype::f32: return "F32";
-        case dtype::bf16: return "BF16";
-        default: return "F16";
+        case dtype::f64:
+            return "F64";
+        case dtype::f32:
+            return "F32";
+        case dtype::bf16:
+            return "BF16";
+        default:
+            return "F16";
     }
 }
 
@@ -51,8 +55,7 @@ struct bfloat16 {
         const std::uint32_t wide = detail::float_bits(value);
         if ((wide & 0x7fffffffu) > 0x7f800000u)
             bits = static_cast<std::uint16_t>((wide >> 16) | 0x40u);  // a NaN stays a NaN
-        else
-            bits = static_cast<std::uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
+        else bits = static_cast<std::uint16_t>((wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16);
     }
     explicit operator float() const { return detail::bits_float(static_cast<std::uint32_t>(bits) << 16); }
     explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
@@ -100,8 +103,7 @@ template <> struct dtype_of<float16> { static constexpr dtype value = dtype::f16
 
 namespace detail {
 
-template <class From, class To>
-void convert_run(const void* from, To* to, std::size_t count) {
+template <class From, class To> void convert_run(const void* from, To* to, std::size_t count) {
     const auto* bytes = static_cast<const unsigned char*>(from);
     for (std::size_t i = 0; i < count; ++i) {
         From value;
@@ -115,19 +117,21 @@ void convert_run(const void* from, To* to, std::size_t count) {
 }  // namespace detail
 
 /// Reads `count` numbers stored as `type` (any alignment) into `to` (double, float or narrower).
-template <class To>
-void convert_from(dtype type, const void* from, To* to, std::size_t count) {
+template <class To> void convert_from(dtype type, const void* from, To* to, std::size_t count) {
     switch (type) {
-        case dtype::f64: return detail::convert_run<double>(from, to, count);
-        case dtype::f32: return detail::convert_run<float>(from, to, count);
-        case dtype::bf16: return detail::convert_run<bfloat16>(from, to, count);
-        case dtype::f16: return detail::convert_run<float16>(from, to, count);
+        case dtype::f64:
+            return detail::convert_run<double>(from, to, count);
+        case dtype::f32:
+            return detail::convert_run<float>(from, to, count);
+        case dtype::bf16:
+            return detail::convert_run<bfloat16>(from, to, count);
+        case dtype::f16:
+            return detail::convert_run<float16>(from, to, count);
     }
 }
 
 /// Writes `count` numbers from `from` (float or double) as `type` (any alignment).
-template <class From>
-void convert_to(dtype type, const From* from, void* to, std::size_t count) {
+template <class From> void convert_to(dtype type, const From* from, void* to, std::size_t count) {
     auto* bytes = static_cast<unsigned char*>(to);
     const auto store = [&](auto tag) {
         using Stored = decltype(tag);
@@ -139,10 +143,14 @@ void convert_to(dtype type, const From* from, void* to, std::size_t count) {
         }
     };
     switch (type) {
-        case dtype::f64: return store(double{});
-        case dtype::f32: return store(float{});
-        case dtype::bf16: return store(bfloat16{});
-        case dtype::f16: return store(float16{});
+        case dtype::f64:
+            return store(double{});
+        case dtype::f32:
+            return store(float{});
+        case dtype::bf16:
+            return store(bfloat16{});
+        case dtype::f16:
+            return store(float16{});
     }
 }
 

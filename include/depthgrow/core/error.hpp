@@ -22,8 +22,7 @@ namespace detail {
 
 inline std::string to_text(std::string_view value) { return std::string(value); }
 
-template <class Value, std::enable_if_t<std::is_arithmetic_v<Value>, int> = 0>
-std::string to_text(Value value) {
+template <class Value, std::enable_if_t<std::is_arithmetic_v<Value>, int> = 0> std::string to_text(Value value) {
     if constexpr (std::is_same_v<Value, bool>) {
         return value ? "true" : "false";
     } else if constexpr (std::is_floating_point_v<Value>) {
@@ -46,20 +45,17 @@ inline std::string joined(std::initializer_list<std::string> parts) {
 }  // namespace detail
 
 /// Joins strings and numbers into one text.
-template <class... Parts>
-std::string text(const Parts&... parts) {
+template <class... Parts> std::string text(const Parts&... parts) {
     return detail::joined({detail::to_text(parts)...});
 }
 
 /// Throws `error` with the joined parts.
-template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
+template <class... Parts> [[noreturn]] void fail(const Parts&... parts) {
     throw error(detail::joined({detail::to_text(parts)...}));
 }
 
 /// Throws `error` with the joined parts unless `condition` holds.
-template <class... Parts>
-void require(bool condition, const Parts&... parts) {
+template <class... Parts> void require(bool condition, const Parts&... parts) {
     if (!condition) throw error(detail::joined({detail::to_text(parts)...}));
 }
 

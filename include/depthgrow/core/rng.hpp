@@ -54,8 +54,7 @@ public:
         return radius * std::cos(6.283185307179586476925 * uniform());
     }
     /// Fisher-Yates shuffle of anything with size() and [].
-    template <class Sequence>
-    void shuffle(Sequence& items) {
+    template <class Sequence> void shuffle(Sequence& items) {
         using std::swap;
         for (std::size_t i = items.size(); i > 1; --i) swap(items[i - 1], items[below(i)]);
     }

@@ -12,8 +12,7 @@
 namespace depthgrow {
 
 /// A contiguous run of elements; converts from any container that has data() and size().
-template <class T>
-class span {
+template <class T> class span {
 public:
     using element_type = T;
     using value_type = std::remove_cv_t<T>;
@@ -21,9 +20,9 @@ public:
     constexpr span() = default;
     constexpr span(T* data, std::size_t size) : data_(data), size_(size) {}
 
-    template <class Container,
-              class Pointer = decltype(std::declval<Container&>().data()),
-              class = std::enable_if_t<!std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span> && std::is_convertible_v<std::remove_pointer_t<Pointer> (*)[], T (*)[]>>>
+    template <class Container, class Pointer = decltype(std::declval<Container&>().data()),
+              class = std::enable_if_t<!std::is_same_v<std::remove_cv_t<std::remove_reference_t<Container>>, span> &&
+                                       std::is_convertible_v<std::remove_pointer_t<Pointer> (*)[], T (*)[]>>>
     constexpr span(Container&& container) : data_(container.data()), size_(container.size()) {}
 
     constexpr T* data() const { return data_; }
@@ -41,8 +40,7 @@ private:
 };
 
 /// `rows` rows of `cols` contiguous elements, `stride` elements from one row to the next.
-template <class T>
-struct matrix {
+template <class T> struct matrix {
     T* data = nullptr;
     std::size_t rows = 0;
     std::size_t cols = 0;
@@ -63,7 +61,9 @@ struct matrix {
     /// Rows [first, first + count).
     constexpr matrix row_range(std::size_t first, std::size_t count) const { return {row(first), count, cols, stride}; }
     /// Columns [first, first + count) of every row.
-    constexpr matrix col_range(std::size_t first, std::size_t count) const { return {data + first, rows, count, stride}; }
+    constexpr matrix col_range(std::size_t first, std::size_t count) const {
+        return {data + first, rows, count, stride};
+    }
     constexpr bool contiguous() const { return stride == cols || rows <= 1; }
 };
 

@@ -44,8 +44,7 @@ void check_layer(Make&& make, Mutate&& mutate, Equal&& equal) {
 }
 
 /// The same with == as the comparison.
-template <class Layer, class Make, class Mutate>
-void check_layer(Make&& make, Mutate&& mutate) {
+template <class Layer, class Make, class Mutate> void check_layer(Make&& make, Mutate&& mutate) {
     check_layer<Layer>(make, mutate, [](const Layer& a, const Layer& b) { return a == b; });
 }
 

@@ -1,6 +1,7 @@
 // Training cost: floating-point operations of plain and grown runs, and the plain run that costs the same.
-// Assumes C++17, a decoder whose attention sees its whole context, backward = 2 x forward; norms, softmax and embedding lookup count nothing.
-// Maths: spec formula that reproduces Table 7 of Kapl et al. 2025 (arXiv 2512.08819) to the last printed digit.
+// Assumes C++17, a decoder whose attention sees its whole context, backward = 2 x forward; norms, softmax and embedding
+// lookup count nothing. Maths: spec formula that reproduces Table 7 of Kapl et al. 2025 (arXiv 2512.08819) to the last
+// printed digit.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +32,8 @@ inline std::uint64_t forward_flops_per_token(const model_shape& shape, std::size
                                              attention_cost cost = attention_cost::full) {
     const std::uint64_t width = shape.width;
     const std::uint64_t queries = shape.q_width > 0 ? shape.q_width : width;
-    const std::uint64_t products = 2 * (2 * width * queries + 2 * width * shape.kv_width + shape.mlp_maps * width * shape.ffn);
+    const std::uint64_t products =
+        2 * (2 * width * queries + 2 * width * shape.kv_width + shape.mlp_maps * width * shape.ffn);
     const std::uint64_t attention = (cost == attention_cost::full ? 4 : 2) * shape.context * queries;
     return layers * (products + attention) + 2 * width * shape.vocab;
 }

@@ -24,13 +24,11 @@ inline std::size_t kept_source(const layer_order& order, std::size_t slot) { ret
 inline std::size_t kept_source(const mixture& rows, std::size_t slot) { return rows[slot][0].source; }
 
 /// The element of a new slot: a clone, or a sum.
-template <class Sequence>
-auto new_element(Sequence& sequence, const layer_order& order, std::size_t slot) {
+template <class Sequence> auto new_element(Sequence& sequence, const layer_order& order, std::size_t slot) {
     using traits = sequence_traits<Sequence>;
     return layer_traits<typename traits::element_type>::clone(traits::at(sequence, order[slot]));
 }
-template <class Sequence>
-auto new_element(Sequence& sequence, const mixture& rows, std::size_t slot) {
+template <class Sequence> auto new_element(Sequence& sequence, const mixture& rows, std::size_t slot) {
     using traits = sequence_traits<Sequence>;
     using element = typename traits::element_type;
     if (rows.is_copy(slot)) return layer_traits<element>::clone(traits::at(sequence, rows[slot][0].source));
@@ -41,8 +39,7 @@ auto new_element(Sequence& sequence, const mixture& rows, std::size_t slot) {
 }
 
 /// A growth in two halves: the constructor does all that can throw and only reads, finish() moves.
-template <class Sequence, class Rows = layer_order>
-class growth_in_progress {
+template <class Sequence, class Rows = layer_order> class growth_in_progress {
     using traits = sequence_traits<Sequence>;
     using element = typename traits::element_type;
 
@@ -75,35 +72,30 @@ private:
     std::vector<element> made_;
 };
 
-template <class Sequence>
-constexpr void require_consumed() {
+template <class Sequence> constexpr void require_consumed() {
     static_assert(!std::is_reference_v<Sequence> && !std::is_const_v<Sequence>,
                   "depthgrow: grow consumes the sequence, since layers that stay are moved and not copied. "
                   "Write layers = grow(std::move(layers), order).");
 }
 
-template <class Layer, class = void>
-struct has_trait_begin : std::false_type {};
+template <class Layer, class = void> struct has_trait_begin : std::false_type {};
 template <class Layer>
-struct has_trait_begin<Layer, std::void_t<decltype(layer_traits<Layer>::begin(
-                                  std::declval<Layer&>(), std::declval<const layer_init&>(), std::uint64_t{},
-                                  std::size_t{}))>> : std::true_type {};
-template <class Layer, class = void>
-struct has_begin : std::false_type {};
-template <class Layer>
-struct has_begin<Layer, std::void_t<decltype(std::declval<Layer&>().begin(std::declval<const layer_init&>(),
-                                                                          std::uint64_t{}, std::size_t{}))>>
+struct has_trait_begin<Layer,
+                       std::void_t<decltype(layer_traits<Layer>::begin(
+                           std::declval<Layer&>(), std::declval<const layer_init&>(), std::uint64_t{}, std::size_t{}))>>
     : std::true_type {};
+template <class Layer, class = void> struct has_begin : std::false_type {};
+template <class Layer>
+struct has_begin<Layer, std::void_t<decltype(std::declval<Layer&>().begin(
+                            std::declval<const layer_init&>(), std::uint64_t{}, std::size_t{}))>> : std::true_type {};
 
 /// Whether `Layer` is a number or a flat container of numbers, to which noise can be added without knowing more.
-template <class Layer, class = void>
-struct is_flat : std::is_floating_point<Layer> {};
+template <class Layer, class = void> struct is_flat : std::is_floating_point<Layer> {};
 template <class Layer>
 struct is_flat<Layer, std::void_t<typename Layer::value_type, decltype(std::begin(std::declval<Layer&>()))>>
     : std::is_floating_point<typename Layer::value_type> {};
 
-template <class Layer>
-void add_noise(Layer& layer, double sigma, rng random) {
+template <class Layer> void add_noise(Layer& layer, double sigma, rng random) {
     if constexpr (std::is_floating_point_v<Layer>) {
         layer += static_cast<Layer>(sigma * std::fabs(static_cast<double>(layer)) * random.normal());
     } else {
@@ -121,8 +113,7 @@ void add_noise(Layer& layer, double sigma, rng random) {
 }
 
 /// Makes of a copy what `init` asks for; a type that does not know how is refused at run time, by name.
-template <class Layer>
-void begin_layer(Layer& layer, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+template <class Layer> void begin_layer(Layer& layer, const layer_init& init, std::uint64_t seed, std::size_t slot) {
     if (init.is_mixture()) return;
     if constexpr (has_trait_begin<Layer>::value) {
         return layer_traits<Layer>::begin(layer, init, seed, slot);
@@ -142,8 +133,7 @@ void begin_layer(Layer& layer, const layer_init& init, std::uint64_t seed, std::
 /// `layers = grow(std::move(layers), order, on_new)`: as below, and calls `on_new(element&, slot)` for each copy while
 /// the sequence is still untouched. This is where "zero-new" happens: set o_proj and down_proj of the copy to zero and
 /// the grown model computes what it computed before; not the papers' choice, they copy.
-template <class Sequence, class OnNew>
-Sequence grow(Sequence&& sequence, const layer_order& order, OnNew&& on_new) {
+template <class Sequence, class OnNew> Sequence grow(Sequence&& sequence, const layer_order& order, OnNew&& on_new) {
     detail::require_consumed<Sequence>();
     return detail::growth_in_progress<std::remove_reference_t<Sequence>>(sequence, order, on_new).finish();
 }
@@ -151,24 +141,22 @@ Sequence grow(Sequence&& sequence, const layer_order& order, OnNew&& on_new) {
 /// `layers = grow(std::move(layers), order)`: slot j of the result is layer order[j]; the first slot that names a layer
 /// keeps that very object, later ones get clones, layers that no slot names are left behind. When the size is wrong or
 /// a clone throws, `sequence` is as before (for containers with reserve() and elements whose move does not throw).
-template <class Sequence>
-Sequence grow(Sequence&& sequence, const layer_order& order) {
+template <class Sequence> Sequence grow(Sequence&& sequence, const layer_order& order) {
     return grow(std::forward<Sequence>(sequence), order, [](auto&, std::size_t) {});
 }
 
 /// `layers = grow(std::move(layers), rows)` for a mixture: slots that are one layer are made as by an order, the
 /// others are `layer_traits<L>::mix` of their terms. The same promises when something throws.
-template <class Sequence>
-Sequence grow(Sequence&& sequence, const mixture& rows) {
+template <class Sequence> Sequence grow(Sequence&& sequence, const mixture& rows) {
     detail::require_consumed<Sequence>();
     return detail::growth_in_progress<std::remove_reference_t<Sequence>, mixture>(sequence, rows,
-                                                                                  [](auto&, std::size_t) {}).finish();
+                                                                                  [](auto&, std::size_t) {})
+        .finish();
 }
 
 /// `layers = grow(std::move(layers), how)`: by `how.rows()`, and copies begin as `how.init` says
 /// (`layer_traits<L>::begin` for what is no sum of layers; containers of numbers know noise by themselves).
-template <class Sequence>
-Sequence grow(Sequence&& sequence, const growth& how) {
+template <class Sequence> Sequence grow(Sequence&& sequence, const growth& how) {
     detail::require_consumed<Sequence>();
     const mixture rows = how.rows();
     const auto begin = [&](auto& layer, std::size_t slot) {

@@ -16,29 +16,24 @@ namespace depthgrow {
 
 namespace detail {
 
-template <class Layer, class = void>
-struct has_clone : std::false_type {};
+template <class Layer, class = void> struct has_clone : std::false_type {};
 template <class Layer>
 struct has_clone<Layer, std::void_t<decltype(std::declval<Layer&>().clone())>> : std::true_type {};
 
 /// A raw pointer, or a class whose get() gives one (unique_ptr, shared_ptr, module holders).
-template <class Layer, class = void>
-struct is_handle : std::is_pointer<Layer> {};
+template <class Layer, class = void> struct is_handle : std::is_pointer<Layer> {};
 template <class Layer>
 struct is_handle<Layer, std::void_t<decltype(std::declval<const Layer&>().get())>>
     : std::is_pointer<std::decay_t<decltype(std::declval<const Layer&>().get())>> {};
 
-template <class Handle>
-auto address_of(const Handle& handle) {
+template <class Handle> auto address_of(const Handle& handle) {
     if constexpr (std::is_pointer_v<Handle>) return handle;
     else return handle.get();
 }
 
-template <class>
-inline constexpr bool always_false = false;
+template <class> inline constexpr bool always_false = false;
 
-template <class Handle>
-Handle clone_pointee(const Handle& handle) {
+template <class Handle> Handle clone_pointee(const Handle& handle) {
     using pointee = std::remove_pointer_t<decltype(address_of(handle))>;
     if constexpr (!has_clone<pointee>::value) {
         static_assert(always_false<Handle>,
@@ -62,31 +57,26 @@ Handle clone_pointee(const Handle& handle) {
 }
 
 /// What a layer is mixed from: layers with their coefficients, at least one.
-template <class Layer>
-using layer_terms = std::vector<std::pair<const Layer*, double>>;
+template <class Layer> using layer_terms = std::vector<std::pair<const Layer*, double>>;
 
-template <class Layer, class = void>
-struct has_mix : std::false_type {};
+template <class Layer, class = void> struct has_mix : std::false_type {};
 template <class Layer>
 struct has_mix<Layer, std::void_t<decltype(Layer::mix(std::declval<const layer_terms<Layer>&>()))>> : std::true_type {};
 
 /// A container of numbers, or of containers of numbers.
-template <class Layer, class = void>
-struct is_number_range : std::false_type {};
+template <class Layer, class = void> struct is_number_range : std::false_type {};
 template <class Layer>
 struct is_number_range<Layer, std::void_t<typename Layer::value_type, decltype(std::declval<const Layer&>().size()),
                                           decltype(std::begin(std::declval<Layer&>()))>>
     : std::bool_constant<std::is_arithmetic_v<typename Layer::value_type> ||
                          is_number_range<typename Layer::value_type>::value> {};
 
-template <class Number>
-Number rounded(double value) {
+template <class Number> Number rounded(double value) {
     if constexpr (std::is_integral_v<Number>) return static_cast<Number>(std::llround(value));
     else return static_cast<Number>(value);
 }
 
-template <class Handle>
-Handle mix_pointees(const layer_terms<Handle>& terms) {
+template <class Handle> Handle mix_pointees(const layer_terms<Handle>& terms) {
     using pointee = std::remove_cv_t<std::remove_pointer_t<decltype(address_of(std::declval<const Handle&>()))>>;
     if constexpr (!has_mix<pointee>::value) {
         static_assert(always_false<Handle>,
@@ -106,8 +96,7 @@ Handle mix_pointees(const layer_terms<Handle>& terms) {
 }
 
 /// Element by element, sums in double, rounded once.
-template <class Range>
-Range mix_ranges(const layer_terms<Range>& terms) {
+template <class Range> Range mix_ranges(const layer_terms<Range>& terms) {
     using value = typename Range::value_type;
     Range sum = *terms.front().first;
     std::vector<decltype(std::begin(std::as_const(sum)))> places;
@@ -143,8 +132,7 @@ Range mix_ranges(const layer_terms<Range>& terms) {
 ///
 /// A specialisation may also have `static void begin(Layer&, const layer_init&, std::uint64_t seed, std::size_t slot)`,
 /// or the layer a member `begin(init, seed, slot)`, which makes of a copy what zero_residual, random or noise ask for.
-template <class Layer, class = void>
-struct layer_traits {
+template <class Layer, class = void> struct layer_traits {
     static Layer clone(const Layer& layer) {
         if constexpr (detail::has_clone<const Layer>::value) {
             return layer.clone();
@@ -180,8 +168,7 @@ struct layer_traits {
 
 /// How growth walks and rebuilds a sequence with one element per layer. The default fits std::vector, std::deque and
 /// whatever else has value_type, size(), [], push_back(); specialise the four functions for other containers.
-template <class Sequence, class = void>
-struct sequence_traits {
+template <class Sequence, class = void> struct sequence_traits {
     using element_type = typename Sequence::value_type;
 
     static std::size_t size(const Sequence& sequence) { return static_cast<std::size_t>(sequence.size()); }
@@ -197,20 +184,14 @@ struct sequence_traits {
     static void append(Sequence& sequence, element_type&& element) { sequence.push_back(std::move(element)); }
 
 private:
-    template <class S>
-    static auto fresh(const S& other, int) -> decltype(S(other.get_allocator())) {
+    template <class S> static auto fresh(const S& other, int) -> decltype(S(other.get_allocator())) {
         return S(other.get_allocator());
     }
-    template <class S>
-    static S fresh(const S&, long) {
-        return S();
-    }
-    template <class S>
-    static auto make_room(S& made, std::size_t capacity, int) -> decltype(made.reserve(capacity)) {
+    template <class S> static S fresh(const S&, long) { return S(); }
+    template <class S> static auto make_room(S& made, std::size_t capacity, int) -> decltype(made.reserve(capacity)) {
         made.reserve(capacity);
     }
-    template <class S>
-    static void make_room(S&, std::size_t, long) {}
+    template <class S> static void make_room(S&, std::size_t, long) {}
 };
 
 }  // namespace depthgrow

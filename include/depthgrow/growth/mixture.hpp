@@ -83,9 +83,11 @@ public:
     /// The source that counts most in `slot` (the first of equals): whose place a mixed layer takes.
     std::size_t main_source(std::size_t slot) const {
         const mixture_row& row = rows_[slot];
-        return std::max_element(row.begin(), row.end(), [](const mixture_term& a, const mixture_term& b) {
-                   return std::fabs(a.coefficient) < std::fabs(b.coefficient);
-               })->source;
+        return std::max_element(row.begin(), row.end(),
+                                [](const mixture_term& a, const mixture_term& b) {
+                                    return std::fabs(a.coefficient) < std::fabs(b.coefficient);
+                                })
+            ->source;
     }
 
     bool is_order() const {

@@ -238,13 +238,9 @@ struct operator_entry {
 
 namespace detail {
 
-template <class Operator>
-growth_operator make_from(const operator_parameters& given) {
-    return Operator::from(given);
-}
+template <class Operator> growth_operator make_from(const operator_parameters& given) { return Operator::from(given); }
 
-template <class Operator>
-constexpr operator_entry entry_of() {
+template <class Operator> constexpr operator_entry entry_of() {
     using made = decltype(std::declval<const Operator&>()(std::size_t{}));
     return {Operator::name, Operator::help, Operator::reads, std::is_same_v<made, layer_order>, &make_from<Operator>};
 }

@@ -30,8 +30,7 @@ inline std::string_view next_word(std::string_view& line) {
     return word;
 }
 
-template <class Number>
-Number parse_count(std::string_view word, std::string_view what) {
+template <class Number> Number parse_count(std::string_view word, std::string_view what) {
     Number value = 0;
     const auto read = std::from_chars(word.data(), word.data() + word.size(), value);
     require(!word.empty() && read.ec == std::errc() && read.ptr == word.data() + word.size(), "[growth] expected ",
@@ -93,9 +92,7 @@ inline growth_plan parse_growth_plan(std::string_view lines, std::size_t initial
             stage.steps = total_steps - step;
             last.steps = step - last.first_step;
             plan.stages.push_back(std::move(stage));
-        } catch (const error& problem) {
-            fail("[growth_plan] line ", number, ": ", problem.what());
-        }
+        } catch (const error& problem) { fail("[growth_plan] line ", number, ": ", problem.what()); }
     }
     return plan;
 }

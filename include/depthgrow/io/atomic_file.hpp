@@ -4,6 +4,12 @@
 // A file's name may also be that of a device or FIFO, which is written into, or a link, which is followed.
 #pragma once
 
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -19,12 +25,6 @@
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <limits.h>
-#include <pthread.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "depthgrow/core/error.hpp"
 
 namespace depthgrow {
@@ -32,7 +32,8 @@ namespace depthgrow {
 namespace detail {
 
 [[noreturn]] inline void fail_write(const std::filesystem::path& path, int code) {
-    fail(path.string(), ": expected to write it whole, found: ", std::strerror(code), " (what was there before is unchanged)");
+    fail(path.string(), ": expected to write it whole, found: ", std::strerror(code),
+         " (what was there before is unchanged)");
 }
 
 inline std::filesystem::path aside(const std::filesystem::path& path, const char* mark) {
@@ -46,7 +47,8 @@ inline void flush_to_disk(const std::filesystem::path& path) {
     const int status = ::fsync(handle);
     const int code = errno;
     ::close(handle);
-    if (status != 0 && code != EINVAL && code != ENOTSUP) fail_write(path, code);  // some file systems cannot flush a directory
+    if (status != 0 && code != EINVAL && code != ENOTSUP)
+        fail_write(path, code);  // some file systems cannot flush a directory
 }
 
 inline void flush_parent(const std::filesystem::path& path) {
@@ -76,9 +78,9 @@ inline void require_short_names(const std::filesystem::path& path) {
 
 /// Where the content of a file's name goes: a name to rename to, or something that is written into.
 struct file_target {
-    std::filesystem::path path;           // links followed
-    std::optional<int> descriptor;        // of this process: /dev/stdout, /dev/fd/3
-    bool stream = false;                  // a character device or FIFO
+    std::filesystem::path path;     // links followed
+    std::optional<int> descriptor;  // of this process: /dev/stdout, /dev/fd/3
+    bool stream = false;            // a character device or FIFO
     bool written_into() const { return stream || descriptor.has_value(); }
 };
 
@@ -192,7 +194,8 @@ inline std::filesystem::path output_directory(std::filesystem::path path) {
 class atomic_file {
 public:
     explicit atomic_file(std::filesystem::path path)
-        : path_(std::move(path)), target_(detail::follow_links(path_)),
+        : path_(std::move(path)),
+          target_(detail::follow_links(path_)),
           temporary_(detail::aside(target_.path, ".tmp-")) {
         if (target_.written_into()) return;
         handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -203,9 +206,7 @@ public:
     ~atomic_file() { abandon(); }
 
     /// Appends `bytes` bytes.
-    void write(const void* data, std::size_t bytes) {
-        write_at(end_, data, bytes);
-    }
+    void write(const void* data, std::size_t bytes) { write_at(end_, data, bytes); }
     void write(std::string_view content) { write(content.data(), content.size()); }
 
     /// Writes at a position; a gap before it reads as zeros.
@@ -399,7 +400,8 @@ inline std::vector<checkpoint_entry> list_checkpoints(const std::filesystem::pat
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
         const std::string name = entry.path().filename().string();
-        if (name.rfind("step-", 0) != 0 || name.size() > 24 || name.size() < 13 || !entry.is_directory(ignored)) continue;
+        if (name.rfind("step-", 0) != 0 || name.size() > 24 || name.size() < 13 || !entry.is_directory(ignored))
+            continue;
         if (name.find_first_not_of("0123456789", 5) != name.npos) continue;
         found.push_back({std::stoull(name.substr(5)), entry.path()});
     }

@@ -27,11 +27,11 @@ struct bpe_merge {
 
 /// How words become symbols, and what is done with those that are no token.
 struct bpe_options {
-    std::int32_t unknown = -1;    // stands for a symbol that is no token; -1: such symbols are dropped
-    bool whole_words = false;     // a word that is a token is that token whatever the merges say
-    bool characters = false;      // symbols are the characters of a word, not its bytes
-    bool fuse_unknown = false;    // unknown symbols side by side are one
-    bool byte_fallback = false;   // characters that are no token become the tokens of their bytes
+    std::int32_t unknown = -1;              // stands for a symbol that is no token; -1: such symbols are dropped
+    bool whole_words = false;               // a word that is a token is that token whatever the merges say
+    bool characters = false;                // symbols are the characters of a word, not its bytes
+    bool fuse_unknown = false;              // unknown symbols side by side are one
+    bool byte_fallback = false;             // characters that are no token become the tokens of their bytes
     std::array<std::int32_t, 256> bytes{};  // of byte_fallback: <0x00>, <0x01>, …; -1 where there is none
 };
 
@@ -216,8 +216,7 @@ private:
                });
     }
     /// push(id) for what a word begins as, at most one a byte.
-    template <class Push>
-    void symbols(std::string_view word, Push push) const {
+    template <class Push> void symbols(std::string_view word, Push push) const {
         bool waiting = false;  // an unknown symbol that others may join
         for (std::size_t i = 0; i < word.size();) {
             const std::string_view one = word.substr(i, options_.characters ? character_at(word, i).length : 1);
@@ -239,9 +238,9 @@ private:
     static constexpr std::size_t short_word = 32;
     std::vector<std::string> tokens_;
     bpe_options options_;
-    std::array<std::int32_t, 256> symbol_{};                     // of one byte
+    std::array<std::int32_t, 256> symbol_{};                 // of one byte
     std::unordered_map<char32_t, std::int32_t> characters_;  // of several
-    std::vector<pair_slot> pairs_;     // open addressing by (left, right)
+    std::vector<pair_slot> pairs_;                           // open addressing by (left, right)
     std::vector<std::int32_t> words_;  // open addressing: tokens that are what their bytes encode to
 };
 

@@ -21,10 +21,10 @@
 namespace depthgrow {
 
 struct bpe_training_options {
-    std::size_t vocab = 4096;                               // tokens in all: special ones, 256 bytes, merges
-    std::vector<std::string> special = {"<|endoftext|>"};   // ids from 0
+    std::size_t vocab = 4096;                              // tokens in all: special ones, 256 bytes, merges
+    std::vector<std::string> special = {"<|endoftext|>"};  // ids from 0
     bool split_digits = true;
-    std::uint64_t least = 2;                                // a pair must occur this often
+    std::uint64_t least = 2;  // a pair must occur this often
     int threads = 1;
 };
 
@@ -156,7 +156,7 @@ inline tokenizer train_bpe(span<const std::string> texts, const bpe_training_opt
     require(options.vocab >= 256 + options.special.size(), "[train_bpe] expected a vocabulary of at least ",
             256 + options.special.size(), " (256 bytes and the special tokens), got ", options.vocab);
     json vocab = json::object(), merges = json::array();
-    std::vector<std::string> tokens;                      // bytes by id
+    std::vector<std::string> tokens;                    // bytes by id
     std::unordered_map<std::string, std::int32_t> ids;  // by what the vocabulary calls them
     for (const auto& special : options.special) {
         require(!special.empty() && !vocab.contains(special), "[train_bpe] expected special tokens that differ, got \"",

@@ -1,6 +1,6 @@
 // The letters that stand for bytes in the vocabulary of a byte-level tokenizer, both ways.
-// Assumes the alphabet of GPT-2: printable bytes of Latin-1 stand for themselves, the others for code points from 256 up.
-// Source: Radford et al. 2019, bytes_to_unicode.
+// Assumes the alphabet of GPT-2: printable bytes of Latin-1 stand for themselves, the others for code points from 256
+// up. Source: Radford et al. 2019, bytes_to_unicode.
 #pragma once
 
 #include <array>

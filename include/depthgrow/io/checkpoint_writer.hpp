@@ -29,8 +29,8 @@ class checkpoint_writer {
 public:
     /// Declares every tensor. `shard_bytes` bounds the tensors of one file (a larger tensor has a file of its own);
     /// 0 writes a single file without an index. `metadata` goes into every file's string map.
-    checkpoint_writer(std::filesystem::path directory, const std::vector<tensor_entry>& entries, std::size_t shard_bytes = 0,
-                      const std::map<std::string, std::string>& metadata = {})
+    checkpoint_writer(std::filesystem::path directory, const std::vector<tensor_entry>& entries,
+                      std::size_t shard_bytes = 0, const std::map<std::string, std::string>& metadata = {})
         : directory_(std::move(directory)), sharded_(shard_bytes > 0) {
         std::vector<std::vector<tensor_entry>> shards(1);
         std::uint64_t filled = 0;
@@ -45,13 +45,13 @@ public:
         }
         for (std::size_t i = 0; i < shards.size(); ++i) {
             names_.push_back(sharded_ ? shard_name(i, shards.size()) : "model.safetensors");
-            files_.push_back(std::make_unique<safetensors_writer>(directory_ / names_.back(), std::move(shards[i]), metadata));
+            files_.push_back(
+                std::make_unique<safetensors_writer>(directory_ / names_.back(), std::move(shards[i]), metadata));
         }
     }
 
     /// Writes a whole tensor from float or double, converted to its declared dtype.
-    template <class T>
-    void write(const std::string& name, const T* data, std::size_t count) {
+    template <class T> void write(const std::string& name, const T* data, std::size_t count) {
         file_of(name).write(name, data, count);
     }
     /// The file that a tensor goes into, for writing bytes, zeros or another file's tensor.

@@ -37,14 +37,14 @@ struct directory_growth_options {
 /// What growing a directory does, known before anything is written.
 struct directory_growth_plan {
     std::size_t layers_before = 0, layers_after = 0;
-    std::optional<decoder_config> before, after;         // of a family that the library describes
+    std::optional<decoder_config> before, after;          // of a family that the library describes
     std::uint64_t numbers_before = 0, numbers_after = 0;  // elements of all tensors
     std::size_t tensors_before = 0, tensors_after = 0;
     std::uint64_t bytes_before = 0, bytes_after = 0;          // weights
     std::uint64_t optimizer_before = 0, optimizer_after = 0;  // moments; 0 without an optimizer file of ours
     std::size_t shard_bytes = 0;                              // bound on an output shard; 0: one file
     json config, history;                                     // of the grown model; recorded growths with this one
-    std::vector<std::string> kept;      // other files, copied
+    std::vector<std::string> kept;                            // other files, copied
     std::vector<std::string> left_out;  // not copied: stale weights, folders, another trainer's state
     std::vector<std::string> notes;     // what was not understood, one sentence each
 };
@@ -75,9 +75,9 @@ inline bool is_stale_weight(const std::string& name) {
 }
 /// Files that say nothing of the weights.
 inline bool is_understood(const std::string& name) {
-    for (const char* known : {"added_tokens.json", "chat_template.jinja", "generation_config.json", "merges.txt",
-                              "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-                              "vocab.json", "vocab.txt", ".gitattributes"})
+    for (const char* known :
+         {"added_tokens.json", "chat_template.jinja", "generation_config.json", "merges.txt", "special_tokens_map.json",
+          "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", ".gitattributes"})
         if (name == known) return true;
     for (const char* ending : {".md", ".txt", "LICENSE"})
         if (name.ends_with(ending)) return true;
@@ -90,17 +90,19 @@ inline bool is_rewritten(const std::string& name) {
     return false;
 }
 
-/// Every state that its optimiser keeps of a tensor must be there, or growth would make a file that cannot be resumed from.
+/// Every state that its optimiser keeps of a tensor must be there, or growth would make a file that cannot be resumed
+/// from.
 inline void check_optimizer(const safetensors_file& file, const decoder_config& config) {
     const std::string name = optimizer_of(file);
     const optimizer_entry* own = find_optimizer(name);
-    require(own != nullptr, file.path().string(), ": expected the states of ", optimizer_names(), ", found those of ", quotable(name, 40));
+    require(own != nullptr, file.path().string(), ": expected the states of ", optimizer_names(), ", found those of ",
+            quotable(name, 40));
     for (const state_kind& state : own->states)
         for (const auto& tensor : model_tensors(config)) {
             if (!state.kept(tensor.block > 0, tensor.place.kind)) continue;
             const tensor_info& info = file.find(text(state.name, ".", tensor.name));
-            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", state.name, ".", tensor.name, " of shape ",
-                    shape_text(tensor.shape()), ", found ", shape_text(info.shape));
+            require(info.shape == tensor.shape(), file.path().string(), ": expected tensor ", state.name, ".",
+                    tensor.name, " of shape ", shape_text(tensor.shape()), ", found ", shape_text(info.shape));
         }
 }
 
@@ -168,7 +170,8 @@ inline directory_growth_plan plan_directory_growth(const model_directory& in, co
         plan.after = told_of(label, [&] { return grown_config(*plan.before, how); });
         if (plan.after->norms == norm_placement::mix) plan.config["post_layers"] = plan.after->post_layers;
         // where the file says by a rule of its number what a layer is, the grown one needs the list
-        if (parse_hf_config(plan.config, label).model.kinds != plan.after->kinds) family_of(*plan.after).write(*plan.after, plan.config);
+        if (parse_hf_config(plan.config, label).model.kinds != plan.after->kinds)
+            family_of(*plan.after).write(*plan.after, plan.config);
     }
     const auto weights = detail::weights_of(in);
     const auto names = in.weights().names();
@@ -266,7 +269,8 @@ inline void write_grown(safetensors_writer& to, const grown_tensor& tensor, cons
             return to.write_zeros(tensor.name);
         if (parts && how.draws()) return write_begun(to, tensor, file, *parts, *described, how);
         if (how.init.kind == init_kind::noise)
-            return write_noisy(to, tensor.name, file, tensor.source, how.init.sigma, begin_stream(how.seed, *tensor.slot, tensor.part));
+            return write_noisy(to, tensor.name, file, tensor.source, how.init.sigma,
+                               begin_stream(how.seed, *tensor.slot, tensor.part));
     }
     to.copy(tensor.name, file, tensor.source);
 }
@@ -304,20 +308,21 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
     auto metadata = in.weights().metadata();
     metadata[growth_metadata_key] = record.dump();
     metadata.erase(order_metadata_key);  // the order named the layers before growth
-    const auto tensors = detail::grow_names(in.weights().names(), in.stack(), rows, detail::outer_names_of(in),
-                                            in.directory().string());
+    const auto tensors =
+        detail::grow_names(in.weights().names(), in.stack(), rows, detail::outer_names_of(in), in.directory().string());
     checkpoint_writer files(folder.path(), source.entries(tensors), plan.shard_bytes, metadata);
     for (const auto& tensor : tensors)
         detail::write_grown(files.file_of(tensor.name), tensor, source, how, rows, plan.after ? &*plan.after : nullptr);
     files.commit();
     if (const auto moments = detail::open_moments(in))
-        detail::write_moments(*moments, folder.path() / "optimizer.safetensors", in.stack(), detail::outer_names_of(in), how, rows);
+        detail::write_moments(*moments, folder.path() / "optimizer.safetensors", in.stack(), detail::outer_names_of(in),
+                              how, rows);
 
     for (const auto& name : plan.kept) {
         std::error_code problem;
         std::filesystem::copy_file(in.directory() / name, folder.path() / name, problem);
-        require(!problem, (in.directory() / name).string(), ": expected a file that can be copied, found: ",
-                problem.message());
+        require(!problem, (in.directory() / name).string(),
+                ": expected a file that can be copied, found: ", problem.message());
     }
     if (auto state = detail::read_trainer_state(in.directory())) {
         (*state)["layers"] = plan.layers_after;

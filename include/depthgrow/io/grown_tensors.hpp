@@ -24,8 +24,8 @@ namespace detail {
 
 /// A tensor of the grown file and where its numbers come from.
 struct grown_tensor {
-    std::string name, source;     // of a sum, the source that counts most
-    std::string before, part;     // in a layer: what stands before the prefix, and the name within the layer
+    std::string name, source;  // of a sum, the source that counts most
+    std::string before, part;  // in a layer: what stands before the prefix, and the name within the layer
     std::optional<std::size_t> slot;
 };
 

@@ -58,9 +58,7 @@ inline growth read_growth_entry(const json& entry, std::optional<std::size_t> be
         const auto depth = before ? *before : fields.positive("layers");
         try {
             how.layers = parse_mixture(fields.string("mixture"), depth);
-        } catch (const error& problem) {
-            fail(label, ": mixture: ", problem.what());
-        }
+        } catch (const error& problem) { fail(label, ": mixture: ", problem.what()); }
     } else {
         const auto sources = fields.indices("order");
         require(!sources.empty(), label, ": expected growths with a layer order, found an empty one");
@@ -97,9 +95,7 @@ inline std::vector<std::size_t> recorded_order(const checkpoint_reader& checkpoi
     if (found == file.metadata().end()) return {};
     try {
         return parse_layer_order(found->second, checkpoint.config().layers).sources();
-    } catch (const error& problem) {
-        fail(file.path().string(), ": ", order_metadata_key, ": ", problem.what());
-    }
+    } catch (const error& problem) { fail(file.path().string(), ": ", order_metadata_key, ": ", problem.what()); }
 }
 
 /// The lineage of a checkpoint of `depth` layers from its recorded growths; `label` names it in errors.

@@ -59,7 +59,10 @@ inline json hf_config_fields(const decoder_config& c, json base = json::object()
     base["architectures"] = {own.architecture};
     base["model_type"] = own.model_type;
     own.write(c, base);
-    base["torch_dtype"] = stored == dtype::f64 ? "float64" : stored == dtype::f32 ? "float32" : stored == dtype::bf16 ? "bfloat16" : "float16";
+    base["torch_dtype"] = stored == dtype::f64    ? "float64"
+                          : stored == dtype::f32  ? "float32"
+                          : stored == dtype::bf16 ? "bfloat16"
+                                                  : "float16";
     base.erase("dtype");  // the newer name of torch_dtype: one of the two only
     base.erase("norm_placement");
     base.erase("post_layers");
@@ -69,18 +72,21 @@ inline json hf_config_fields(const decoder_config& c, json base = json::object()
 }
 
 /// Reads a `config.json`.
-inline hf_config read_hf_config(const std::filesystem::path& file) { return parse_hf_config(read_json_file(file), file.string()); }
+inline hf_config read_hf_config(const std::filesystem::path& file) {
+    return parse_hf_config(read_json_file(file), file.string());
+}
 
 /// Writes a `config.json`, whole or not at all.
-inline void write_hf_config(const std::filesystem::path& file, const decoder_config& model, const json& base = json::object(), dtype stored = dtype::f32) {
+inline void write_hf_config(const std::filesystem::path& file, const decoder_config& model,
+                            const json& base = json::object(), dtype stored = dtype::f32) {
     write_file(file, json_text(hf_config_fields(model, base, stored), 2));
 }
 
 /// The weights of a directory, in one file or in shards, checked against its configuration.
 class checkpoint_reader {
 public:
-    /// Throws a sentence on what does not hold together. A directory that atomic_directory still writes is refused by its
-    /// name, unless its writer asks (`unfinished`).
+    /// Throws a sentence on what does not hold together. A directory that atomic_directory still writes is refused by
+    /// its name, unless its writer asks (`unfinished`).
     explicit checkpoint_reader(const std::filesystem::path& directory, bool unfinished = false)
         : config_(read_config(directory, unfinished)), weights_(directory) {
         check_against_config();
@@ -107,8 +113,7 @@ public:
     const safetensors_file& file_of(const std::string& name) const { return weights_.file_of(name); }
     const tensor_info& find(const std::string& name) const { return weights_.find(name); }
     /// Reads a tensor as float or double.
-    template <class T>
-    void read(const std::string& name, T* out, std::size_t count) const {
+    template <class T> void read(const std::string& name, T* out, std::size_t count) const {
         const std::string stored = stored_name(name);
         file_of(stored).read(stored, out, count);
     }
@@ -127,16 +132,19 @@ private:
         for (const auto& name : names()) {
             std::size_t layer = 0;
             std::string rest;
-            require(!split_layer_name(own, name, layer, rest) || layer < c.layers, directory().string(), ": expected ", c.layers,
-                    " layers (", own.depth_field, "), found a tensor ", detail::quotable(name));
+            require(!split_layer_name(own, name, layer, rest) || layer < c.layers, directory().string(), ": expected ",
+                    c.layers, " layers (", own.depth_field, "), found a tensor ", detail::quotable(name));
         }
-        require(c.layers <= weights_.size(), directory().string(), ": expected ", c.layers, " layers (", own.depth_field, "), found ", weights_.size(), " tensors in all");
+        require(c.layers <= weights_.size(), directory().string(), ": expected ", c.layers, " layers (",
+                own.depth_field, "), found ", weights_.size(), " tensors in all");
         for (const auto& tensor : model_tensors(c)) {
             const std::string name = stored_name(tensor.name);
             const tensor_info& info = find(name);
             const std::string file = file_of(name).path().string();
-            require(info.shape == tensor.shape(), file, ": expected tensor ", name, " of shape ", shape_text(tensor.shape()), ", found ", shape_text(info.shape));
-            require(info.number_type().has_value(), file, ": expected tensor ", name, " to hold floating-point numbers, found ", info.type_name);
+            require(info.shape == tensor.shape(), file, ": expected tensor ", name, " of shape ",
+                    shape_text(tensor.shape()), ", found ", shape_text(info.shape));
+            require(info.number_type().has_value(), file, ": expected tensor ", name,
+                    " to hold floating-point numbers, found ", info.type_name);
         }
         if (c.tied && contains(own.head)) check_tied_head(own.head, stored_name(own.base + own.outer.front().name));
     }
@@ -151,7 +159,8 @@ private:
             file_of(embedding_name).read_bytes(embedding_name, b.data(), count, first);
             same = std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(count), b.begin());
         }
-        require(same, directory().string(), ": expected ", head_name, " to equal the embedding (tie_word_embeddings is true), found other values");
+        require(same, directory().string(), ": expected ", head_name,
+                " to equal the embedding (tie_word_embeddings is true), found other values");
     }
 
     hf_config config_;

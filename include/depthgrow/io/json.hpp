@@ -7,14 +7,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "depthgrow/core/error.hpp"
 
@@ -43,14 +42,16 @@ public:
     bool operator()(int, json::parse_event_t event, json& parsed) {
         using parse = json::parse_event_t;
         if (event == parse::object_start || event == parse::array_start) {
-            require(depth_++ < json_depth_limit, file_, ": expected JSON nested at most ", json_depth_limit, " deep, found more");
+            require(depth_++ < json_depth_limit, file_, ": expected JSON nested at most ", json_depth_limit,
+                    " deep, found more");
             if (event == parse::object_start) keys_.emplace_back();
         } else if (event == parse::object_end || event == parse::array_end) {
             --depth_;
             if (event == parse::object_end) keys_.pop_back();
         } else if (event == parse::key) {
             const auto& key = parsed.get_ref<const std::string&>();
-            require(keys_.back().insert(key).second, file_, ": expected every key once, found \"", quotable(key), "\" twice");
+            require(keys_.back().insert(key).second, file_, ": expected every key once, found \"", quotable(key),
+                    "\" twice");
         }
         return true;
     }
@@ -64,19 +65,17 @@ private:
 /// A sentence without the "[where] " that it begins with.
 inline std::string_view after_origin(std::string_view sentence) {
     const auto bracket = sentence.find("] ");
-    return !sentence.empty() && sentence[0] == '[' && bracket != sentence.npos ? sentence.substr(bracket + 2) : sentence;
+    return !sentence.empty() && sentence[0] == '[' && bracket != sentence.npos ? sentence.substr(bracket + 2)
+                                                                               : sentence;
 }
 
 }  // namespace detail
 
 /// body(), with what it refuses told of `label`: "[grow] expected …" becomes "LABEL: expected …".
-template <class Body>
-auto told_of(std::string_view label, const Body& body) {
+template <class Body> auto told_of(std::string_view label, const Body& body) {
     try {
         return body();
-    } catch (const error& problem) {
-        fail(label, ": ", detail::after_origin(problem.what()));
-    }
+    } catch (const error& problem) { fail(label, ": ", detail::after_origin(problem.what())); }
 }
 
 /// The JSON value that `text` holds, all of it; `file` names it in errors.
@@ -111,7 +110,9 @@ inline std::string read_text_file(const std::filesystem::path& path) {
 }
 
 /// The JSON value in a file.
-inline json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
+inline json read_json_file(const std::filesystem::path& path) {
+    return parse_json(read_text_file(path), path.string());
+}
 
 /// JSON text ending in a newline; NaN and infinities become null, broken UTF-8 becomes U+FFFD.
 inline std::string json_text(const json& value, int indent = 1) {
@@ -142,7 +143,8 @@ public:
     /// An integer from 1 to 2^31 - 1; `fallback` when absent.
     std::size_t positive(const std::string& key, std::optional<std::size_t> fallback = {}) const {
         const std::uint64_t value = unsigned_or_refuse(key, fallback, "a positive integer");
-        require(value >= 1 && value <= 0x7fffffffu, file_, ": expected ", key, " to be a positive integer, found ", value);
+        require(value >= 1 && value <= 0x7fffffffu, file_, ": expected ", key, " to be a positive integer, found ",
+                value);
         return static_cast<std::size_t>(value);
     }
     /// An integer from 0 up; `fallback` when absent.
@@ -165,7 +167,8 @@ public:
     bool boolean(const std::string& key, std::optional<bool> fallback = {}) const {
         const json* value = find(key);
         if (!value && fallback) return *fallback;
-        require(value && value->is_boolean(), file_, ": expected ", key, " to be true or false, found ", describe(value));
+        require(value && value->is_boolean(), file_, ": expected ", key, " to be true or false, found ",
+                describe(value));
         return value->get<bool>();
     }
     std::string string(const std::string& key, std::optional<std::string> fallback = {}) const {
@@ -182,10 +185,12 @@ public:
     /// A list of integers from 0 up.
     std::vector<std::size_t> indices(const std::string& key) const {
         const json* value = find(key);
-        require(value && value->is_array(), file_, ": expected ", key, " to be a list of integers, found ", describe(value));
+        require(value && value->is_array(), file_, ": expected ", key, " to be a list of integers, found ",
+                describe(value));
         std::vector<std::size_t> out;
         for (const json& element : *value) {
-            require(is_count(&element), file_, ": expected ", key, " to hold integers of at least 0, found ", describe(&element));
+            require(is_count(&element), file_, ": expected ", key, " to hold integers of at least 0, found ",
+                    describe(&element));
             out.push_back(element.get<std::size_t>());
         }
         return out;
@@ -193,9 +198,11 @@ public:
 
 private:
     static bool is_count(const json* value) {  // values made in memory may be signed
-        return value && (value->is_number_unsigned() || (value->is_number_integer() && value->get<std::int64_t>() >= 0));
+        return value &&
+               (value->is_number_unsigned() || (value->is_number_integer() && value->get<std::int64_t>() >= 0));
     }
-    std::uint64_t unsigned_or_refuse(const std::string& key, std::optional<std::uint64_t> fallback, const char* kind) const {
+    std::uint64_t unsigned_or_refuse(const std::string& key, std::optional<std::uint64_t> fallback,
+                                     const char* kind) const {
         const json* value = find(key);
         if (!value && fallback) return *fallback;
         require(is_count(value), file_, ": expected ", key, " to be ", kind, ", found ", describe(value));

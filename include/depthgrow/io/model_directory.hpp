@@ -30,13 +30,18 @@ inline constexpr std::string_view layer_list_fields[] = {
     "sliding_window",    "sliding_window_layers", "window_sizes",        "rope_layers"};
 
 /// Fields by which a family derives what a layer is from its number, with the list that overrules each ("": none).
-inline constexpr std::string_view slot_fields[][2] = {
-    {"sliding_window_pattern", "layer_types"},     {"_sliding_window_pattern", "layer_types"},
-    {"max_window_layers", "layer_types"},          {"full_attention_interval", "layer_types"},
-    {"global_attn_every_n_layers", "layer_types"}, {"no_rope_layer_interval", "no_rope_layers"},
-    {"attention_types", "attention_layers"},       {"first_k_dense_replace", ""},
-    {"decoder_sparse_step", ""},                   {"mlp_only_layers", ""},
-    {"scale_attn_by_inverse_layer_idx", ""},       {"hybrid_override_pattern", ""}};
+inline constexpr std::string_view slot_fields[][2] = {{"sliding_window_pattern", "layer_types"},
+                                                      {"_sliding_window_pattern", "layer_types"},
+                                                      {"max_window_layers", "layer_types"},
+                                                      {"full_attention_interval", "layer_types"},
+                                                      {"global_attn_every_n_layers", "layer_types"},
+                                                      {"no_rope_layer_interval", "no_rope_layers"},
+                                                      {"attention_types", "attention_layers"},
+                                                      {"first_k_dense_replace", ""},
+                                                      {"decoder_sparse_step", ""},
+                                                      {"mlp_only_layers", ""},
+                                                      {"scale_attn_by_inverse_layer_idx", ""},
+                                                      {"hybrid_override_pattern", ""}};
 
 class model_directory {
 public:
@@ -50,9 +55,7 @@ public:
         std::optional<decoder_config> described;
         try {
             described = parse_hf_config(config_, label).model;
-        } catch (const error& problem) {
-            unknown_ = problem.what();
-        }
+        } catch (const error& problem) { unknown_ = problem.what(); }
         if (described) {
             checked_.emplace(directory);
             stack_ = {family_prefix(*described, checked_->weights()), described->layers, ""};

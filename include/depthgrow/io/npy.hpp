@@ -20,8 +20,7 @@
 namespace depthgrow {
 
 /// A dense array with its extents, row-major.
-template <class T>
-struct npy_array {
+template <class T> struct npy_array {
     std::vector<std::size_t> shape;
     std::vector<T> values;
 };
@@ -36,7 +35,8 @@ void write_npy(const std::filesystem::path& path, const std::vector<std::size_t>
         count *= extent;
         extents += std::to_string(extent) + (shape.size() == 1 ? "," : ", ");
     }
-    std::string header = text("{'descr': '", sizeof(T) == 4 ? "<f4" : "<f8", "', 'fortran_order': False, 'shape': (", extents, "), }");
+    std::string header =
+        text("{'descr': '", sizeof(T) == 4 ? "<f4" : "<f8", "', 'fortran_order': False, 'shape': (", extents, "), }");
     header.append(64 - (10 + header.size() + 1) % 64, ' ');
     header += '\n';
     require(header.size() < 65536, path.string(), ": expected few extents, got ", shape.size());
@@ -50,16 +50,19 @@ void write_npy(const std::filesystem::path& path, const std::vector<std::size_t>
 }
 
 /// Reads an array of float32 or float64 as T.
-template <class T>
-npy_array<T> read_npy(const std::filesystem::path& path) {
+template <class T> npy_array<T> read_npy(const std::filesystem::path& path) {
     const std::string content = read_text_file(path), label = path.string();
-    require(content.size() >= 10 && content.compare(0, 8, std::string_view("\x93NUMPY\x01\x00", 8)) == 0, label, ": expected an .npy file of version 1.0, found something else");
+    require(content.size() >= 10 && content.compare(0, 8, std::string_view("\x93NUMPY\x01\x00", 8)) == 0, label,
+            ": expected an .npy file of version 1.0, found something else");
     const std::size_t length = static_cast<unsigned char>(content[8]) + 256u * static_cast<unsigned char>(content[9]);
-    require(content.size() >= 10 + length, label, ": expected a header of ", length, " bytes, found ", content.size() - 10);
+    require(content.size() >= 10 + length, label, ": expected a header of ", length, " bytes, found ",
+            content.size() - 10);
     const std::string header = content.substr(10, length);
     const bool wide = header.find("'descr': '<f8'") != header.npos;
-    require(wide || header.find("'descr': '<f4'") != header.npos, label, ": expected <f4 or <f8 values, found ", detail::quotable(header, 60));
-    require(header.find("'fortran_order': False") != header.npos, label, ": expected row-major order, found ", detail::quotable(header, 60));
+    require(wide || header.find("'descr': '<f4'") != header.npos, label, ": expected <f4 or <f8 values, found ",
+            detail::quotable(header, 60));
+    require(header.find("'fortran_order': False") != header.npos, label, ": expected row-major order, found ",
+            detail::quotable(header, 60));
     std::size_t at = header.find("'shape': (");
     require(at != header.npos, label, ": expected a shape, found ", detail::quotable(header, 60));
     npy_array<T> out;
@@ -72,12 +75,14 @@ npy_array<T> read_npy(const std::filesystem::path& path) {
             extent = 10 * extent + static_cast<std::size_t>(header[at] - '0');
         }
         out.shape.push_back(extent);
-        require(extent == 0 || count <= std::numeric_limits<std::size_t>::max() / 8 / extent, label, ": expected extents that fit in memory, found more");
+        require(extent == 0 || count <= std::numeric_limits<std::size_t>::max() / 8 / extent, label,
+                ": expected extents that fit in memory, found more");
         count *= extent;
         if (at < header.size() && header[at] == ')') break;
     }
     const std::size_t width = wide ? 8 : 4;
-    require(content.size() - 10 - length == count * width, label, ": expected ", count * width, " bytes of data, found ", content.size() - 10 - length);
+    require(content.size() - 10 - length == count * width, label, ": expected ", count * width,
+            " bytes of data, found ", content.size() - 10 - length);
     out.values.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
         float narrow = 0;

@@ -12,12 +12,12 @@ namespace depthgrow {
 
 /// How a text falls into words.
 struct pre_tokenizer {
-    bool split_digits = false;  // every character of category N is a word of its own, and what surrounds it is split apart
-    bool use_pattern = true;    // GPT-2's pattern; false: one word
+    bool split_digits =
+        false;  // every character of category N is a word of its own, and what surrounds it is split apart
+    bool use_pattern = true;  // GPT-2's pattern; false: one word
 
     /// emit(word) for every word.
-    template <class Emit>
-    void operator()(std::string_view text, Emit emit) const {
+    template <class Emit> void operator()(std::string_view text, Emit emit) const {
         if (!split_digits) return piece(text, emit);
         std::size_t start = 0;
         for (std::size_t i = 0; i < text.size();) {
@@ -33,8 +33,7 @@ struct pre_tokenizer {
     }
 
 private:
-    template <class Emit>
-    void piece(std::string_view text, Emit& emit) const {
+    template <class Emit> void piece(std::string_view text, Emit& emit) const {
         if (text.empty()) return;
         if (!use_pattern) return emit(text);
         for (std::size_t i = 0; i < text.size();) {

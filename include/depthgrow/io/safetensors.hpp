@@ -3,6 +3,10 @@
 // Format: u64 header length, JSON {name: {dtype, shape, data_offsets}}, bytes (huggingface/safetensors).
 #pragma once
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -19,10 +23,6 @@
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "depthgrow/core/dtype.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/io/atomic_file.hpp"
@@ -30,17 +30,22 @@
 
 namespace depthgrow {
 
-static_assert(std::endian::native == std::endian::little, "safetensors data is read as it lies: a little-endian machine is needed");
+static_assert(std::endian::native == std::endian::little,
+              "safetensors data is read as it lies: a little-endian machine is needed");
 
 /// Longest header that is read or written, as in the format's own library.
 inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;
 
 /// Bytes of one element of a dtype by its name in the format; 0 when the name is unknown.
 inline std::size_t safetensors_element_size(std::string_view name) {
-    struct known { std::string_view name; std::size_t bytes; };
-    static constexpr known table[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F64", 8}, {"I64", 8}, {"I32", 4}, {"I16", 2},
-                                      {"I8", 1}, {"U64", 8}, {"U32", 4}, {"U16", 2}, {"U8", 1}, {"BOOL", 1}, {"C64", 8},
-                                      {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}};
+    struct known {
+        std::string_view name;
+        std::size_t bytes;
+    };
+    static constexpr known table[] = {{"F32", 4},     {"BF16", 2},   {"F16", 2},  {"F64", 8}, {"I64", 8},
+                                      {"I32", 4},     {"I16", 2},    {"I8", 1},   {"U64", 8}, {"U32", 4},
+                                      {"U16", 2},     {"U8", 1},     {"BOOL", 1}, {"C64", 8}, {"F8_E4M3", 1},
+                                      {"F8_E5M2", 1}, {"F8_E8M0", 1}};
     for (const auto& [known_name, bytes] : table)
         if (known_name == name) return bytes;
     return 0;
@@ -90,8 +95,13 @@ public:
         }
     }
     safetensors_file(safetensors_file&& other) noexcept
-        : path_(std::move(other.path_)), handle_(std::exchange(other.handle_, -1)), size_(other.size_), written_(other.written_),
-          data_start_(other.data_start_), tensors_(std::move(other.tensors_)), metadata_(std::move(other.metadata_)) {}
+        : path_(std::move(other.path_)),
+          handle_(std::exchange(other.handle_, -1)),
+          size_(other.size_),
+          written_(other.written_),
+          data_start_(other.data_start_),
+          tensors_(std::move(other.tensors_)),
+          metadata_(std::move(other.metadata_)) {}
     safetensors_file& operator=(safetensors_file&&) = delete;
     ~safetensors_file() {
         if (handle_ >= 0) ::close(handle_);
@@ -112,34 +122,35 @@ public:
     /// The tensor of that name, or a sentence saying that the file has none.
     const tensor_info& find(const std::string& name) const {
         const auto found = tensors_.find(name);
-        require(found != tensors_.end(), path_.string(), ": expected a tensor ", detail::quotable(name), ", found none of that name");
+        require(found != tensors_.end(), path_.string(), ": expected a tensor ", detail::quotable(name),
+                ", found none of that name");
         return found->second;
     }
 
     /// The stored bytes [first, first + count) of a tensor.
     void read_bytes(const std::string& name, void* out, std::size_t count, std::size_t first = 0) const {
         const tensor_info& info = find(name);
-        require(first <= info.bytes() && count <= info.bytes() - first, path_.string(), ": expected tensor ", detail::quotable(name), " of at least ", first,
-                " + ", count, " bytes, found ", info.bytes());
+        require(first <= info.bytes() && count <= info.bytes() - first, path_.string(), ": expected tensor ",
+                detail::quotable(name), " of at least ", first, " + ", count, " bytes, found ", info.bytes());
         read_at(data_start_ + info.begin + first, out, count);
         require_unchanged();
     }
 
     /// Reads a tensor of floating-point numbers as float or double; `count` is its number of elements.
-    template <class T>
-    void read(const std::string& name, T* out, std::size_t count) const {
+    template <class T> void read(const std::string& name, T* out, std::size_t count) const {
         const tensor_info& info = find(name);
-        require(count == info.elements(), path_.string(), ": expected tensor ", detail::quotable(name), " of ", count, " elements, found ", info.elements());
+        require(count == info.elements(), path_.string(), ": expected tensor ", detail::quotable(name), " of ", count,
+                " elements, found ", info.elements());
         read_range(name, out, count, 0);
     }
     /// The same for elements [first, first + count) in row-major order.
-    template <class T>
-    void read_range(const std::string& name, T* out, std::size_t count, std::size_t first) const {
+    template <class T> void read_range(const std::string& name, T* out, std::size_t count, std::size_t first) const {
         const tensor_info& info = find(name);
         const auto type = info.number_type();
-        require(type.has_value(), path_.string(), ": expected tensor ", detail::quotable(name), " to hold floating-point numbers, found ", info.type_name);
-        require(first <= info.elements() && count <= info.elements() - first, path_.string(), ": expected tensor ", detail::quotable(name), " of at least ", first, " + ", count,
-                " elements, found ", info.elements());
+        require(type.has_value(), path_.string(), ": expected tensor ", detail::quotable(name),
+                " to hold floating-point numbers, found ", info.type_name);
+        require(first <= info.elements() && count <= info.elements() - first, path_.string(), ": expected tensor ",
+                detail::quotable(name), " of at least ", first, " + ", count, " elements, found ", info.elements());
         const std::size_t width = size_of(*type);
         const std::uint64_t start = data_start_ + info.begin + first * width;
         if (*type == dtype_of<T>::value) {
@@ -160,8 +171,10 @@ private:
     void open() {
         std::error_code ignored;
         const auto status = std::filesystem::status(path_, ignored);
-        require(std::filesystem::exists(status), path_.string(), ": expected a safetensors file, found nothing of that name");
-        require(std::filesystem::is_regular_file(status), path_.string(), ": expected a safetensors file, found something that is no file");
+        require(std::filesystem::exists(status), path_.string(),
+                ": expected a safetensors file, found nothing of that name");
+        require(std::filesystem::is_regular_file(status), path_.string(),
+                ": expected a safetensors file, found something that is no file");
         handle_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
         require(handle_ >= 0, path_.string(), ": expected a readable file, found: ", std::strerror(errno));
     }
@@ -169,7 +182,8 @@ private:
     void read_at(std::uint64_t position, void* out, std::size_t bytes) const {
         auto* next = static_cast<char*>(out);
         while (bytes > 0) {
-            const ssize_t count = ::pread(handle_, next, std::min<std::size_t>(bytes, 1u << 30), static_cast<off_t>(position));
+            const ssize_t count =
+                ::pread(handle_, next, std::min<std::size_t>(bytes, 1u << 30), static_cast<off_t>(position));
             if (count < 0 && errno == EINTR) continue;
             require(count > 0, path_.string(), ": expected ", bytes, " more bytes at position ", position, ", found ",
                     count < 0 ? std::strerror(errno) : "the end of the file");
@@ -181,12 +195,15 @@ private:
 
     struct ::stat facts() const {
         struct ::stat found;
-        require(::fstat(handle_, &found) == 0, path_.string(), ": expected a readable file, found: ", std::strerror(errno));
+        require(::fstat(handle_, &found) == 0, path_.string(),
+                ": expected a readable file, found: ", std::strerror(errno));
         return found;
     }
     void require_unchanged() const {
         const auto now = facts();
-        require(static_cast<std::uint64_t>(now.st_size) == size_ && now.st_mtim.tv_sec == written_.tv_sec && now.st_mtim.tv_nsec == written_.tv_nsec, path_.string(),
+        require(static_cast<std::uint64_t>(now.st_size) == size_ && now.st_mtim.tv_sec == written_.tv_sec &&
+                    now.st_mtim.tv_nsec == written_.tv_nsec,
+                path_.string(),
                 ": expected a file that stays as it was opened, found that it was written to meanwhile");
     }
 
@@ -197,8 +214,10 @@ private:
         require(size >= 10, path_.string(), ": expected a safetensors file of at least 10 bytes, found ", size);
         std::uint64_t length = 0;
         read_at(0, &length, 8);
-        require(length <= safetensors_header_limit, path_.string(), ": expected a header of at most ", safetensors_header_limit, " bytes, found the length ", length);
-        require(length <= size - 8, path_.string(), ": expected a header of ", length, " bytes, found a file of ", size, " bytes (truncated?)");
+        require(length <= safetensors_header_limit, path_.string(), ": expected a header of at most ",
+                safetensors_header_limit, " bytes, found the length ", length);
+        require(length <= size - 8, path_.string(), ": expected a header of ", length, " bytes, found a file of ", size,
+                " bytes (truncated?)");
         data_start_ = 8 + length;
         std::string header(static_cast<std::size_t>(length), '\0');
         read_at(8, header.data(), header.size());
@@ -214,14 +233,16 @@ private:
     }
 
     void read_metadata(const json& entry, const std::string& file) {
-        require(entry.is_object(), file, ": expected __metadata__ to be an object of strings, found ", describe(&entry));
+        require(entry.is_object(), file, ": expected __metadata__ to be an object of strings, found ",
+                describe(&entry));
         for (const auto& [key, value] : entry.items()) {
             require(value.is_string(), file, ": expected __metadata__ to hold strings only, found ", describe(&value));
             metadata_[key] = value.get<std::string>();
         }
     }
 
-    static tensor_info read_entry(const std::string& name, const json& entry, const std::string& file, std::uint64_t data_size) {
+    static tensor_info read_entry(const std::string& name, const json& entry, const std::string& file,
+                                  std::uint64_t data_size) {
         const std::string label = file + ": tensor " + detail::quotable(name);
         const json_fields fields(entry, label);
         tensor_info info;
@@ -233,18 +254,19 @@ private:
         require(offsets.size() == 2, label, ": expected two data_offsets, found ", offsets.size());
         info.begin = offsets[0];
         info.end = offsets[1];
-        require(info.begin <= info.end && info.end <= data_size, label, ": expected data_offsets within the ", data_size, " bytes of data, found ", info.begin,
-                " to ", info.end);
+        require(info.begin <= info.end && info.end <= data_size, label, ": expected data_offsets within the ",
+                data_size, " bytes of data, found ", info.begin, " to ", info.end);
         std::uint64_t bytes = width;
         const bool nothing = std::find(info.shape.begin(), info.shape.end(), 0u) != info.shape.end();
         for (std::size_t extent : info.shape) {
             if (nothing) break;
-            require(extent <= std::numeric_limits<std::uint64_t>::max() / bytes, label, ": expected a shape that fits in memory, found ", shape_text(info.shape));
+            require(extent <= std::numeric_limits<std::uint64_t>::max() / bytes, label,
+                    ": expected a shape that fits in memory, found ", shape_text(info.shape));
             bytes *= extent;
         }
         if (nothing) bytes = 0;
-        require(bytes == info.end - info.begin, label, ": expected ", bytes, " bytes for ", info.type_name, " ", shape_text(info.shape), ", found ",
-                info.end - info.begin);
+        require(bytes == info.end - info.begin, label, ": expected ", bytes, " bytes for ", info.type_name, " ",
+                shape_text(info.shape), ", found ", info.end - info.begin);
         return info;
     }
 
@@ -254,7 +276,8 @@ private:
         std::sort(ranges.begin(), ranges.end());
         std::uint64_t position = 0;
         for (const auto& [begin, end] : ranges) {
-            require(begin == position, file, ": expected tensors without holes or overlap, found one at byte ", begin, " where ", position, " was due");
+            require(begin == position, file, ": expected tensors without holes or overlap, found one at byte ", begin,
+                    " where ", position, " was due");
             position = end;
         }
         require(position == data_size, file, ": expected ", position, " bytes of data, found ", data_size);
@@ -280,10 +303,12 @@ struct tensor_entry {
 class safetensors_writer {
 public:
     /// Declares every tensor; wider elements lie first, then by name, so that all are aligned.
-    safetensors_writer(const std::filesystem::path& path, std::vector<tensor_entry> entries, std::map<std::string, std::string> metadata = {})
+    safetensors_writer(const std::filesystem::path& path, std::vector<tensor_entry> entries,
+                       std::map<std::string, std::string> metadata = {})
         : label_(path.string()), file_(path) {
         std::sort(entries.begin(), entries.end(), [](const tensor_entry& a, const tensor_entry& b) {
-            const std::size_t wide = safetensors_element_size(a.type_name), other = safetensors_element_size(b.type_name);
+            const std::size_t wide = safetensors_element_size(a.type_name),
+                              other = safetensors_element_size(b.type_name);
             return wide != other ? wide > other : a.name < b.name;
         });
         metadata.emplace("format", "pt");
@@ -294,26 +319,30 @@ public:
             require(width > 0, label_, ": expected a known dtype for tensor ", entry.name, ", got ", entry.type_name);
             tensor_info info{entry.type_name, entry.shape, position, 0};
             info.end = position += info.elements() * width;
-            require(entry.name != "__metadata__" && tensors_.emplace(entry.name, info).second, label_, ": expected every tensor name once, got ", entry.name, " twice");
-            header[entry.name] = {{"dtype", info.type_name}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
+            require(entry.name != "__metadata__" && tensors_.emplace(entry.name, info).second, label_,
+                    ": expected every tensor name once, got ", entry.name, " twice");
+            header[entry.name] = {
+                {"dtype", info.type_name}, {"shape", info.shape}, {"data_offsets", {info.begin, info.end}}};
             missing_[entry.name] = info.bytes();
         }
         std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
         text.append((8 - text.size() % 8) % 8, ' ');
         const std::uint64_t length = text.size();
-        require(length <= safetensors_header_limit, label_, ": expected a header of at most ", safetensors_header_limit, " bytes, got ", length);
+        require(length <= safetensors_header_limit, label_, ": expected a header of at most ", safetensors_header_limit,
+                " bytes, got ", length);
         file_.write(&length, 8);
         file_.write(text);
         data_start_ = 8 + length;
     }
 
     /// Writes a whole tensor from float or double, converted to its declared dtype.
-    template <class T>
-    void write(const std::string& name, const T* data, std::size_t count) {
+    template <class T> void write(const std::string& name, const T* data, std::size_t count) {
         const tensor_info& info = declared(name);
         const auto type = info.number_type();
-        require(type.has_value(), label_, ": expected raw bytes for tensor ", name, " of ", info.type_name, ", got numbers");
-        require(count == info.elements(), label_, ": expected ", info.elements(), " elements for tensor ", name, ", got ", count);
+        require(type.has_value(), label_, ": expected raw bytes for tensor ", name, " of ", info.type_name,
+                ", got numbers");
+        require(count == info.elements(), label_, ": expected ", info.elements(), " elements for tensor ", name,
+                ", got ", count);
         if (*type == dtype_of<T>::value) return write_bytes(name, data, info.bytes());
         std::array<char, 1 << 15> chunk;
         const std::size_t width = size_of(*type);
@@ -329,26 +358,29 @@ public:
     /// Writes a whole tensor as stored bytes.
     void write_bytes(const std::string& name, const void* data, std::size_t bytes) {
         const tensor_info& info = declared(name);
-        require(bytes == info.bytes(), label_, ": expected ", info.bytes(), " bytes for tensor ", name, ", got ", bytes);
+        require(bytes == info.bytes(), label_, ": expected ", info.bytes(), " bytes for tensor ", name, ", got ",
+                bytes);
         file_.write_at(data_start_ + info.begin, data, bytes);
         missing_[name] = 0;
     }
     /// Writes the tensor `source` of another file under `name`, byte for byte and a few megabytes at a time.
     void copy(const std::string& name, const safetensors_file& from, const std::string& source) {
         const tensor_info &info = declared(name), &given = from.find(source);
-        require(given.type_name == info.type_name && given.shape == info.shape, label_, ": expected ", info.type_name, " ", shape_text(info.shape), " for tensor ", name,
-                ", got ", given.type_name, " ", shape_text(given.shape));
-        write_pieces(name, [&](std::vector<char>& piece, std::size_t first) { from.read_bytes(source, piece.data(), piece.size(), first); });
+        require(given.type_name == info.type_name && given.shape == info.shape, label_, ": expected ", info.type_name,
+                " ", shape_text(info.shape), " for tensor ", name, ", got ", given.type_name, " ",
+                shape_text(given.shape));
+        write_pieces(name, [&](std::vector<char>& piece, std::size_t first) {
+            from.read_bytes(source, piece.data(), piece.size(), first);
+        });
     }
     /// Writes a tensor of zeros.
     void write_zeros(const std::string& name) {
         write_pieces(name, [](std::vector<char>& piece, std::size_t) { std::fill(piece.begin(), piece.end(), '\0'); });
     }
 
-    /// Writes a tensor from fill(piece, first): the bytes from `first` on into the vector `piece`, a few megabytes a call
-    /// and a multiple of 8, whole elements.
-    template <class Fill>
-    void write_pieces(const std::string& name, Fill fill) {
+    /// Writes a tensor from fill(piece, first): the bytes from `first` on into the vector `piece`, a few megabytes a
+    /// call and a multiple of 8, whole elements.
+    template <class Fill> void write_pieces(const std::string& name, Fill fill) {
         const tensor_info& info = declared(name);
         std::vector<char> piece;
         for (std::size_t first = 0; first < info.bytes(); first += piece.size()) {
@@ -361,7 +393,8 @@ public:
 
     /// Puts the file in place; refuses while a declared tensor has not been written.
     void commit() {
-        for (const auto& [name, bytes] : missing_) require(bytes == 0, label_, ": expected every declared tensor to be written, got none for ", name);
+        for (const auto& [name, bytes] : missing_)
+            require(bytes == 0, label_, ": expected every declared tensor to be written, got none for ", name);
         file_.commit();
     }
 

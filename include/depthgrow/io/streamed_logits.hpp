@@ -16,14 +16,18 @@ namespace depthgrow {
 template <class T, class Backend>
 std::vector<T> streamed_logits(Backend& backend, const checkpoint_reader& checkpoint, span<const token> ids) {
     const decoder_config& config = checkpoint.config();
-    require(config.norms != norm_placement::mix, checkpoint.directory().string(), ": expected norm placement pre or ln_scaling, found mix");
-    require(ids.size() >= 2 && ids.size() <= config.context, checkpoint.directory().string(), ": expected 2 to ", config.context, " tokens, got ", ids.size());
+    require(config.norms != norm_placement::mix, checkpoint.directory().string(),
+            ": expected norm placement pre or ln_scaling, found mix");
+    require(ids.size() >= 2 && ids.size() <= config.context, checkpoint.directory().string(), ": expected 2 to ",
+            config.context, " tokens, got ", ids.size());
     decoder_config one = config;
     one.layers = 1, one.tied = true, one.vocab = ids.size();  // the embedding holds the sequence's own rows
     one.kinds.clear();
     const std::vector<model_tensor> tensors = model_tensors(config);
     const auto named = [&](part which) {
-        return checkpoint.stored_name(std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) { return tensor.place.which == which; })->name);
+        return checkpoint.stored_name(std::find_if(tensors.begin(), tensors.end(), [&](const auto& tensor) {
+                                          return tensor.place.which == which;
+                                      })->name);
     };
     const std::string embedding = named(part::embedding);
     const std::size_t width = config.width;
@@ -37,12 +41,15 @@ std::vector<T> streamed_logits(Backend& backend, const checkpoint_reader& checkp
     const block_layout outer = outer_layout(one), layer = layer_layout(one);
     std::vector<T> row(width);
     for (std::size_t t = 0; t < ids.size(); ++t) {
-        require(ids[t] >= 0 && static_cast<std::size_t>(ids[t]) < config.vocab, checkpoint.directory().string(), ": expected token ids below ", config.vocab, ", got ", ids[t]);
-        checkpoint.file_of(embedding).read_range(embedding, row.data(), width, static_cast<std::size_t>(ids[t]) * width);
+        require(ids[t] >= 0 && static_cast<std::size_t>(ids[t]) < config.vocab, checkpoint.directory().string(),
+                ": expected token ids below ", config.vocab, ", got ", ids[t]);
+        checkpoint.file_of(embedding).read_range(embedding, row.data(), width,
+                                                 static_cast<std::size_t>(ids[t]) * width);
         backend.template from_host<T>(row.data(), model.weights.outer.at(outer.at(part::embedding)).row(t), width);
     }
     for (const auto& tensor : tensors)
-        if (tensor.block == 0 && tensor.place.which != part::embedding && tensor.place.which != part::head) load(model.weights.outer, outer.at(tensor.place.which), tensor);
+        if (tensor.block == 0 && tensor.place.which != part::embedding && tensor.place.which != part::head)
+            load(model.weights.outer, outer.at(tensor.place.which), tensor);
 
     std::vector<token> own(ids.size());
     std::iota(own.begin(), own.end(), token{0});
@@ -76,7 +83,9 @@ std::vector<T> streamed_logits(Backend& backend, const checkpoint_reader& checkp
         const matrix<T> z(part.data(), ids.size(), count);
         ops::unembed<T>(backend, x, matrix<const T>(piece.data(), count, width), z);
         backend.template to_host<T>(part.data(), got.data(), ids.size() * count);
-        for (std::size_t t = 0; t < ids.size(); ++t) std::copy_n(got.begin() + static_cast<std::ptrdiff_t>(t * count), count, out.begin() + static_cast<std::ptrdiff_t>(t * vocab + first));
+        for (std::size_t t = 0; t < ids.size(); ++t)
+            std::copy_n(got.begin() + static_cast<std::ptrdiff_t>(t * count), count,
+                        out.begin() + static_cast<std::ptrdiff_t>(t * vocab + first));
     }
     return out;
 }

@@ -72,9 +72,10 @@ public:
     /// Appends the tokens of a text, without those of the template; added tokens in it are found first.
     void encode(std::string_view text, std::vector<std::int32_t>& out) const {
         const auto add = [&](std::int32_t id) { out.push_back(id); };
-        exact_.split(text, [&](std::size_t begin, std::size_t end) {
-            encode_piece(text.substr(begin, end - begin), begin == 0, out);
-        }, add);
+        exact_.split(
+            text,
+            [&](std::size_t begin, std::size_t end) { encode_piece(text.substr(begin, end - begin), begin == 0, out); },
+            add);
     }
     std::vector<std::int32_t> encode(std::string_view text) const {
         std::vector<std::int32_t> out;
@@ -153,7 +154,8 @@ private:
         require(!options.byte_fallback || options.characters, file,
                 ": expected byte_fallback false beside ByteLevel, found true");
         options.unknown = detail::unknown_of(model, ids, file);
-        for (std::size_t byte = 0; byte < 256; ++byte) options.bytes[byte] = detail::find_id(ids, detail::fallback_name(byte));
+        for (std::size_t byte = 0; byte < 256; ++byte)
+            options.bytes[byte] = detail::find_id(ids, detail::fallback_name(byte));
         const auto merges = detail::read_merges(model, ids, file);
         fill_pieces(ids, merges, options.whole_words, file);
         std::vector<std::string> tokens(names_.size());
@@ -165,9 +167,7 @@ private:
         }
         try {
             bpe_ = bpe(std::move(tokens), merges, options);
-        } catch (const error& problem) {
-            fail(file, ": ", problem.what());
-        }
+        } catch (const error& problem) { fail(file, ": ", problem.what()); }
     }
 
     void name_token(std::int32_t id, const std::string& name, const std::string& file) {

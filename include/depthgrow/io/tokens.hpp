@@ -34,7 +34,7 @@ struct token_options {
     std::size_t vocab = 256;                // tokens are below it
     encode_function encode = encode_bytes;  // for text
     std::string separator = "\n\n";         // text put after every document of a `.jsonl` file
-    std::size_t bin_bytes = 0;              // bytes of a token in a `.bin` file; 0: 2 up to a vocabulary of 65536, else 4
+    std::size_t bin_bytes = 0;  // bytes of a token in a `.bin` file; 0: 2 up to a vocabulary of 65536, else 4
 };
 
 /// Many tokens, two bytes each while the vocabulary allows.
@@ -43,7 +43,9 @@ public:
     explicit token_list(std::size_t vocab) : narrow_(vocab <= 65536) {}
 
     std::size_t size() const { return narrow_ ? small_.size() : large_.size(); }
-    std::int32_t operator[](std::size_t i) const { return narrow_ ? static_cast<std::int32_t>(small_[i]) : static_cast<std::int32_t>(large_[i]); }
+    std::int32_t operator[](std::size_t i) const {
+        return narrow_ ? static_cast<std::int32_t>(small_[i]) : static_cast<std::int32_t>(large_[i]);
+    }
     void push_back(std::uint32_t value) {
         if (narrow_) small_.push_back(static_cast<std::uint16_t>(value));
         else large_.push_back(value);
@@ -66,9 +68,14 @@ inline std::size_t invalid_utf8_bytes(std::string_view content) {
     std::size_t invalid = 0;
     for (std::size_t i = 0; i < content.size();) {
         const auto lead = static_cast<unsigned char>(content[i]);
-        const std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+        const std::size_t length = lead < 0x80                   ? 1
+                                   : lead >= 0xc2 && lead < 0xe0 ? 2
+                                   : lead >= 0xe0 && lead < 0xf0 ? 3
+                                   : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                                 : 0;
         bool whole = length > 0 && i + length <= content.size();
-        for (std::size_t k = 1; whole && k < length; ++k) whole = (static_cast<unsigned char>(content[i + k]) & 0xc0u) == 0x80u;
+        for (std::size_t k = 1; whole && k < length; ++k)
+            whole = (static_cast<unsigned char>(content[i + k]) & 0xc0u) == 0x80u;
         if (!whole) ++invalid;
         i += whole ? length : 1;
     }
@@ -79,13 +86,16 @@ inline void refuse_binary(std::string_view content, const std::string& label) {
     const auto zero = content.find('\0');
     require(zero == content.npos, label, ": expected text, found a zero byte at position ", zero, " (a binary file?)");
     const std::size_t invalid = invalid_utf8_bytes(content);
-    require(invalid <= content.size() / 20, label, ": expected UTF-8 text, found ", invalid, " of ", content.size(), " bytes that are none (a binary file?)");
+    require(invalid <= content.size() / 20, label, ": expected UTF-8 text, found ", invalid, " of ", content.size(),
+            " bytes that are none (a binary file?)");
 }
 
-inline void append_checked(const std::vector<std::int32_t>& tokens, const token_options& options, const std::string& label, token_list& out) {
+inline void append_checked(const std::vector<std::int32_t>& tokens, const token_options& options,
+                           const std::string& label, token_list& out) {
     for (std::int32_t value : tokens) {
-        require(value >= 0 && static_cast<std::size_t>(value) < options.vocab, label, ": expected tokens below the vocabulary of ", options.vocab, ", found ",
-                value, " at position ", out.size());
+        require(value >= 0 && static_cast<std::size_t>(value) < options.vocab, label,
+                ": expected tokens below the vocabulary of ", options.vocab, ", found ", value, " at position ",
+                out.size());
         out.push_back(static_cast<std::uint32_t>(value));
     }
 }
@@ -99,8 +109,7 @@ inline std::size_t piece_end(std::string_view content, std::size_t first) {
 }
 
 /// body(label, text) for the text field of every line.
-template <class Body>
-void each_json_line(const std::string& content, const std::string& file, Body body) {
+template <class Body> void each_json_line(const std::string& content, const std::string& file, Body body) {
     std::size_t number = 0;
     for (std::size_t first = 0; first < content.size();) {
         const std::size_t end = std::min(content.find('\n', first), content.size());
@@ -114,24 +123,26 @@ void each_json_line(const std::string& content, const std::string& file, Body bo
     }
 }
 
-inline void append_binary(const std::string& content, const token_options& options, const std::string& label, token_list& out) {
+inline void append_binary(const std::string& content, const token_options& options, const std::string& label,
+                          token_list& out) {
     const std::size_t width = options.bin_bytes ? options.bin_bytes : options.vocab <= 65536 ? 2 : 4;
     require(width == 2 || width == 4, label, ": expected tokens of 2 or 4 bytes, got ", width);
     require(content.size() % width == 0, label, ": expected a multiple of ", width, " bytes, found ", content.size());
     for (std::size_t i = 0; i < content.size() / width; ++i) {
         std::uint32_t value = 0;
-        for (std::size_t k = 0; k < width; ++k) value |= static_cast<std::uint32_t>(static_cast<unsigned char>(content[i * width + k])) << (8 * k);
-        require(value < options.vocab, label, ": expected tokens below the vocabulary of ", options.vocab, ", found ", value, " at position ", i);
+        for (std::size_t k = 0; k < width; ++k)
+            value |= static_cast<std::uint32_t>(static_cast<unsigned char>(content[i * width + k])) << (8 * k);
+        require(value < options.vocab, label, ": expected tokens below the vocabulary of ", options.vocab, ", found ",
+                value, " at position ", i);
         out.push_back(value);
     }
 }
 
 }  // namespace detail
 
-/// body(label, text) for the texts of a `.txt` or `.jsonl` (field `text`) file, each document followed by `separator` in
-/// the latter; long texts come in pieces that tokenize apart. Errors name file and line.
-template <class Body>
-void each_text(const std::filesystem::path& path, const std::string& separator, Body body) {
+/// body(label, text) for the texts of a `.txt` or `.jsonl` (field `text`) file, each document followed by `separator`
+/// in the latter; long texts come in pieces that tokenize apart. Errors name file and line.
+template <class Body> void each_text(const std::filesystem::path& path, const std::string& separator, Body body) {
     const std::string file = path.string(), kind = path.extension().string(), content = read_text_file(path);
     const auto pieces = [&](const std::string& label, std::string_view text) {
         for (std::size_t first = 0; first < text.size();) {
@@ -140,8 +151,11 @@ void each_text(const std::filesystem::path& path, const std::string& separator, 
             first = end;
         }
     };
-    if (kind == ".jsonl") return detail::each_json_line(content, file, [&](const std::string& label, const std::string& text) { pieces(label, text + separator); });
-    require(kind == ".txt", file, ": expected a name ending in .txt, .jsonl or .bin, found ", kind.empty() ? "no ending" : kind);
+    if (kind == ".jsonl")
+        return detail::each_json_line(
+            content, file, [&](const std::string& label, const std::string& text) { pieces(label, text + separator); });
+    require(kind == ".txt", file, ": expected a name ending in .txt, .jsonl or .bin, found ",
+            kind.empty() ? "no ending" : kind);
     detail::refuse_binary(content, file);
     pieces(file, content);
 }
@@ -182,7 +196,8 @@ inline std::vector<mix_entry> parse_mix(std::string_view value) {
             const std::string number = part.substr(colon + 1);
             char* rest = nullptr;
             entry.weight = std::strtod(number.c_str(), &rest);
-            require(!number.empty() && *rest == '\0' && entry.weight > 0 && std::isfinite(entry.weight), "[mix] expected SOURCE:WEIGHT with a weight above 0, got ", part);
+            require(!number.empty() && *rest == '\0' && entry.weight > 0 && std::isfinite(entry.weight),
+                    "[mix] expected SOURCE:WEIGHT with a weight above 0, got ", part);
         }
         require(!entry.source.empty(), "[mix] expected SOURCE:WEIGHT, got an empty source in ", value);
         out.push_back(entry);
@@ -214,14 +229,17 @@ struct token_batch {
 class training_data {
 public:
     /// Windows predict `length` tokens, T.
-    training_data(std::uint64_t seed, std::size_t length) : seed_(seed), length_(length) { require(length > 0, "[training_data] expected windows of at least 1 token, got 0"); }
+    training_data(std::uint64_t seed, std::size_t length) : seed_(seed), length_(length) {
+        require(length > 0, "[training_data] expected windows of at least 1 token, got 0");
+    }
 
     /// Adds a file's tokens. The last `held_out_share` of them, at least one window, is kept for evaluation.
     void add_tokens(const std::string& name, token_list tokens, double weight = 1, double held_out_share = 0.05) {
         const std::size_t window = length_ + 1;
-        require(held_out_share > 0 && held_out_share < 1, "[training_data] expected a held-out share between 0 and 1, got ", held_out_share);
-        require(tokens.size() >= 2 * window, name, ": expected at least ", 2 * window, " tokens (one window of ", window, " to train on and one held out), found ",
-                tokens.size());
+        require(held_out_share > 0 && held_out_share < 1,
+                "[training_data] expected a held-out share between 0 and 1, got ", held_out_share);
+        require(tokens.size() >= 2 * window, name, ": expected at least ", 2 * window, " tokens (one window of ",
+                window, " to train on and one held out), found ", tokens.size());
         const auto share = static_cast<std::size_t>(static_cast<double>(tokens.size()) * held_out_share);
         const std::size_t kept = std::min(std::max(share, window), tokens.size() - window);
         source item{name, std::move(tokens), 0, {}, {}, 0};
@@ -232,10 +250,12 @@ public:
     /// Adds generated documents: `training(i)` and `evaluation(i)` return something with `text` and, for each of its
     /// bytes, `answer`. With `answers_only` the other bytes weigh 0. Every window begins with a document.
     template <class Training, class HeldOut>
-    void add_documents(const std::string& name, Training training, HeldOut evaluation, double weight = 1, bool answers_only = false, encode_function encode = encode_bytes) {
+    void add_documents(const std::string& name, Training training, HeldOut evaluation, double weight = 1,
+                       bool answers_only = false, encode_function encode = encode_bytes) {
         source item{name, token_list(2), 0, {}, {}, 0};
         const auto packer = [answers_only, encode](auto make) {
-            return [make, encode, answers_only](std::uint64_t index, std::vector<std::int32_t>& tokens, std::vector<float>& weights) {
+            return [make, encode, answers_only](std::uint64_t index, std::vector<std::int32_t>& tokens,
+                                                std::vector<float>& weights) {
                 const auto document = make(index);
                 const std::string_view text = document.text;
                 for (std::size_t first = 0; first < text.size();) {
@@ -280,7 +300,9 @@ public:
         batch.resize(rows, length_);
         for (std::size_t row = 0; row < rows; ++row) {
             if (item.held_out) fill_from_documents(item.held_out, mix_bits(seed_ + first + row) >> 1, row, batch);
-            else fill_from_tokens(item.tokens, item.boundary + (first + row) % held_out_windows(source_index) * length_, row, batch);
+            else
+                fill_from_tokens(item.tokens, item.boundary + (first + row) % held_out_windows(source_index) * length_,
+                                 row, batch);
         }
     }
 
@@ -289,13 +311,14 @@ private:
     struct source {
         std::string name;
         token_list tokens;
-        std::size_t boundary;                // first held-out token
+        std::size_t boundary;                 // first held-out token
         packed_documents training, held_out;  // empty for files
         double upto;                          // sum of the weights up to and with this source
     };
 
     void add(source item, double weight) {
-        require(weight > 0 && std::isfinite(weight), "[training_data] expected a weight above 0 for ", item.name, ", got ", weight);
+        require(weight > 0 && std::isfinite(weight), "[training_data] expected a weight above 0 for ", item.name,
+                ", got ", weight);
         item.upto = (sources_.empty() ? 0 : sources_.back().upto) + weight;
         sources_.push_back(std::move(item));
     }
@@ -311,7 +334,8 @@ private:
         std::fill_n(batch.weights.data() + row * length_, length_, 1.0f);
     }
 
-    void fill_from_documents(const packed_documents& documents, std::uint64_t index, std::size_t row, token_batch& batch) const {
+    void fill_from_documents(const packed_documents& documents, std::uint64_t index, std::size_t row,
+                             token_batch& batch) const {
         std::vector<std::int32_t> tokens;
         std::vector<float> weights;
         for (std::size_t empty = 0; tokens.size() < length_ + 1; ++index) {
@@ -320,7 +344,8 @@ private:
             empty = tokens.size() == before ? empty + 1 : 0;
             require(empty < 1000, "[training_data] expected documents with text, got 1000 empty ones");
         }
-        std::copy_n(tokens.begin(), length_ + 1, batch.tokens.begin() + static_cast<std::ptrdiff_t>(row * (length_ + 1)));
+        std::copy_n(tokens.begin(), length_ + 1,
+                    batch.tokens.begin() + static_cast<std::ptrdiff_t>(row * (length_ + 1)));
         std::copy_n(weights.begin() + 1, length_, batch.weights.begin() + static_cast<std::ptrdiff_t>(row * length_));
     }
 

@@ -19,8 +19,36 @@ enum class char_class : std::uint8_t { other, letter, number, space };
 
 /// General category, in the order of the tables.
 enum class unicode_category : std::uint8_t {
-    lu, ll, lt, lm, lo, mn, mc, me, nd, nl, no, pc, pd, ps, pe,  // letters, marks, numbers, punctuation
-    pi, pf, po, sm, sc, sk, so, zs, zl, zp, cc, cf, cs, co, cn   // and symbols, separators, the rest
+    lu,
+    ll,
+    lt,
+    lm,
+    lo,
+    mn,
+    mc,
+    me,
+    nd,
+    nl,
+    no,
+    pc,
+    pd,
+    ps,
+    pe,  // letters, marks, numbers, punctuation
+    pi,
+    pf,
+    po,
+    sm,
+    sc,
+    sk,
+    so,
+    zs,
+    zl,
+    zp,
+    cc,
+    cf,
+    cs,
+    co,
+    cn  // and symbols, separators, the rest
 };
 inline constexpr std::size_t unicode_categories = 30;
 

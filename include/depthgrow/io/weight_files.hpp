@@ -37,9 +37,7 @@ public:
         const auto single = directory_ / "model.safetensors", index = directory_ / "model.safetensors.index.json";
         if (std::filesystem::exists(single, ignored)) open_single(single);
         else if (std::filesystem::exists(index, ignored)) open_shards(index);
-        else
-            fail(directory_.string(),
-                 ": expected model.safetensors or model.safetensors.index.json, found neither");
+        else fail(directory_.string(), ": expected model.safetensors or model.safetensors.index.json, found neither");
     }
 
     const std::filesystem::path& directory() const { return directory_; }
@@ -82,9 +80,9 @@ private:
         for (const auto& [name, value] : map.items()) {
             require(value.is_string(), label, ": expected weight_map to hold file names, found ", describe(&value));
             const auto& shard = value.get_ref<const std::string&>();
-            require(!shard.empty() && shard[0] != '.' &&
-                        shard.find_first_of(std::string_view("/\\\0", 3)) == shard.npos,
-                    label, ": expected file names inside the directory, found ", describe(&value));
+            require(
+                !shard.empty() && shard[0] != '.' && shard.find_first_of(std::string_view("/\\\0", 3)) == shard.npos,
+                label, ": expected file names inside the directory, found ", describe(&value));
             opened.emplace(shard, 0);
         }
         for (auto& [shard, position] : opened) {

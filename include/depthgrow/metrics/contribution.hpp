@@ -13,27 +13,23 @@
 namespace depthgrow {
 
 /// ‖part‖ / max(‖whole‖, 1e-6).
-template <class Part, class Whole>
-double norm_ratio(const Part& part, const Whole& whole) {
+template <class Part, class Whole> double norm_ratio(const Part& part, const Whole& whole) {
     return l2_norm(part) / detail::floored(l2_norm(whole), ratio_floor);
 }
 
 /// ‖changed − clean‖ / max(‖clean‖, 1e-6).
-template <class Changed, class Clean>
-double relative_change(const Changed& changed, const Clean& clean) {
+template <class Changed, class Clean> double relative_change(const Changed& changed, const Clean& clean) {
     return l2_distance(changed, clean) / detail::floored(l2_norm(clean), ratio_floor);
 }
 
 /// arccos(cos(a, b)) / π; 0 for one direction, 1 for opposite ones.
-template <class A, class B>
-double angular_distance(const A& a, const B& b) {
+template <class A, class B> double angular_distance(const A& a, const B& b) {
     const double c = cosine(a, b);
     return std::acos(c < -1 ? -1 : c > 1 ? 1 : c) / 3.14159265358979323846;
 }
 
 /// 1 − cos(h_l, h_{l+1}).
-template <class Before, class After>
-double block_influence(const Before& before, const After& after) {
+template <class Before, class After> double block_influence(const Before& before, const After& after) {
     return 1 - cosine(before, after);
 }
 
@@ -54,8 +50,7 @@ struct layer_contribution {
 class contribution_accumulator {
 public:
     /// Takes the rows of one prompt: h, a and m, each (T, d).
-    template <class H, class A, class M>
-    void add(const matrix<H>& h, const matrix<A>& a, const matrix<M>& m) {
+    template <class H, class A, class M> void add(const matrix<H>& h, const matrix<A>& a, const matrix<M>& m) {
         require(a.rows == h.rows && a.cols == h.cols && m.rows == h.rows && m.cols == h.cols,
                 "[contribution] expected a and m of (", h.rows, ", ", h.cols, ") like h, got (", a.rows, ", ", a.cols,
                 ") and (", m.rows, ", ", m.cols, ")");

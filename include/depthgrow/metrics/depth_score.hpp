@@ -14,8 +14,7 @@
 namespace depthgrow {
 
 /// Σ l·e_l / Σ e_l in layers; an error when Σ e_l is not above 0.
-template <class Effects>
-double centre_of_mass(const Effects& effects) {
+template <class Effects> double centre_of_mass(const Effects& effects) {
     double moment = 0, mass = 0;
     for (std::size_t l = 0; l < effects.size(); ++l) {
         const double effect = detail::widen(effects[l]);
@@ -28,14 +27,10 @@ double centre_of_mass(const Effects& effects) {
 }
 
 /// Depth score from output effects (the paper's figure): e_l = effect of skipping layer l on the softmax.
-template <class Effects>
-double output_depth_score(const Effects& output) {
-    return centre_of_mass(output);
-}
+template <class Effects> double output_depth_score(const Effects& output) { return centre_of_mass(output); }
 
 /// e_l = Σ_{s>l} change[l][s] / max(L−1−l, 1), from the relative changes (L, L) of later layers.
-template <class T>
-std::vector<double> layer_effects(const matrix<T>& change) {
+template <class T> std::vector<double> layer_effects(const matrix<T>& change) {
     require(change.rows == change.cols, "[layer_effects] expected a square matrix, got (", change.rows, ", ",
             change.cols, ")");
     const std::size_t layers = change.rows;
@@ -49,10 +44,7 @@ std::vector<double> layer_effects(const matrix<T>& change) {
 }
 
 /// Depth score from the relative changes (L, L) of later layers.
-template <class T>
-double layer_depth_score(const matrix<T>& change) {
-    return centre_of_mass(layer_effects(change));
-}
+template <class T> double layer_depth_score(const matrix<T>& change) { return centre_of_mass(layer_effects(change)); }
 
 /// score / (L−1), for comparing depths; 0 is the first layer, 1 the last. Needs at least 2 layers.
 inline double relative_depth(double score, std::size_t layers) {

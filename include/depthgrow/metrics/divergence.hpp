@@ -13,8 +13,7 @@
 namespace depthgrow {
 
 /// log Σ exp, without overflow.
-template <class Logits>
-double log_sum_exp(const Logits& logits) {
+template <class Logits> double log_sum_exp(const Logits& logits) {
     require(logits.size() > 0, "[log_sum_exp] expected at least 1 logit, got 0");
     double largest = detail::widen(logits[0]);
     for (std::size_t i = 1; i < logits.size(); ++i)
@@ -25,8 +24,7 @@ double log_sum_exp(const Logits& logits) {
 }
 
 /// Log-probabilities of V logits.
-template <class Logits>
-std::vector<double> log_softmax(const Logits& logits) {
+template <class Logits> std::vector<double> log_softmax(const Logits& logits) {
     const double normaliser = log_sum_exp(logits);
     std::vector<double> log_p(logits.size());
     for (std::size_t i = 0; i < log_p.size(); ++i) log_p[i] = detail::widen(logits[i]) - normaliser;
@@ -34,8 +32,7 @@ std::vector<double> log_softmax(const Logits& logits) {
 }
 
 /// KL(p‖q) in nats from log-probabilities; terms with p = 0 count 0.
-template <class LogP, class LogQ>
-double kl_from_log(const LogP& log_p, const LogQ& log_q) {
+template <class LogP, class LogQ> double kl_from_log(const LogP& log_p, const LogQ& log_q) {
     detail::require_same_size("kl_from_log", log_p, log_q);
     double sum = 0;
     for (std::size_t i = 0; i < log_p.size(); ++i) {
@@ -46,15 +43,13 @@ double kl_from_log(const LogP& log_p, const LogQ& log_q) {
 }
 
 /// KL(softmax p‖softmax q) in nats from logits.
-template <class P, class Q>
-double kl_divergence(const P& p_logits, const Q& q_logits) {
+template <class P, class Q> double kl_divergence(const P& p_logits, const Q& q_logits) {
     detail::require_same_size("kl_divergence", p_logits, q_logits);
     return kl_from_log(log_softmax(p_logits), log_softmax(q_logits));
 }
 
 /// ‖softmax a − softmax b‖₂ from logits; in [0, √2].
-template <class A, class B>
-double softmax_distance(const A& a_logits, const B& b_logits) {
+template <class A, class B> double softmax_distance(const A& a_logits, const B& b_logits) {
     detail::require_same_size("softmax_distance", a_logits, b_logits);
     std::vector<double> a = log_softmax(a_logits), b = log_softmax(b_logits);
     for (double& value : a) value = std::exp(value);
@@ -63,8 +58,7 @@ double softmax_distance(const A& a_logits, const B& b_logits) {
 }
 
 /// −log softmax(logits)[target] in nats.
-template <class Logits>
-double cross_entropy(const Logits& logits, std::size_t target) {
+template <class Logits> double cross_entropy(const Logits& logits, std::size_t target) {
     require(target < logits.size(), "[cross_entropy] expected a target below ", logits.size(), ", got ", target);
     return log_sum_exp(logits) - detail::widen(logits[target]);
 }

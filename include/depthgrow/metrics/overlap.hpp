@@ -12,8 +12,7 @@
 namespace depthgrow {
 
 /// Ids of the k largest of V values, largest first; 1 <= k <= V.
-template <class Values>
-std::vector<std::size_t> top_k(const Values& values, std::size_t k) {
+template <class Values> std::vector<std::size_t> top_k(const Values& values, std::size_t k) {
     const std::size_t count = values.size();
     require(k > 0 && k <= count, "[top_k] expected k from 1 to ", count, " (number of values), got ", k);
     std::vector<std::size_t> ids;
@@ -36,10 +35,7 @@ std::vector<std::size_t> top_k(const Values& values, std::size_t k) {
 }
 
 /// Id of the largest value.
-template <class Values>
-std::size_t argmax(const Values& values) {
-    return top_k(values, 1).front();
-}
+template <class Values> std::size_t argmax(const Values& values) { return top_k(values, 1).front(); }
 
 /// |a ∩ b| / k of two sets of k ids (`top_k` gives them); in [0, 1].
 inline double set_overlap(const std::vector<std::size_t>& a, const std::vector<std::size_t>& b) {
@@ -52,15 +48,13 @@ inline double set_overlap(const std::vector<std::size_t>& a, const std::vector<s
 }
 
 /// |top_k(q) ∩ top_k(y)| / k.
-template <class Q, class Y>
-double top_k_overlap(const Q& q, const Y& y, std::size_t k = 5) {
+template <class Q, class Y> double top_k_overlap(const Q& q, const Y& y, std::size_t k = 5) {
     detail::require_same_size("top_k_overlap", q, y);
     return set_overlap(top_k(q, k), top_k(y, k));
 }
 
 /// Whether both rank the same id first.
-template <class Q, class Y>
-bool agreement(const Q& q, const Y& y) {
+template <class Q, class Y> bool agreement(const Q& q, const Y& y) {
     detail::require_same_size("agreement", q, y);
     return argmax(q) == argmax(y);
 }

@@ -18,41 +18,33 @@ inline constexpr double cosine_floor = 1e-8;
 
 namespace detail {
 
-template <class Number>
-double widen(const Number& number) {
+template <class Number> double widen(const Number& number) {
     if constexpr (std::is_arithmetic_v<Number>) return static_cast<double>(number);
     else return static_cast<double>(static_cast<float>(number));
 }
 
-template <class A, class B>
-void require_same_size(std::string_view name, const A& a, const B& b) {
+template <class A, class B> void require_same_size(std::string_view name, const A& a, const B& b) {
     require(a.size() == b.size(), "[", name, "] expected runs of equal length, got ", a.size(), " and ", b.size());
 }
 
 inline double floored(double value, double least) { return value < least ? least : value; }
 
 /// Row r of a matrix as a span.
-template <class T>
-span<T> row_of(const matrix<T>& rows, std::size_t r) {
-    return {rows.row(r), rows.cols};
-}
+template <class T> span<T> row_of(const matrix<T>& rows, std::size_t r) { return {rows.row(r), rows.cols}; }
 
 /// A run computed on reading: x[i] + y[i].
-template <class X, class Y>
-struct sum_of {
+template <class X, class Y> struct sum_of {
     const X& x;
     const Y& y;
     std::size_t size() const { return x.size(); }
     double operator[](std::size_t i) const { return widen(x[i]) + widen(y[i]); }
 };
-template <class X, class Y>
-sum_of(const X&, const Y&) -> sum_of<X, Y>;
+template <class X, class Y> sum_of(const X&, const Y&) -> sum_of<X, Y>;
 
 }  // namespace detail
 
 /// Sum of products.
-template <class A, class B>
-double dot_product(const A& a, const B& b) {
+template <class A, class B> double dot_product(const A& a, const B& b) {
     detail::require_same_size("dot_product", a, b);
     double sum = 0;
     for (std::size_t i = 0; i < a.size(); ++i) sum += detail::widen(a[i]) * detail::widen(b[i]);
@@ -60,14 +52,10 @@ double dot_product(const A& a, const B& b) {
 }
 
 /// Euclidean norm.
-template <class A>
-double l2_norm(const A& a) {
-    return std::sqrt(dot_product(a, a));
-}
+template <class A> double l2_norm(const A& a) { return std::sqrt(dot_product(a, a)); }
 
 /// ‖a − b‖₂.
-template <class A, class B>
-double l2_distance(const A& a, const B& b) {
+template <class A, class B> double l2_distance(const A& a, const B& b) {
     detail::require_same_size("l2_distance", a, b);
     double sum = 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -78,8 +66,7 @@ double l2_distance(const A& a, const B& b) {
 }
 
 /// Cosine of the angle between two runs; 0 when one of them is zero.
-template <class A, class B>
-double cosine(const A& a, const B& b) {
+template <class A, class B> double cosine(const A& a, const B& b) {
     return dot_product(a, b) / (detail::floored(l2_norm(a), cosine_floor) * detail::floored(l2_norm(b), cosine_floor));
 }
 

@@ -1,6 +1,7 @@
 // Weight similarity: cosine of concatenated weights, block by block.
 // Assumes C++17; weights are spans in the caller's memory and are never copied together.
-// Maths: Kapl et al. 2025 (arXiv 2512.08819) section 4.4, figure 7a: gate, up and down weights of a block, layers in order.
+// Maths: Kapl et al. 2025 (arXiv 2512.08819) section 4.4, figure 7a: gate, up and down weights of a block, layers in
+// order.
 #pragma once
 
 #include <cmath>
@@ -16,8 +17,7 @@ namespace depthgrow {
 namespace detail {
 
 /// Dot product of two concatenations of spans with pairwise equal lengths.
-template <class T>
-double concatenated_dot(const std::vector<span<const T>>& a, const std::vector<span<const T>>& b) {
+template <class T> double concatenated_dot(const std::vector<span<const T>>& a, const std::vector<span<const T>>& b) {
     require(a.size() == b.size(), "[similarity] expected lists of equal length, got ", a.size(), " and ", b.size());
     double sum = 0;
     for (std::size_t part = 0; part < a.size(); ++part) {

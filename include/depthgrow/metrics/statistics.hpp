@@ -71,8 +71,7 @@ inline double sorted_quantile(const std::vector<double>& sorted, double fraction
 }  // namespace detail
 
 /// Mean over prompts with its percentile bootstrap interval.
-template <class Values>
-mean_interval bootstrap_mean(const Values& values, const bootstrap_options& options = {}) {
+template <class Values> mean_interval bootstrap_mean(const Values& values, const bootstrap_options& options = {}) {
     const std::size_t count = values.size();
     require(count > 0, "[bootstrap_mean] expected at least 1 value, got 0");
     require(options.resamples > 0, "[bootstrap_mean] expected at least 1 resample, got 0");
@@ -103,8 +102,7 @@ template <class A, class B>
 mean_interval paired_difference(const A& a, const B& b, const bootstrap_options& options = {}) {
     detail::require_same_size("paired_difference", a, b);
     std::vector<double> differences(a.size());
-    for (std::size_t i = 0; i < differences.size(); ++i)
-        differences[i] = detail::widen(a[i]) - detail::widen(b[i]);
+    for (std::size_t i = 0; i < differences.size(); ++i) differences[i] = detail::widen(a[i]) - detail::widen(b[i]);
     return bootstrap_mean(differences, options);
 }
 

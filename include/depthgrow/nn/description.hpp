@@ -1,6 +1,7 @@
 // What a decoder is made of: extents, choices, what each layer is, and from them the places of its parameters.
 // Assumes nothing of backends, tensors or file formats. A family of models is a set of these choices.
-// Norm placements beside the usual: LayerNorm scaling (Sun et al. 2025), Mix-LN (Li et al. 2024); parts: Vaswani et al. 2017.
+// Norm placements beside the usual: LayerNorm scaling (Sun et al. 2025), Mix-LN (Li et al. 2024); parts: Vaswani et al.
+// 2017.
 #pragma once
 
 #include <array>
@@ -16,7 +17,8 @@
 namespace depthgrow {
 
 /// Where the norms of a pre-norm decoder stand: before each sublayer; the same with outputs divided by sqrt(slot + 1)
-/// (LayerNorm scaling); or post-norm in the first `post_layers` slots (Mix-LN). It belongs to the slot, not to the layer.
+/// (LayerNorm scaling); or post-norm in the first `post_layers` slots (Mix-LN). It belongs to the slot, not to the
+/// layer.
 enum class norm_placement { pre, ln_scaling, mix };
 
 inline std::string_view name_of(norm_placement norms) {
@@ -34,12 +36,14 @@ struct layer_kind {
     int rope = 0;            // which of the model's ropes turns queries and keys; no_rope: none
 
     static constexpr int no_rope = -1;
-    friend bool operator==(const layer_kind& a, const layer_kind& b) { return a.window == b.window && a.rope == b.rope; }
+    friend bool operator==(const layer_kind& a, const layer_kind& b) {
+        return a.window == b.window && a.rope == b.rope;
+    }
     friend bool operator!=(const layer_kind& a, const layer_kind& b) { return !(a == b); }
 };
 
-/// A decoder-only Transformer. The defaults are Llama's: RMSNorm before each sublayer, grouped-query attention with RoPE,
-/// SwiGLU, no biases.
+/// A decoder-only Transformer. The defaults are Llama's: RMSNorm before each sublayer, grouped-query attention with
+/// RoPE, SwiGLU, no biases.
 struct decoder_config {
     std::string name = "custom";
     std::size_t vocab = 0;     // V
@@ -67,7 +71,7 @@ struct decoder_config {
     activation act = activation::silu;
     bool learned_positions = false;
     bool scaled_embedding = false;  // embeddings are multiplied by sqrt(C)
-    double attention_scale = 0;  // of the scores q·k; 0: 1/sqrt(D)
+    double attention_scale = 0;     // of the scores q·k; 0: 1/sqrt(D)
     std::vector<rope_description> ropes = {rope_description{}};
     std::vector<layer_kind> kinds{};  // one a layer; empty: every layer the default
 
@@ -119,34 +123,84 @@ struct decoder_config {
         require(layers > 0, here, "expected at least one layer, got 0");
         require(context >= 2, here, "expected a context of at least 2 tokens, got ", context);
         require(heads > 0, here, "expected at least one head, got 0");
-        require(head_size > 0 || width % heads == 0, here, "expected heads to divide width ", width, ", got ", heads, " heads");
-        require(kv_heads > 0 && heads % kv_heads == 0, here, "expected kv_heads to divide heads ", heads, ", got ", kv_heads);
+        require(head_size > 0 || width % heads == 0, here, "expected heads to divide width ", width, ", got ", heads,
+                " heads");
+        require(kv_heads > 0 && heads % kv_heads == 0, here, "expected kv_heads to divide heads ", heads, ", got ",
+                kv_heads);
         require(norm_eps > 0, here, "expected norm_eps above 0, got ", norm_eps);
         require(post_layers <= layers, here, "expected post_layers within ", layers, " layers, got ", post_layers);
         require(norm_before || norm_after, here, "expected a norm before or after each sublayer, got none");
-        require(norms == norm_placement::pre || (norm_before && !norm_after && !parallel), here, "expected norm placement pre for a model that is not plainly pre-norm, got ",
-                name_of(norms));
+        require(norms == norm_placement::pre || (norm_before && !norm_after && !parallel), here,
+                "expected norm placement pre for a model that is not plainly pre-norm, got ", name_of(norms));
         require(kinds.empty() || kinds.size() == layers, here, "expected ", layers, " layer kinds, got ", kinds.size());
         for (std::size_t l = 0; l < kinds.size(); ++l)
-            require(kinds[l].rope == layer_kind::no_rope || (kinds[l].rope >= 0 && static_cast<std::size_t>(kinds[l].rope) < ropes.size()), here, "expected layer ", l,
-                    " to name one of ", ropes.size(), " ropes, got ", kinds[l].rope);
+            require(kinds[l].rope == layer_kind::no_rope ||
+                        (kinds[l].rope >= 0 && static_cast<std::size_t>(kinds[l].rope) < ropes.size()),
+                    here, "expected layer ", l, " to name one of ", ropes.size(), " ropes, got ", kinds[l].rope);
         for (const auto& rope : ropes) rope.validate(head_width());
     }
 };
 
 /// The parameters of a decoder: first those of a layer, then the others.
 enum class part {
-    input_norm, input_norm_bias, q, k, v, q_bias, k_bias, v_bias, q_norm, k_norm, o, o_bias, attn_out_norm,
-    mlp_norm, mlp_norm_bias, gate, up, gate_bias, up_bias, down, down_bias, mlp_out_norm,
-    embedding, final_norm, head, positions, final_norm_bias,
+    input_norm,
+    input_norm_bias,
+    q,
+    k,
+    v,
+    q_bias,
+    k_bias,
+    v_bias,
+    q_norm,
+    k_norm,
+    o,
+    o_bias,
+    attn_out_norm,
+    mlp_norm,
+    mlp_norm_bias,
+    gate,
+    up,
+    gate_bias,
+    up_bias,
+    down,
+    down_bias,
+    mlp_out_norm,
+    embedding,
+    final_norm,
+    head,
+    positions,
+    final_norm_bias,
 };
 inline constexpr std::size_t part_count = 27;
 
 inline std::string_view name_of(part which) {
-    static constexpr std::array<std::string_view, part_count> names = {
-        "input_norm", "input_norm_bias", "q", "k", "v", "q_bias", "k_bias", "v_bias", "q_norm", "k_norm", "o", "o_bias", "attn_out_norm",
-        "mlp_norm", "mlp_norm_bias", "gate", "up", "gate_bias", "up_bias", "down", "down_bias", "mlp_out_norm",
-        "embedding", "final_norm", "head", "positions", "final_norm_bias"};
+    static constexpr std::array<std::string_view, part_count> names = {"input_norm",
+                                                                       "input_norm_bias",
+                                                                       "q",
+                                                                       "k",
+                                                                       "v",
+                                                                       "q_bias",
+                                                                       "k_bias",
+                                                                       "v_bias",
+                                                                       "q_norm",
+                                                                       "k_norm",
+                                                                       "o",
+                                                                       "o_bias",
+                                                                       "attn_out_norm",
+                                                                       "mlp_norm",
+                                                                       "mlp_norm_bias",
+                                                                       "gate",
+                                                                       "up",
+                                                                       "gate_bias",
+                                                                       "up_bias",
+                                                                       "down",
+                                                                       "down_bias",
+                                                                       "mlp_out_norm",
+                                                                       "embedding",
+                                                                       "final_norm",
+                                                                       "head",
+                                                                       "positions",
+                                                                       "final_norm_bias"};
     return names[static_cast<std::size_t>(which)];
 }
 
@@ -194,16 +248,27 @@ private:
 
 /// The parameters of one layer.
 inline block_layout layer_layout(const decoder_config& c) {
-    const auto matrix = [&](part which, std::size_t rows, std::size_t cols) { return tensor_place{which, role::matrix, rows, cols}; };
-    const auto out = [&](part which, std::size_t cols) { return tensor_place{which, role::residual_out, c.width, cols}; };
-    const auto gain = [&](part which, bool there, std::size_t width) { return tensor_place{which, role::gain, there ? 1u : 0u, width}; };
-    const auto bias = [&](part which, bool there, std::size_t width) { return tensor_place{which, role::bias, there ? 1u : 0u, width}; };
-    const bool shifted = c.norm == norm_kind::layer, normed = c.qk_norm != query_key_norm::none, whole = c.qk_norm == query_key_norm::width;
+    const auto matrix = [&](part which, std::size_t rows, std::size_t cols) {
+        return tensor_place{which, role::matrix, rows, cols};
+    };
+    const auto out = [&](part which, std::size_t cols) {
+        return tensor_place{which, role::residual_out, c.width, cols};
+    };
+    const auto gain = [&](part which, bool there, std::size_t width) {
+        return tensor_place{which, role::gain, there ? 1u : 0u, width};
+    };
+    const auto bias = [&](part which, bool there, std::size_t width) {
+        return tensor_place{which, role::bias, there ? 1u : 0u, width};
+    };
+    const bool shifted = c.norm == norm_kind::layer, normed = c.qk_norm != query_key_norm::none,
+               whole = c.qk_norm == query_key_norm::width;
     block_layout layout;
     layout.append({gain(part::input_norm, c.norm_before, c.width)});
     layout.append({bias(part::input_norm_bias, c.norm_before && shifted, c.width)});
-    layout.append({matrix(part::q, c.q_width(), c.width), matrix(part::k, c.kv_width(), c.width), matrix(part::v, c.kv_width(), c.width)});
-    layout.append({bias(part::q_bias, c.qkv_bias, c.q_width()), bias(part::k_bias, c.qkv_bias, c.kv_width()), bias(part::v_bias, c.qkv_bias, c.kv_width())});
+    layout.append({matrix(part::q, c.q_width(), c.width), matrix(part::k, c.kv_width(), c.width),
+                   matrix(part::v, c.kv_width(), c.width)});
+    layout.append({bias(part::q_bias, c.qkv_bias, c.q_width()), bias(part::k_bias, c.qkv_bias, c.kv_width()),
+                   bias(part::v_bias, c.qkv_bias, c.kv_width())});
     layout.append({gain(part::q_norm, normed, whole ? c.q_width() : c.head_width())});
     layout.append({gain(part::k_norm, normed, whole ? c.kv_width() : c.head_width())});
     layout.append({out(part::o, c.q_width())});
@@ -231,8 +296,8 @@ inline block_layout outer_layout(const decoder_config& c) {
 }
 
 /// Whether a part writes to the residual stream: what new layers that begin as identities have zero. Behind a sublayer
-/// with its own output norm that is the norm's gain; where gains are 1 + weight it is the matrices all the same, since a
-/// norm of zeros is zero.
+/// with its own output norm that is the norm's gain; where gains are 1 + weight it is the matrices all the same, since
+/// a norm of zeros is zero.
 inline bool writes_residual(const decoder_config& c, part which) {
     if (c.norm_after && !c.gain_offset) return which == part::attn_out_norm || which == part::mlp_out_norm;
     return which == part::o || which == part::o_bias || which == part::down || which == part::down_bias;
@@ -247,7 +312,9 @@ inline double initial_deviation(const decoder_config& c, role kind, std::size_t 
 }
 
 /// What gains and biases begin with.
-inline double initial_constant(const decoder_config& c, role kind) { return kind == role::gain && !c.gain_offset ? 1.0 : 0.0; }
+inline double initial_constant(const decoder_config& c, role kind) {
+    return kind == role::gain && !c.gain_offset ? 1.0 : 0.0;
+}
 
 namespace detail {
 

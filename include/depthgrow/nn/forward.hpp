@@ -9,11 +9,12 @@
 
 namespace depthgrow {
 
-/// Forward, and backward when `gradients` are wanted: the objective is Σ weight * loss. Returns loss (B*T) in tape memory.
+/// Forward, and backward when `gradients` are wanted: the objective is Σ weight * loss. Returns loss (B*T) in tape
+/// memory.
 template <class T, class Backend, decoder_model Model>
-span<wide_t<T>> token_losses(const Model& model, tape<T, Backend>& tape, span<const token> ids, span<const token> targets,
-                             span<const wide_t<T>> weights, std::size_t batch, parameter_set<wide_t<T>, Backend>* gradients,
-                             span<const std::size_t> order = {}) {
+span<wide_t<T>> token_losses(const Model& model, tape<T, Backend>& tape, span<const token> ids,
+                             span<const token> targets, span<const wide_t<T>> weights, std::size_t batch,
+                             parameter_set<wide_t<T>, Backend>* gradients, span<const std::size_t> order = {}) {
     tape.start(gradients != nullptr);
     const auto last = model.residual(tape, ids, batch, gradients, order);
     const auto loss = ops::linear_cross_entropy(tape, last.normed, model.head(gradients), targets, weights);
@@ -30,7 +31,8 @@ matrix<T> logits(const Model& model, tape<T, Backend>& tape, span<const token> i
     return ops::linear(tape, last.normed, model.head()).value;
 }
 
-/// What a model makes of given tokens, on the host: the cross entropy of each target and the likeliest token, (B*T) each.
+/// What a model makes of given tokens, on the host: the cross entropy of each target and the likeliest token, (B*T)
+/// each.
 struct token_scores {
     std::vector<float> loss;
     std::vector<token> best;
@@ -49,7 +51,8 @@ token_scores score_tokens(const Model& model, tape<T, Backend>& tape, span<const
     const span<token> best(tape.memory().template take<token>(x.rows), x.rows);
     ops::each_logits<T>(backend, x, model.head().value, logits, [&](std::size_t first, matrix<T> part) {
         backend.template row_argmax<T>(part, best.subspan(first, part.rows));
-        backend.template cross_entropy_inplace<T>(part, targets.subspan(first, part.rows), {}, loss.subspan(first, part.rows), false);
+        backend.template cross_entropy_inplace<T>(part, targets.subspan(first, part.rows), {},
+                                                  loss.subspan(first, part.rows), false);
     });
     std::vector<wide_t<T>> wide(x.rows);
     token_scores scores{{}, std::vector<token>(x.rows)};
@@ -60,8 +63,7 @@ token_scores score_tokens(const Model& model, tape<T, Backend>& tape, span<const
 }
 
 /// Copies of one site for every slot, (B*T, C) each.
-template <class T, class Backend>
-struct site_trace {
+template <class T, class Backend> struct site_trace {
     site where;
     std::vector<tensor<T, Backend>> slots;
 
@@ -76,8 +78,9 @@ struct site_trace {
 
 /// Logits (B*T, V) and the trace of one site: `auto [logits, trace] = run_with_trace(model, tokens, site::resid_pre);`
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-std::pair<tensor<T, Backend>, site_trace<T, Backend>> run_with_trace(const Model& model, span<const token> ids, site where,
-                                                                     std::size_t batch = 1, span<const std::size_t> order = {}) {
+std::pair<tensor<T, Backend>, site_trace<T, Backend>> run_with_trace(const Model& model, span<const token> ids,
+                                                                     site where, std::size_t batch = 1,
+                                                                     span<const std::size_t> order = {}) {
     tape<T, Backend> tape(model.backend());
     site_trace<T, Backend> trace{where, {}, &model.backend()};
     const auto out = logits(model, tape, ids, batch, order, trace);

@@ -1,7 +1,7 @@
-// What queries attend to: the sequences that are run, or a cache of what came before with the rows that are run behind it.
-// Assumes causal attention. Rows [first, first + count) of a stretch are the positions from `start` on of a sequence whose
-// earlier ones the cache holds by then; stretches run in order and leave their keys and values in the cache.
-// Maths: attention over cached keys and values, Vaswani et al. 2017.
+// What queries attend to: the sequences that are run, or a cache of what came before with the rows that are run behind
+// it. Assumes causal attention. Rows [first, first + count) of a stretch are the positions from `start` on of a
+// sequence whose earlier ones the cache holds by then; stretches run in order and leave their keys and values in the
+// cache. Maths: attention over cached keys and values, Vaswani et al. 2017.
 #pragma once
 
 #include <vector>
@@ -14,8 +14,7 @@
 namespace depthgrow {
 
 /// Keys and values of one layer: room for a whole context, (H_kv, context, D) each.
-template <class T, class Backend>
-struct layer_cache {
+template <class T, class Backend> struct layer_cache {
     layer_cache(Backend& backend, const decoder_config& c)
         : capacity(c.context), keys(backend, {c.kv_heads, capacity, c.head_width()}), values(backend, keys.extents()) {}
     key_value_cache<T> at(std::size_t length) { return {keys.flat(), values.flat(), capacity, length}; }
@@ -25,21 +24,20 @@ struct layer_cache {
 };
 
 /// Whole sequences of equal length that attend to themselves.
-template <class T>
-struct own_keys {
+template <class T> struct own_keys {
     attention_shape extents;  // of the layer
     ops::rope_table<T> table;
 
     attention_shape rows() const { return extents; }
-    template <class Backend>
-    variable<T> attend(tape<T, Backend>& tape, variable<T> qkv) const { return ops::attention(tape, qkv, extents, table); }
+    template <class Backend> variable<T> attend(tape<T, Backend>& tape, variable<T> qkv) const {
+        return ops::attention(tape, qkv, extents, table);
+    }
 };
 
 /// Stretches of sequences behind a cache; nothing is recorded for a backward pass.
-template <class T, class Backend>
-struct cached_keys {
-    attention_shape extents;         // of all rows as one sequence, with the layer's window
-    ops::rope_table<T> table;        // of the rows' positions, (rows, pairs)
+template <class T, class Backend> struct cached_keys {
+    attention_shape extents;   // of all rows as one sequence, with the layer's window
+    ops::rope_table<T> table;  // of the rows' positions, (rows, pairs)
     span<const row_stretch> stretches;
     layer_cache<T, Backend>* cache = nullptr;
 
@@ -49,15 +47,15 @@ struct cached_keys {
         for (const auto& s : stretches) {
             attention_shape part = extents;
             part.length = s.count;
-            tape.backend().template cached_attention<T>(qkv.value.row_range(s.first, s.count), part, cache->at(s.start), mixed.value.row_range(s.first, s.count));
+            tape.backend().template cached_attention<T>(qkv.value.row_range(s.first, s.count), part, cache->at(s.start),
+                                                        mixed.value.row_range(s.first, s.count));
         }
         return mixed;
     }
 };
 
 /// What a run of stretches shares between its layers: the rope tables of the rows' positions, one a rope of the model.
-template <class T>
-struct stretch_positions {
+template <class T> struct stretch_positions {
     span<const row_stretch> stretches;
     std::vector<ops::rope_table<T>> tables;
 };

@@ -1,6 +1,7 @@
 // Parameters layer by layer: one arena a layer, the same shape for gradients and moments, so that cloning a layer is
-// one copy and no other layer moves. Assumes the places of nn/description.hpp; query, key, value (and gate, up) lie together.
-// Initialisation: SmolLM's (huggingface/smollm): normal, std 1/sqrt(width), what adds to the residual / sqrt(2 L_final).
+// one copy and no other layer moves. Assumes the places of nn/description.hpp; query, key, value (and gate, up) lie
+// together. Initialisation: SmolLM's (huggingface/smollm): normal, std 1/sqrt(width), what adds to the residual /
+// sqrt(2 L_final).
 #pragma once
 
 #include <algorithm>
@@ -20,8 +21,7 @@
 namespace depthgrow {
 
 /// The numbers of one block (a layer, or the outer tensors) in one arena.
-template <class T, class Backend>
-class parameter_block {
+template <class T, class Backend> class parameter_block {
 public:
     parameter_block() = default;
     parameter_block(Backend& backend, std::size_t size) : numbers_(tensor<T, Backend>::filled(backend, {size}, T(0))) {}
@@ -32,19 +32,23 @@ public:
         copy.numbers_ = numbers_.clone();
         return copy;
     }
-    /// The sum of coefficient * block: what a slot that mixes layers is made of. Sums in double on the host, rounded once.
+    /// The sum of coefficient * block: what a slot that mixes layers is made of. Sums in double on the host, rounded
+    /// once.
     static parameter_block mix(const std::vector<std::pair<const parameter_block*, double>>& terms) {
         const parameter_block& like = *terms.front().first;
         const std::size_t size = like.flat().size();
         std::vector<double> sum(size, 0.0);
         std::vector<T> values(size);
         for (const auto& [block, coefficient] : terms) {
-            require(block->flat().size() == size, "[mix] expected blocks of ", size, " numbers, got ", block->flat().size());
+            require(block->flat().size() == size, "[mix] expected blocks of ", size, " numbers, got ",
+                    block->flat().size());
             block->backend().template to_host<T>(block->flat().data(), values.data(), size);
-            for (std::size_t i = 0; i < size; ++i) sum[i] += coefficient * static_cast<double>(static_cast<wide_t<T>>(values[i]));
+            for (std::size_t i = 0; i < size; ++i)
+                sum[i] += coefficient * static_cast<double>(static_cast<wide_t<T>>(values[i]));
         }
         parameter_block made(like.backend(), size);
-        std::transform(sum.begin(), sum.end(), values.begin(), [](double x) { return static_cast<T>(static_cast<wide_t<T>>(x)); });
+        std::transform(sum.begin(), sum.end(), values.begin(),
+                       [](double x) { return static_cast<T>(static_cast<wide_t<T>>(x)); });
         made.backend().template from_host<T>(values.data(), made.flat().data(), size);
         made.backend().synchronize();
         return made;
@@ -61,8 +65,7 @@ private:
 };
 
 /// All numbers of a model: weights, or gradients, or a moment. `layers` grows by depthgrow::grow.
-template <class T, class Backend>
-struct parameter_set {
+template <class T, class Backend> struct parameter_set {
     parameter_block<T, Backend> outer;
     std::vector<parameter_block<T, Backend>> layers;
     bool fresh = false;  // of gradients: the next pass overwrites matrices instead of adding to them
@@ -94,8 +97,7 @@ struct parameter_set {
 };
 
 /// body(place, block) for every tensor; block 0 is the outer one, block 1 + l is layer l.
-template <class Body>
-void each_tensor(const decoder_config& c, Body body) {
+template <class Body> void each_tensor(const decoder_config& c, Body body) {
     const block_layout outer = outer_layout(c), layer = layer_layout(c);
     for (const auto& place : outer.places) body(place, std::size_t{0});
     for (std::size_t l = 0; l < c.layers; ++l)
@@ -108,16 +110,19 @@ inline std::string tensor_title(part which, std::size_t block) {
 }
 
 /// Block 0 is the outer one, block 1 + l is layer l.
-template <class Set>
-auto& block_of(Set& set, std::size_t index) { return index == 0 ? set.outer : set.layers[index - 1]; }
+template <class Set> auto& block_of(Set& set, std::size_t index) {
+    return index == 0 ? set.outer : set.layers[index - 1];
+}
 
 /// The numbers of one block: every tensor from its own stream, so that they depend on nothing but seed and place.
 template <class Wide>
-std::vector<Wide> draw_block(const decoder_config& c, const block_layout& layout, std::uint64_t seed, std::uint64_t index, std::size_t final_layers) {
+std::vector<Wide> draw_block(const decoder_config& c, const block_layout& layout, std::uint64_t seed,
+                             std::uint64_t index, std::size_t final_layers) {
     std::vector<Wide> values(layout.size, Wide(0));
     for (std::size_t p = 0; p < layout.places.size(); ++p) {
         const auto& place = layout.places[p];
-        const double deviation = initial_deviation(c, place.kind, final_layers), constant = initial_constant(c, place.kind);
+        const double deviation = initial_deviation(c, place.kind, final_layers),
+                     constant = initial_constant(c, place.kind);
         rng random(seed, index * 64 + p);
         for (std::size_t i = 0; i < place.size(); ++i)
             values[place.offset + i] = static_cast<Wide>(deviation > 0 ? deviation * random.normal() : constant);
@@ -127,7 +132,8 @@ std::vector<Wide> draw_block(const decoder_config& c, const block_layout& layout
 
 /// How one parameter of a new layer begins: `values` hold what it was copied from, row by row. `c` is the grown model.
 /// The disk and the trainer both begin with this, so that both make the same numbers.
-inline void begin_part(const decoder_config& c, const tensor_place& place, span<double> values, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+inline void begin_part(const decoder_config& c, const tensor_place& place, span<double> values, const layer_init& init,
+                       std::uint64_t seed, std::size_t slot) {
     if (init.kind == init_kind::zero_residual) {
         if (writes_residual(c, place.which)) std::fill(values.begin(), values.end(), 0.0);
         return;
@@ -139,26 +145,33 @@ inline void begin_part(const decoder_config& c, const tensor_place& place, span<
     } else if (init.kind == init_kind::noise) {
         double squares = 0;
         for (double value : values) squares += value * value;
-        const double size = init.sigma * std::sqrt(squares / static_cast<double>(std::max<std::size_t>(values.size(), 1)));
+        const double size =
+            init.sigma * std::sqrt(squares / static_cast<double>(std::max<std::size_t>(values.size(), 1)));
         for (double& value : values) value += size * random.normal();
     }
 }
 
 /// The description of a grown model: what a layer is follows the source that counts most. Refuses what cannot grow so:
-/// sums of layers of different kinds, and layers that begin as identities where the others move or depend on their slot.
+/// sums of layers of different kinds, and layers that begin as identities where the others move or depend on their
+/// slot.
 inline decoder_config grown_config(const decoder_config& c, const growth& how) {
-    require(how.layers.source_depth() == c.layers, "[grow] expected a growth of ", c.layers, " layers, got one of ", how.layers.source_depth());
+    require(how.layers.source_depth() == c.layers, "[grow] expected a growth of ", c.layers, " layers, got one of ",
+            how.layers.source_depth());
     require(!how.layers.empty(), "[grow] expected a growth to at least one layer, got none");
     if (how.init.kind == init_kind::zero_residual) {
-        require(c.norms == norm_placement::pre, "[grow] expected norm placement pre for new layers that begin as identities, got ", name_of(c.norms));
-        require(how.keeps_every_layer(), "[grow] expected every layer kept in place for new layers that begin as identities, got ", how.layers.to_string());
+        require(c.norms == norm_placement::pre,
+                "[grow] expected norm placement pre for new layers that begin as identities, got ", name_of(c.norms));
+        require(how.keeps_every_layer(),
+                "[grow] expected every layer kept in place for new layers that begin as identities, got ",
+                how.layers.to_string());
     }
     const mixture rows = how.rows();
     std::vector<std::size_t> sources;
     for (std::size_t slot = 0; slot < rows.size(); ++slot) {
         sources.push_back(rows.main_source(slot));
         for (const mixture_term& term : rows[slot])
-            require(c.kind(term.source) == c.kind(sources[slot]), "[grow] expected layers of one kind in a sum, got layers ", sources[slot], " and ", term.source,
+            require(c.kind(term.source) == c.kind(sources[slot]),
+                    "[grow] expected layers of one kind in a sum, got layers ", sources[slot], " and ", term.source,
                     " with other windows or rotary positions at slot ", slot);
     }
     return c.with_layers(sources);
@@ -178,7 +191,8 @@ void assign_block(parameter_block<T, Backend>& block, const std::vector<Wide>& v
 
 /// Lets the layer of a new slot begin, part by part and each number rounded once; `c` is the grown model.
 template <class T, class Backend>
-void begin_block(parameter_block<T, Backend>& block, const decoder_config& c, const layer_init& init, std::uint64_t seed, std::size_t slot) {
+void begin_block(parameter_block<T, Backend>& block, const decoder_config& c, const layer_init& init,
+                 std::uint64_t seed, std::size_t slot) {
     std::vector<T> numbers(block.flat().size());
     block.backend().template to_host<T>(block.flat().data(), numbers.data(), numbers.size());
     std::vector<double> values;
@@ -203,7 +217,9 @@ void draw_model(const decoder_config& config, std::uint64_t seed, std::size_t fi
     std::size_t next = 0;
     for (std::size_t block = 0; block <= config.layers; ++block) {
         for (; next <= config.layers && ahead.size() < window; ++next)
-            ahead.push_back(std::async(std::launch::async, [&, next] { return draw_block<Wide>(config, next == 0 ? outer : layer, seed, next, depth); }));
+            ahead.push_back(std::async(std::launch::async, [&, next] {
+                return draw_block<Wide>(config, next == 0 ? outer : layer, seed, next, depth);
+            }));
         use(block, ahead.front().get());
         ahead.pop_front();
     }

@@ -18,6 +18,8 @@ inline decoder_config small() { return {"small", 256, 64, 192, 12, 4, 2, 128}; }
 inline decoder_config tiny() { return {"tiny", 256, 32, 96, 8, 4, 2, 64}; }
 
 /// All presets, smallest first.
-inline std::vector<decoder_config> presets() { return {tiny(), small(), mini(), smollm_135m(), smollm_360m(), smollm_1_7b()}; }
+inline std::vector<decoder_config> presets() {
+    return {tiny(), small(), mini(), smollm_135m(), smollm_360m(), smollm_1_7b()};
+}
 
 }  // namespace depthgrow

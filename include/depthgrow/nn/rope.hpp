@@ -17,7 +17,10 @@ namespace depthgrow {
 enum class rope_scaling { none, linear, llama3, yarn };
 
 inline std::string_view name_of(rope_scaling kind) {
-    return kind == rope_scaling::none ? "default" : kind == rope_scaling::linear ? "linear" : kind == rope_scaling::llama3 ? "llama3" : "yarn";
+    return kind == rope_scaling::none     ? "default"
+           : kind == rope_scaling::linear ? "linear"
+           : kind == rope_scaling::llama3 ? "llama3"
+                                          : "yarn";
 }
 
 /// One way to turn queries and keys.
@@ -25,31 +28,39 @@ struct rope_description {
     double theta = 1e4;  // base of the wavelengths
     double share = 1;    // of a head's channels that turn
     rope_scaling scaling = rope_scaling::none;
-    double factor = 1;                         // all scalings
-    double original_context = 0;               // llama3, yarn: context before stretching
+    double factor = 1;                             // all scalings
+    double original_context = 0;                   // llama3, yarn: context before stretching
     double low_frequency = 1, high_frequency = 4;  // llama3
-    double beta_fast = 32, beta_slow = 1;      // yarn: turns within the original context
-    bool truncate = true;                      // yarn: the ramp begins and ends at whole channels
-    double attention_factor = 1;               // yarn: cosines and sines are multiplied by it
+    double beta_fast = 32, beta_slow = 1;          // yarn: turns within the original context
+    bool truncate = true;                          // yarn: the ramp begins and ends at whole channels
+    double attention_factor = 1;                   // yarn: cosines and sines are multiplied by it
 
     /// Channels of a head that turn.
-    std::size_t channels(std::size_t head_width) const { return static_cast<std::size_t>(static_cast<double>(head_width) * share); }
+    std::size_t channels(std::size_t head_width) const {
+        return static_cast<std::size_t>(static_cast<double>(head_width) * share);
+    }
     void validate(std::size_t head_width) const {
         require(theta > 0, "[rope] expected rope_theta above 0, got ", theta);
         require(share > 0 && share <= 1, "[rope] expected a rotary share above 0 and at most 1, got ", share);
-        require(channels(head_width) > 0 && channels(head_width) % 2 == 0, "[rope] expected an even head width for RoPE, got ", channels(head_width));
-        require(scaling == rope_scaling::none || factor >= 1, "[rope] expected a scaling factor of at least 1, got ", factor);
+        require(channels(head_width) > 0 && channels(head_width) % 2 == 0,
+                "[rope] expected an even head width for RoPE, got ", channels(head_width));
+        require(scaling == rope_scaling::none || factor >= 1, "[rope] expected a scaling factor of at least 1, got ",
+                factor);
         if (scaling == rope_scaling::llama3 || scaling == rope_scaling::yarn)
             require(original_context >= 1, "[rope] expected an original context of at least 1, got ", original_context);
         if (scaling == rope_scaling::llama3)
-            require(low_frequency > 0 && high_frequency > low_frequency, "[rope] expected 0 < low_freq_factor < high_freq_factor, got ", low_frequency, " and ", high_frequency);
+            require(low_frequency > 0 && high_frequency > low_frequency,
+                    "[rope] expected 0 < low_freq_factor < high_freq_factor, got ", low_frequency, " and ",
+                    high_frequency);
         if (scaling == rope_scaling::yarn)
-            require(theta != 1 && beta_fast > 0 && beta_slow > 0 && beta_fast >= beta_slow && attention_factor > 0, "[rope] expected yarn's beta_fast >= beta_slow > 0 and an attention factor above 0, got ",
+            require(theta != 1 && beta_fast > 0 && beta_slow > 0 && beta_fast >= beta_slow && attention_factor > 0,
+                    "[rope] expected yarn's beta_fast >= beta_slow > 0 and an attention factor above 0, got ",
                     beta_fast, ", ", beta_slow, " and ", attention_factor);
     }
     friend bool operator==(const rope_description& a, const rope_description& b) {
-        return a.theta == b.theta && a.share == b.share && a.scaling == b.scaling && a.factor == b.factor && a.original_context == b.original_context &&
-               a.low_frequency == b.low_frequency && a.high_frequency == b.high_frequency && a.beta_fast == b.beta_fast && a.beta_slow == b.beta_slow &&
+        return a.theta == b.theta && a.share == b.share && a.scaling == b.scaling && a.factor == b.factor &&
+               a.original_context == b.original_context && a.low_frequency == b.low_frequency &&
+               a.high_frequency == b.high_frequency && a.beta_fast == b.beta_fast && a.beta_slow == b.beta_slow &&
                a.truncate == b.truncate && a.attention_factor == b.attention_factor;
     }
 };
@@ -61,8 +72,11 @@ inline std::vector<double> rope_frequencies(const rope_description& rope, std::s
     const auto width = static_cast<double>(channels);
     std::vector<double> out(channels / 2);
     // yarn: the channel pair that turns `turns` times within the original context
-    const auto pair_of = [&](double turns) { return width * std::log(rope.original_context / (turns * circle)) / (2 * std::log(rope.theta)); };
-    double low = rope.scaling == rope_scaling::yarn ? pair_of(rope.beta_fast) : 0, high = rope.scaling == rope_scaling::yarn ? pair_of(rope.beta_slow) : 0;
+    const auto pair_of = [&](double turns) {
+        return width * std::log(rope.original_context / (turns * circle)) / (2 * std::log(rope.theta));
+    };
+    double low = rope.scaling == rope_scaling::yarn ? pair_of(rope.beta_fast) : 0,
+           high = rope.scaling == rope_scaling::yarn ? pair_of(rope.beta_slow) : 0;
     if (rope.truncate) low = std::floor(low), high = std::ceil(high);
     low = std::max(low, 0.0), high = std::min(high, width - 1);
     if (low == high) high += 0.001;
@@ -87,8 +101,7 @@ inline std::vector<double> rope_frequencies(const rope_description& rope, std::s
 }
 
 /// Cosines or sines, (context, channels / 2), of the angles position * frequency.
-template <class T>
-struct rope_numbers {
+template <class T> struct rope_numbers {
     std::vector<T> cosine, sine;
     std::size_t pairs = 0;
 };

@@ -10,7 +10,8 @@ namespace depthgrow {
 
 /// Extents for growth/flops.hpp of a model over sequences of `context` tokens (0: the model's own context).
 inline model_shape shape_of(const decoder_config& c, std::size_t context = 0) {
-    return {c.layers, c.width, c.kv_width(), c.ffn, c.vocab, context > 0 ? context : c.context, c.q_width(), c.gated ? 3u : 2u};
+    return {c.layers,    c.width,          c.kv_width(), c.ffn, c.vocab, context > 0 ? context : c.context,
+            c.q_width(), c.gated ? 3u : 2u};
 }
 
 }  // namespace depthgrow

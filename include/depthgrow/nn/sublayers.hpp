@@ -1,6 +1,6 @@
-// The two sublayers of a layer, composed from operations: what a description chooses is in the parameters they are given.
-// Assumes that parameters which a model lacks have no numbers. What enters is dropped from the tape.
-// Under a parallel block both sublayers read what enters the layer; resid_mid = resid_pre + attn_out all the same.
+// The two sublayers of a layer, composed from operations: what a description chooses is in the parameters they are
+// given. Assumes that parameters which a model lacks have no numbers. What enters is dropped from the tape. Under a
+// parallel block both sublayers read what enters the layer; resid_mid = resid_pre + attn_out all the same.
 #pragma once
 
 #include <type_traits>
@@ -12,22 +12,19 @@
 namespace depthgrow {
 
 /// What belongs to the slot that a layer runs in.
-template <class T>
-struct slot_rules {
+template <class T> struct slot_rules {
     std::size_t slot = 0;
     wide_t<T> scale = 1;  // of the norms before the sublayers
     bool post = false;    // post-norm: Norm(h + out), by the norm that otherwise stands before
     bool parallel = false;
 };
 
-template <class T>
-struct attention_weights {
+template <class T> struct attention_weights {
     ops::norm_parameters<T> before, after;
     ops::projection_parameters<T> qkv;
     parameter<T> out, out_bias;
 };
-template <class T>
-struct mlp_weights {
+template <class T> struct mlp_weights {
     ops::norm_parameters<T> before, after;
     ops::mlp_parameters<T> maps;
 };
@@ -36,7 +33,8 @@ namespace detail {
 
 /// What a sublayer adds, from its last linear map: as it is, after its own norm, or Norm(h + out) - h under post-norm.
 template <class T, class Backend>
-variable<T> added(tape<T, Backend>& tape, variable<T> h, variable<T> out, const ops::norm_parameters<T>& after, const ops::norm_parameters<T>* post) {
+variable<T> added(tape<T, Backend>& tape, variable<T> h, variable<T> out, const ops::norm_parameters<T>& after,
+                  const ops::norm_parameters<T>* post) {
     if (after) {
         const auto normed = ops::normalize(tape, out, after);
         tape.drop(out);
@@ -49,17 +47,18 @@ variable<T> added(tape<T, Backend>& tape, variable<T> h, variable<T> out, const 
     return difference;
 }
 /// Whether a sublayer's output may go into the residual stream unseen.
-template <class Observer, class Weights, class T>
-bool unseen(const Weights& weights, const slot_rules<T>& rules) {
-    return std::is_same_v<std::remove_cvref_t<Observer>, residual_only> && !rules.post && !rules.parallel && !weights.after;
+template <class Observer, class Weights, class T> bool unseen(const Weights& weights, const slot_rules<T>& rules) {
+    return std::is_same_v<std::remove_cvref_t<Observer>, residual_only> && !rules.post && !rules.parallel &&
+           !weights.after;
 }
 
 }  // namespace detail
 
-/// The residual entering a slot, with the attention's output pending. `keys`: own_keys or cached_keys (nn/key_values.hpp).
+/// The residual entering a slot, with the attention's output pending. `keys`: own_keys or cached_keys
+/// (nn/key_values.hpp).
 template <class T, class Backend, class Keys, class Observer>
-residual_stream<T> run_attention(tape<T, Backend>& tape, residual_stream<T> in, const attention_weights<T>& weights, const Keys& keys, const slot_rules<T>& rules,
-                                 Observer&& observe) {
+residual_stream<T> run_attention(tape<T, Backend>& tape, residual_stream<T> in, const attention_weights<T>& weights,
+                                 const Keys& keys, const slot_rules<T>& rules, Observer&& observe) {
     auto [h, x] = ops::enter(tape, in, rules.post ? ops::norm_parameters<T>{} : weights.before, rules.scale);
     const bool own = x.value.data != h.value.data;  // else x is the residual, which is read once more
     if (rules.slot > 0) observe(site::resid_post, rules.slot - 1, h.value);
@@ -78,7 +77,8 @@ residual_stream<T> run_attention(tape<T, Backend>& tape, residual_stream<T> in, 
 
 /// The residual between the sublayers, with the MLP's output pending.
 template <class T, class Backend, class Observer>
-residual_stream<T> run_mlp(tape<T, Backend>& tape, residual_stream<T> in, const mlp_weights<T>& weights, const slot_rules<T>& rules, Observer&& observe) {
+residual_stream<T> run_mlp(tape<T, Backend>& tape, residual_stream<T> in, const mlp_weights<T>& weights,
+                           const slot_rules<T>& rules, Observer&& observe) {
     variable<T> h, x;
     if (rules.parallel) {
         x = ops::normalize(tape, in.h, weights.before);

@@ -11,16 +11,20 @@
 
 namespace depthgrow {
 
-template <class T, class Backend>
-class adamw {
+template <class T, class Backend> class adamw {
 public:
     using set = parameter_set<wide_t<T>, Backend>;
     using constants_type = adamw_constants;
     static constexpr std::string_view name = "adamw";
 
     adamw(Backend& backend, const decoder_config& config, adamw_constants constants = {})
-        : first(backend, config, config.layers), second(backend, config, config.layers), constants_(constants), outer_(outer_layout(config)), layer_(layer_layout(config)),
-          device_constants_(backend, {1}), squares_(backend) {
+        : first(backend, config, config.layers),
+          second(backend, config, config.layers),
+          constants_(constants),
+          outer_(outer_layout(config)),
+          layer_(layer_layout(config)),
+          device_constants_(backend, {1}),
+          squares_(backend) {
         constants_.step = 0;
     }
 
@@ -42,12 +46,16 @@ public:
         detail::check_depths("adamw", weights.layers.size(), gradients, first);
         blocks_.clear();
         for (std::size_t b = 0; b <= weights.layers.size(); ++b)
-            blocks_.push_back({block_of(weights, b).flat(), std::as_const(block_of(gradients, b)).flat(), block_of(first, b).flat(), block_of(second, b).flat(),
+            blocks_.push_back({block_of(weights, b).flat(), std::as_const(block_of(gradients, b)).flat(),
+                               block_of(first, b).flat(), block_of(second, b).flat(),
                                rounded ? block_of(*rounded, b).flat() : span<T>()});
-        if constexpr (updates_together<Backend, T>) return backend.template adamw_step<T>(span<const adamw_operands<T>>(blocks_), device_constants_.data(), squares_.data());
+        if constexpr (updates_together<Backend, T>)
+            return backend.template adamw_step<T>(span<const adamw_operands<T>>(blocks_), device_constants_.data(),
+                                                  squares_.data());
         squares_.measure(gradients);
         for (const auto& block : blocks_)
-            backend.template adamw<T>(block.weight, block.gradient, block.first, block.second, block.narrow, device_constants_.data(), squares_.data());
+            backend.template adamw<T>(block.weight, block.gradient, block.first, block.second, block.narrow,
+                                      device_constants_.data(), squares_.data());
     }
     /// Moments follow their layers; what new ones start with is `how.state`. The step count goes on.
     void grow_layers(const growth& how) {
@@ -58,8 +66,12 @@ public:
     /// Global gradient norm of the last step, before clipping.
     double gradient_norm() const { return squares_.norm(); }
 
-    std::vector<optimizer_state<set>> states() { return {{"exp_avg", &first, outer_, layer_}, {"exp_avg_sq", &second, outer_, layer_}}; }
-    std::vector<optimizer_state<const set>> states() const { return {{"exp_avg", &first, outer_, layer_}, {"exp_avg_sq", &second, outer_, layer_}}; }
+    std::vector<optimizer_state<set>> states() {
+        return {{"exp_avg", &first, outer_, layer_}, {"exp_avg_sq", &second, outer_, layer_}};
+    }
+    std::vector<optimizer_state<const set>> states() const {
+        return {{"exp_avg", &first, outer_, layer_}, {"exp_avg_sq", &second, outer_, layer_}};
+    }
 
     set first, second;  // exponential averages of g and g²
 

@@ -28,7 +28,9 @@ struct optimizer_entry {
 };
 
 /// Whether Muon steps a parameter by its matrix; AdamW steps the others.
-inline bool is_muon_matrix(bool in_layer, role kind) { return in_layer && (kind == role::matrix || kind == role::residual_out); }
+inline bool is_muon_matrix(bool in_layer, role kind) {
+    return in_layer && (kind == role::matrix || kind == role::residual_out);
+}
 
 /// Every optimiser by name; flags, files and errors read this table.
 inline const std::vector<optimizer_entry>& optimizer_table() {
@@ -37,7 +39,9 @@ inline const std::vector<optimizer_entry>& optimizer_table() {
     static const std::vector<optimizer_entry> table = {
         {"adamw", "both moments of every parameter", {{"exp_avg", all}, {"exp_avg_sq", all}}},
         {"sgd_nesterov", "SGD with Nesterov's momentum", {{"momentum_buffer", all}}},
-        {"muon", "orthogonalised momentum for the matrices of layers, AdamW for the rest", {{"exp_avg", others}, {"exp_avg_sq", others}, {"momentum_buffer", is_muon_matrix}}},
+        {"muon",
+         "orthogonalised momentum for the matrices of layers, AdamW for the rest",
+         {{"exp_avg", others}, {"exp_avg_sq", others}, {"momentum_buffer", is_muon_matrix}}},
     };
     return table;
 }
@@ -56,8 +60,7 @@ inline const optimizer_entry* find_optimizer(std::string_view name) {
 }
 
 /// One state of an optimiser in memory: the numbers, and the places of the parameters that have it.
-template <class Set>
-struct optimizer_state {
+template <class Set> struct optimizer_state {
     std::string_view name;
     Set* numbers;
     block_layout outer, layer;
@@ -66,8 +69,7 @@ struct optimizer_state {
 };
 
 /// The places of a layout that `keep(place)` names, where they are.
-template <class Keep>
-block_layout part_of(const block_layout& whole, const Keep& keep) {
+template <class Keep> block_layout part_of(const block_layout& whole, const Keep& keep) {
     block_layout out;
     for (const auto& place : whole.places)
         if (keep(place)) out.append({place}), out.places.back().offset = place.offset;
@@ -75,8 +77,7 @@ block_layout part_of(const block_layout& whole, const Keep& keep) {
     return out;
 }
 /// The same moved together; parts that lay side by side still do.
-template <class Keep>
-block_layout packed_part_of(const block_layout& whole, const Keep& keep) {
+template <class Keep> block_layout packed_part_of(const block_layout& whole, const Keep& keep) {
     block_layout out;
     std::vector<tensor_place> group;
     std::size_t end = 0;
@@ -94,24 +95,24 @@ namespace detail {
 
 /// Grows what an optimiser keeps of each layer by `rows` (those of `how`, squared for second moments), and resets it as
 /// `how` asks.
-template <class Set>
-void grow_layer_states(Set& set, const mixture& rows, const growth& how) {
+template <class Set> void grow_layer_states(Set& set, const mixture& rows, const growth& how) {
     set.layers = grow(std::move(set.layers), rows);
     const mixture made = how.rows();
     for (std::size_t slot = 0; slot < made.size(); ++slot)
-        if (how.state == state_policy::all || (how.state == state_policy::zero && made.is_new(slot))) set.layers[slot].set_zero();
+        if (how.state == state_policy::all || (how.state == state_policy::zero && made.is_new(slot)))
+            set.layers[slot].set_zero();
 }
 
 /// The sum of squares of all gradients, in backend memory.
-template <class T, class Backend>
-class gradient_squares {
+template <class T, class Backend> class gradient_squares {
 public:
     explicit gradient_squares(Backend& backend) : squares_(backend, {1}) {}
 
     void measure(const parameter_set<wide_t<T>, Backend>& gradients) {
         Backend& backend = squares_.backend();
         backend.template fill<double>(squares_.data(), 1, 0.0);
-        gradients.each([&](const auto& block) { backend.template accumulate_squares<wide_t<T>>(block.flat(), squares_.data()); });
+        gradients.each(
+            [&](const auto& block) { backend.template accumulate_squares<wide_t<T>>(block.flat(), squares_.data()); });
     }
     double norm() const {
         double squares = 0;
@@ -124,10 +125,10 @@ private:
     tensor<double, Backend> squares_;
 };
 
-template <class Set>
-void check_depths(const char* name, std::size_t layers, const Set& gradients, const Set& states) {
-    require(gradients.layers.size() == layers && states.layers.size() == layers, "[", name, "] expected gradients and states of ", layers, " layers, got ",
-            gradients.layers.size(), " and ", states.layers.size());
+template <class Set> void check_depths(const char* name, std::size_t layers, const Set& gradients, const Set& states) {
+    require(gradients.layers.size() == layers && states.layers.size() == layers, "[", name,
+            "] expected gradients and states of ", layers, " layers, got ", gradients.layers.size(), " and ",
+            states.layers.size());
 }
 
 }  // namespace detail
@@ -136,8 +137,11 @@ void check_depths(const char* name, std::size_t layers, const Set& gradients, co
 /// takes it with nothing of the host's, so that a backend may record and replay it: it changes the weights in the wide
 /// type, and `rounded` (null, or the model's own in a narrow type) to match. `gradient_norm()` is that before clipping.
 template <class O, class T, class Backend>
-concept optimizer_for = requires(O optimizer, const O& same, Backend& backend, const decoder_config& config, typename O::constants_type constants, double rate, std::int64_t steps,
-                                 parameter_set<wide_t<T>, Backend>& weights, const parameter_set<wide_t<T>, Backend>& gradients, parameter_set<T, Backend>* rounded, const growth& how) {
+concept optimizer_for = requires(O optimizer, const O& same, Backend& backend, const decoder_config& config,
+                                 typename O::constants_type constants, double rate, std::int64_t steps,
+                                 parameter_set<wide_t<T>, Backend>& weights,
+                                 const parameter_set<wide_t<T>, Backend>& gradients, parameter_set<T, Backend>* rounded,
+                                 const growth& how) {
     { O::name } -> std::convertible_to<std::string_view>;
     O(backend, config, constants);
     optimizer.prepare(rate);

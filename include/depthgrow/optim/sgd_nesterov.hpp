@@ -9,16 +9,20 @@
 
 namespace depthgrow {
 
-template <class T, class Backend>
-class sgd_nesterov {
+template <class T, class Backend> class sgd_nesterov {
 public:
-    static_assert(steps_with_momentum<Backend, T>, "depthgrow: sgd_nesterov needs a backend with the operation sgd_nesterov (backend/capabilities.hpp)");
+    static_assert(steps_with_momentum<Backend, T>,
+                  "depthgrow: sgd_nesterov needs a backend with the operation sgd_nesterov (backend/capabilities.hpp)");
     using set = parameter_set<wide_t<T>, Backend>;
     using constants_type = momentum_constants;
     static constexpr std::string_view name = "sgd_nesterov";
 
     sgd_nesterov(Backend& backend, const decoder_config& config, momentum_constants constants = {})
-        : momentum(backend, config, config.layers), constants_(constants), outer_(outer_layout(config)), layer_(layer_layout(config)), device_constants_(backend, {1}),
+        : momentum(backend, config, config.layers),
+          constants_(constants),
+          outer_(outer_layout(config)),
+          layer_(layer_layout(config)),
+          device_constants_(backend, {1}),
           squares_(backend) {}
 
     /// Steps taken so far.
@@ -35,8 +39,9 @@ public:
         detail::check_depths("sgd_nesterov", weights.layers.size(), gradients, momentum);
         squares_.measure(gradients);
         for (std::size_t b = 0; b <= weights.layers.size(); ++b)
-            weights.outer.backend().template sgd_nesterov<T>(block_of(weights, b).flat(), std::as_const(block_of(gradients, b)).flat(), block_of(momentum, b).flat(),
-                                                             rounded ? block_of(*rounded, b).flat() : span<T>(), device_constants_.data(), squares_.data());
+            weights.outer.backend().template sgd_nesterov<T>(
+                block_of(weights, b).flat(), std::as_const(block_of(gradients, b)).flat(), block_of(momentum, b).flat(),
+                rounded ? block_of(*rounded, b).flat() : span<T>(), device_constants_.data(), squares_.data());
     }
     /// The buffer grows as first moments do.
     void grow_layers(const growth& how) { detail::grow_layer_states(momentum, how.rows(), how); }

@@ -32,7 +32,8 @@ struct corpus_options {
 /// Documents of a few items of one task each, separated and ended by an empty line.
 class primitive_corpus {
 public:
-    explicit primitive_corpus(std::uint64_t seed, corpus_options options = {}) : seed_(seed), options_(std::move(options)) {
+    explicit primitive_corpus(std::uint64_t seed, corpus_options options = {})
+        : seed_(seed), options_(std::move(options)) {
         if (options_.tasks.empty())
             for (const auto& name : primitive_names()) options_.tasks.emplace_back(name, 1.0);
         require(options_.items_per_document > 0, "[corpus] expected at least one item in a document, got 0");

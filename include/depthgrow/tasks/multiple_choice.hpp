@@ -33,7 +33,8 @@ inline std::size_t best_option(span<const double> log_likelihoods) {
 
 /// The same after division by the options' lengths (bytes or tokens).
 inline std::size_t best_option(span<const double> log_likelihoods, span<const std::size_t> lengths) {
-    require(lengths.size() == log_likelihoods.size(), "[multiple_choice] expected ", log_likelihoods.size(), " lengths, got ", lengths.size());
+    require(lengths.size() == log_likelihoods.size(), "[multiple_choice] expected ", log_likelihoods.size(),
+            " lengths, got ", lengths.size());
     std::vector<double> normalised;
     for (std::size_t i = 0; i < lengths.size(); ++i) {
         require(lengths[i] > 0, "[multiple_choice] expected lengths above 0, got 0");
@@ -47,12 +48,14 @@ class score_counter {
 public:
     /// Adds a multiple-choice item: right when the gold option has the largest log-likelihood.
     void add(span<const double> log_likelihoods, std::size_t gold) {
-        require(gold < log_likelihoods.size(), "[multiple_choice] expected gold below ", log_likelihoods.size(), ", got ", gold);
+        require(gold < log_likelihoods.size(), "[multiple_choice] expected gold below ", log_likelihoods.size(),
+                ", got ", gold);
         count(best_option(log_likelihoods) == gold, 1.0 / static_cast<double>(log_likelihoods.size()));
     }
     /// The same by length-normalised log-likelihood.
     void add(span<const double> log_likelihoods, span<const std::size_t> lengths, std::size_t gold) {
-        require(gold < log_likelihoods.size(), "[multiple_choice] expected gold below ", log_likelihoods.size(), ", got ", gold);
+        require(gold < log_likelihoods.size(), "[multiple_choice] expected gold below ", log_likelihoods.size(),
+                ", got ", gold);
         count(best_option(log_likelihoods, lengths) == gold, 1.0 / static_cast<double>(log_likelihoods.size()));
     }
     /// Adds an exact-match item.

@@ -45,9 +45,10 @@ inline bool is_evaluation_key(std::uint64_t key) { return mix_bits(key) % 8 == 0
 
 /// Every task, in the order of reports.
 inline const std::vector<std::string>& primitive_names() {
-    static const std::vector<std::string> names = {"copy_random",   "copy_words",    "assign_basic_0", "assign_basic_1", "assign_basic_2",
-                                                   "assign_math_0", "assign_math_1", "assign_math_2",  "assign_code_0",  "assign_code_1",
-                                                   "assign_code_2", "psm",           "arithmetic"};
+    static const std::vector<std::string> names = {
+        "copy_random",   "copy_words",    "assign_basic_0", "assign_basic_1", "assign_basic_2",
+        "assign_math_0", "assign_math_1", "assign_math_2",  "assign_code_0",  "assign_code_1",
+        "assign_code_2", "psm",           "arithmetic"};
     return names;
 }
 
@@ -74,12 +75,16 @@ inline std::string random_word(rng& random) {
 }
 
 inline task_item copy_item(bool real_words, rng& random, const primitive_options& sizes) {
-    require(sizes.words >= 2 && sizes.words <= three_letter_word_count && sizes.repeated >= 1 && sizes.repeated < sizes.words,
-            "[primitives] expected 2 to ", three_letter_word_count, " words and fewer repeated ones, got ", sizes.words, " and ", sizes.repeated);
+    require(sizes.words >= 2 && sizes.words <= three_letter_word_count && sizes.repeated >= 1 &&
+                sizes.repeated < sizes.words,
+            "[primitives] expected 2 to ", three_letter_word_count, " words and fewer repeated ones, got ", sizes.words,
+            " and ", sizes.repeated);
     task_item item;
     while (item.options.size() < sizes.words) {
-        std::string word = real_words ? std::string(three_letter_word(random.below(three_letter_word_count))) : random_word(random);
-        if (std::find(item.options.begin(), item.options.end(), word) == item.options.end()) item.options.push_back(std::move(word));
+        std::string word =
+            real_words ? std::string(three_letter_word(random.below(three_letter_word_count))) : random_word(random);
+        if (std::find(item.options.begin(), item.options.end(), word) == item.options.end())
+            item.options.push_back(std::move(word));
     }
     const std::size_t start = random.below(sizes.words - sizes.repeated);
     item.gold = start + sizes.repeated;
@@ -105,7 +110,8 @@ struct assignment_program {
 inline assignment_program random_program(std::size_t depth, rng& random, const primitive_options& sizes) {
     const std::size_t width = sizes.bases;
     require(width >= 2 && width * (depth + 1) <= 26 && width <= sizes.largest,
-            "[primitives] expected 2 or more bases with letters and values for all, got ", width, " bases, depth ", depth, ", values to ", sizes.largest);
+            "[primitives] expected 2 or more bases with letters and values for all, got ", width, " bases, depth ",
+            depth, ", values to ", sizes.largest);
     std::string letters = "abcdefghijklmnopqrstuvwxyz";
     random.shuffle(letters);
     std::vector<std::size_t> numbers(sizes.largest);
@@ -125,7 +131,8 @@ inline assignment_program random_program(std::size_t depth, rng& random, const p
         std::vector<std::size_t> next_base(width);
         std::vector<std::pair<char, std::string>> lines;
         for (std::size_t i = 0; i < width; ++i) {
-            const std::string right = level == 0 ? program.values[i] : std::string(1, letters[(level - 1) * width + source[i]]);
+            const std::string right =
+                level == 0 ? program.values[i] : std::string(1, letters[(level - 1) * width + source[i]]);
             next_base[i] = base_of[source[i]];
             lines.emplace_back(letters[level * width + i], right);
         }
@@ -145,7 +152,8 @@ inline assignment_program random_program(std::size_t depth, rng& random, const p
     return program;
 }
 
-inline task_item assignment_item(std::string_view skin, std::size_t depth, rng& random, const primitive_options& sizes) {
+inline task_item assignment_item(std::string_view skin, std::size_t depth, rng& random,
+                                 const primitive_options& sizes) {
     const assignment_program program = random_program(depth, random, sizes);
     const bool brief = sizes.short_headers;
     const std::string name(1, program.query);
@@ -158,12 +166,15 @@ inline task_item assignment_item(std::string_view skin, std::size_t depth, rng& 
     if (skin == "basic") {
         item.context = (brief ? "Fill in:\n" : "Fill in blank:\n\n") + lines("=") + name + "=___. ->";
     } else if (skin == "math") {
-        item.context = (brief ? "Equations:\n" : "The following is a set of simple mathematical equations.\n\n") + lines("=") +
-                       (brief ? "Value of " + name : "What is the numerical value of " + name) + "?\nAnswer:";
+        item.context = (brief ? "Equations:\n" : "The following is a set of simple mathematical equations.\n\n") +
+                       lines("=") + (brief ? "Value of " + name : "What is the numerical value of " + name) +
+                       "?\nAnswer:";
     } else {
         item.context = brief ? "Program:\n" + lines(" = ") + "Value of " + name + "?\nAnswer:"
-                             : "The following is a very short Python program. Use the program to resolve the value of the variable in the "
-                               "question.\n\nProgram:\n" + lines(" = ") + "\nQuestion:\nWhat is the value of " + name + "?\n\nAnswer:";
+                             : "The following is a very short Python program. Use the program to resolve the value of "
+                               "the variable in the "
+                               "question.\n\nProgram:\n" +
+                                   lines(" = ") + "\nQuestion:\nWhat is the value of " + name + "?\n\nAnswer:";
     }
     item.options = program.values;
     item.gold = program.gold;
@@ -177,13 +188,16 @@ struct signed_sum {
     int first, second;
     std::uint64_t key;
 
-    explicit signed_sum(rng& random) : first(draw(random)), second(draw(random)), key(hash_text(text("sum ", first, ' ', second))) {}
+    explicit signed_sum(rng& random)
+        : first(draw(random)), second(draw(random)), key(hash_text(text("sum ", first, ' ', second))) {}
     int total() const { return first + second; }
     static int draw(rng& random) {
         const int digit = 1 + static_cast<int>(random.below(9));
         return random.below(2) ? digit : -digit;
     }
-    static std::string with_sign(int number) { return (number < 0 ? "-" : "+") + std::to_string(number < 0 ? -number : number); }
+    static std::string with_sign(int number) {
+        return (number < 0 ? "-" : "+") + std::to_string(number < 0 ? -number : number);
+    }
 };
 
 inline task_item school_item(rng& random) {
@@ -191,9 +205,12 @@ inline task_item school_item(rng& random) {
     std::string letters = "abcdefghijklmnopqrstuvwxyz";
     random.shuffle(letters);
     const char first = letters[0], second = letters[1], result = letters[2];
-    const std::string one = text(first, '=', sum.first < 0 ? -sum.first : sum.first, '\n'), two = text(second, '=', sum.second < 0 ? -sum.second : sum.second, '\n');
+    const std::string one = text(first, '=', sum.first < 0 ? -sum.first : sum.first, '\n'),
+                      two = text(second, '=', sum.second < 0 ? -sum.second : sum.second, '\n');
     task_item item;
-    item.context = (random.below(2) ? one + two : two + one) + text(result, '=', sum.first < 0 ? '-' : '+', first, sum.second < 0 ? '-' : '+', second, '\n', result, "=___ ->");
+    item.context =
+        (random.below(2) ? one + two : two + one) + text(result, '=', sum.first < 0 ? '-' : '+', first,
+                                                         sum.second < 0 ? '-' : '+', second, '\n', result, "=___ ->");
     item.answer = text(signed_sum::with_sign(sum.first), signed_sum::with_sign(sum.second), '=', sum.total());
     item.key = sum.key;
     return item;
@@ -213,7 +230,8 @@ inline task_item any_item(const std::string& task, rng& random, const primitive_
     if (task == "psm") return school_item(random);
     if (task == "arithmetic") return arithmetic_item(random);
     const auto second = task.rfind('_');
-    return assignment_item(std::string_view(task).substr(7, second - 7), static_cast<std::size_t>(task.back() - '0'), random, sizes);
+    return assignment_item(std::string_view(task).substr(7, second - 7), static_cast<std::size_t>(task.back() - '0'),
+                           random, sizes);
 }
 
 }  // namespace detail
@@ -228,7 +246,8 @@ inline void require_primitive(const std::string& task) {
 }
 
 /// The next item of a task from a random stream, among those of `split`.
-inline task_item make_item(const std::string& task, rng& random, const primitive_options& sizes = {}, item_split split = item_split::any) {
+inline task_item make_item(const std::string& task, rng& random, const primitive_options& sizes = {},
+                           item_split split = item_split::any) {
     require_primitive(task);
     for (;;) {
         task_item item = detail::any_item(task, random, sizes);
@@ -252,13 +271,14 @@ struct evaluation_item {
 };
 
 /// `count` questions of a task with `shots` examples each, all from the evaluation split, a function of the seed.
-inline std::vector<evaluation_item> evaluation_set(const std::string& task, std::size_t count, std::size_t shots, std::uint64_t seed,
-                                                   const primitive_options& sizes = {}) {
+inline std::vector<evaluation_item> evaluation_set(const std::string& task, std::size_t count, std::size_t shots,
+                                                   std::uint64_t seed, const primitive_options& sizes = {}) {
     rng random(seed, detail::hash_text("evaluation " + task));
     std::vector<evaluation_item> out;
     for (std::size_t i = 0; i < count; ++i) {
         std::vector<task_item> examples;
-        for (std::size_t s = 0; s < shots; ++s) examples.push_back(make_item(task, random, sizes, item_split::evaluation));
+        for (std::size_t s = 0; s < shots; ++s)
+            examples.push_back(make_item(task, random, sizes, item_split::evaluation));
         task_item item = make_item(task, random, sizes, item_split::evaluation);
         out.push_back({few_shot_prompt(examples, item), std::move(item)});
     }

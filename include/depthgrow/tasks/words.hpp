@@ -26,7 +26,8 @@ inline constexpr std::string_view three_letter_word_list =
     "oak oar oat odd ode off oil old one opt orb ore our out owe owl own "
     "pad pal pan par pat paw pay pea peg pen pep per pet pew pie pig pin pit ply pod pop pot pro pry pub pun pup put "
     "rag ram ran rap rat raw ray red rib rid rig rim rip rob rod roe rot row rub rug rum run rut rye "
-    "sad sag sap sat saw say sea see set sew she shy sin sip sir sit six ski sky sly sob sod son sow soy spa spy sub sue sum sun "
+    "sad sag sap sat saw say sea see set sew she shy sin sip sir sit six ski sky sly sob sod son sow soy spa spy sub "
+    "sue sum sun "
     "tab tag tan tap tar tax tea ten the thy tie tin tip toe ton too top tow toy try tub tug two "
     "urn use van vat vet vex via vie vow wag war was wax way web wed wet who why wig win wit woe wok won woo "
     "yak yam yap yes yet yew you zap zip zoo ";

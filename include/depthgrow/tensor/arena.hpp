@@ -11,8 +11,7 @@
 
 namespace depthgrow {
 
-template <class Backend>
-class arena {
+template <class Backend> class arena {
 public:
     explicit arena(Backend& backend) : backend_(&backend) {}
     arena(const arena&) = delete;
@@ -20,8 +19,7 @@ public:
     ~arena() { release_blocks(); }
 
     /// Memory for `count` elements, 64-byte aligned; valid until given back or until `reset`.
-    template <class T>
-    T* take(std::size_t count) {
+    template <class T> T* take(std::size_t count) {
         const std::size_t bytes = rounded(count * sizeof(T));
         for (auto& shelf : returned_)
             if (shelf.bytes == bytes && !shelf.pieces.empty()) {
@@ -36,8 +34,7 @@ public:
         return reinterpret_cast<T*>(piece);
     }
     /// Returns what `take<T>(count)` gave; a later take of the same size gets it.
-    template <class T>
-    void give(T* data, std::size_t count) {
+    template <class T> void give(T* data, std::size_t count) {
         const std::size_t bytes = rounded(count * sizeof(T));
         auto shelf = std::find_if(returned_.begin(), returned_.end(), [&](const auto& s) { return s.bytes == bytes; });
         if (shelf == returned_.end()) shelf = returned_.insert(returned_.end(), {bytes, {}});
@@ -56,7 +53,8 @@ public:
     /// One block of `bytes` up front, so that the first step allocates nothing either.
     void reserve(std::size_t bytes) {
         if (bytes_reserved() >= bytes) return;
-        require(bytes_used() == 0, "[arena] expected an empty arena to reserve into, got ", bytes_used(), " bytes in use");
+        require(bytes_used() == 0, "[arena] expected an empty arena to reserve into, got ", bytes_used(),
+                " bytes in use");
         release_blocks();
         blocks_.push_back({backend_->template allocate<unsigned char>(bytes), bytes, 0});
     }
@@ -91,7 +89,8 @@ private:
     };
     static std::size_t rounded(std::size_t bytes) { return (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256; }
     void add_block(std::size_t least) {
-        const std::size_t size = std::max<std::size_t>(least, std::max<std::size_t>(std::size_t{1} << 20, bytes_reserved() / 4));
+        const std::size_t size =
+            std::max<std::size_t>(least, std::max<std::size_t>(std::size_t{1} << 20, bytes_reserved() / 4));
         blocks_.push_back({backend_->template allocate<unsigned char>(size), size, 0});
         ++generation_;
     }

@@ -12,8 +12,7 @@
 
 namespace depthgrow {
 
-template <class T, class Backend>
-class tensor {
+template <class T, class Backend> class tensor {
 public:
     tensor() = default;
     /// Uninitialised memory of these extents.

@@ -10,19 +10,18 @@ namespace depthgrow {
 
 using replay_key = std::array<std::size_t, 5>;
 
-template <class Backend>
-class replay {
+template <class Backend> class replay {
 public:
-    template <class Body>
-    void operator()(Backend&, const replay_key&, const Body& body) { body(); }
+    template <class Body> void operator()(Backend&, const replay_key&, const Body& body) { body(); }
 };
 
 template <class Backend>
-    requires requires { typename Backend::recording; }
+requires requires { typename Backend::recording; }
 class replay<Backend> {
 public:
-    template <class Body>
-    void operator()(Backend& backend, const replay_key& key, const Body& body) { recording_.run(key, backend, body); }
+    template <class Body> void operator()(Backend& backend, const replay_key& key, const Body& body) {
+        recording_.run(key, backend, body);
+    }
 
 private:
     typename Backend::recording recording_;

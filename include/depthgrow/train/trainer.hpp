@@ -29,9 +29,11 @@ struct step_result {
     double gradient_norm = 0;  // before the clip
 };
 
-/// Bytes of working memory that a pass forward and back over `sequences` of `length` tokens takes, by doing it on paper.
+/// Bytes of working memory that a pass forward and back over `sequences` of `length` tokens takes, by doing it on
+/// paper.
 template <class T, class Planning>
-std::size_t workspace_bytes(const decoder_config& config, std::size_t sequences, std::size_t length, std::size_t head_rows, bool recompute = false) {
+std::size_t workspace_bytes(const decoder_config& config, std::size_t sequences, std::size_t length,
+                            std::size_t head_rows, bool recompute = false) {
     Planning counter(head_rows);
     const decoder<T, Planning> model(counter, config);
     parameter_set<wide_t<T>, Planning> gradients(counter, config, config.layers);
@@ -43,17 +45,18 @@ std::size_t workspace_bytes(const decoder_config& config, std::size_t sequences,
     return tape.memory().bytes_used();
 }
 
-template <class T, class Backend, class Optimizer = adamw<T, Backend>>
-class trainer {
+template <class T, class Backend, class Optimizer = adamw<T, Backend>> class trainer {
 public:
-    static_assert(optimizer_for<Optimizer, T, Backend>, "depthgrow: a trainer needs an optimiser with every member of optim/optimizer.hpp");
+    static_assert(optimizer_for<Optimizer, T, Backend>,
+                  "depthgrow: a trainer needs an optimiser with every member of optim/optimizer.hpp");
     using set = parameter_set<wide_t<T>, Backend>;
     using constants_type = typename Optimizer::constants_type;
     /// Whether weights have master copies in the wide type.
     static constexpr bool mixed = !std::is_same_v<T, wide_t<T>>;
 
     /// A fresh model of config.layers layers; `final_layers` is the depth it will grow to.
-    trainer(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers, constants_type constants = {})
+    trainer(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers,
+            constants_type constants = {})
         : trainer(backend, config, constants) {
         draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) {
             assign_block(block_of(model.weights, block), values);
@@ -62,15 +65,21 @@ public:
     }
     /// Zero weights and moments, to be loaded.
     trainer(Backend& backend, const decoder_config& config, constants_type constants = {})
-        : model(backend, config), optimizer(backend, config, constants), gradients(backend, config, config.layers), tape_(backend),
-          outer_layout_(outer_layout(config)), layer_layout_(layer_layout(config)) {
+        : model(backend, config),
+          optimizer(backend, config, constants),
+          gradients(backend, config, config.layers),
+          tape_(backend),
+          outer_layout_(outer_layout(config)),
+          layer_layout_(layer_layout(config)) {
         if constexpr (mixed) master = set(backend, config, config.layers);
     }
 
-    /// Layers that steps and losses run; empty: all, once. A layer named twice is shared and its gradients add up: looped
-    /// models and retrofitted recurrence (Kapl et al. 2026, arXiv 2602.16490). Growth resets it.
+    /// Layers that steps and losses run; empty: all, once. A layer named twice is shared and its gradients add up:
+    /// looped models and retrofitted recurrence (Kapl et al. 2026, arXiv 2602.16490). Growth resets it.
     void run_order(std::vector<std::size_t> order) {
-        for (std::size_t source : order) require(source < model.layers(), "[trainer] expected layer indices below ", model.layers(), " in the order, got ", source);
+        for (std::size_t source : order)
+            require(source < model.layers(), "[trainer] expected layer indices below ", model.layers(),
+                    " in the order, got ", source);
         order_ = std::move(order);
         ++growths_;
     }
@@ -90,9 +99,11 @@ public:
         start(batch, micro, rate);
         return finish();
     }
-    /// The same in two halves: `start` hands the work to the backend, `finish` waits for it. `batch` may change between.
+    /// The same in two halves: `start` hands the work to the backend, `finish` waits for it. `batch` may change
+    /// between.
     void start(const training_batch& batch, std::size_t micro, double rate) {
-        require(micro > 0 && batch.sequences % micro == 0, "[trainer] expected the micro-batch to divide the batch of ", batch.sequences, ", got ", micro);
+        require(micro > 0 && batch.sequences % micro == 0, "[trainer] expected the micro-batch to divide the batch of ",
+                batch.sequences, ", got ", micro);
         const double total = total_weight(batch);
         require(total > 0, "[trainer] expected a batch with a positive total weight, got ", total);
         to_device(batch, 1 / total);
@@ -125,8 +136,9 @@ public:
 
     /// Layers become `order` of themselves, the optimiser's state with them (or zero for the new ones).
     void grow(const layer_order& order, state_policy policy = state_policy::copy) { grow(growth{order, {}, policy}); }
-    /// Layers become what `how` says: the same objects, copies, sums, or layers that begin otherwise; the optimiser's state
-    /// grows with them. In float the result is, byte for byte, that of grow_directory on a checkpoint of this trainer.
+    /// Layers become what `how` says: the same objects, copies, sums, or layers that begin otherwise; the optimiser's
+    /// state grows with them. In float the result is, byte for byte, that of grow_directory on a checkpoint of this
+    /// trainer.
     void grow(const growth& how) {
         const decoder_config grown = grown_config(model.config(), how);  // refuses before anything changes
         Backend& backend = model.backend();
@@ -169,7 +181,8 @@ private:
     void round_layer([[maybe_unused]] std::size_t layer) {
         if constexpr (mixed) {
             std::vector<wide_t<T>> values(layer_layout_.size);
-            model.backend().template to_host<wide_t<T>>(master.layers[layer].flat().data(), values.data(), values.size());
+            model.backend().template to_host<wide_t<T>>(master.layers[layer].flat().data(), values.data(),
+                                                        values.size());
             assign_block(model.weights.layers[layer], values);
         }
     }
@@ -182,19 +195,21 @@ private:
     void reserve_workspace(std::size_t sequences, std::size_t length) {
         const std::array<std::size_t, 3> size{sequences, length, model.layers()};
         if (size == reserved_for_) return;
-        const std::size_t bytes = workspace_bytes<T, planning_for<Backend, T>>(model.config(), sequences, length, head_rows(model.backend()), tape_.recomputes());
+        const std::size_t bytes = workspace_bytes<T, planning_for<Backend, T>>(
+            model.config(), sequences, length, head_rows(model.backend()), tape_.recomputes());
         if (tape_.memory().bytes_reserved() < bytes) {
             tape_.memory().release();
             tape_.memory().reserve(bytes);
         }
         reserved_for_ = size;
     }
-    /// Zeroes the gradients that only ever add up: gains, biases, and embeddings that are not also the head. A pass that uses
-    /// every layer once overwrites all others.
+    /// Zeroes the gradients that only ever add up: gains, biases, and embeddings that are not also the head. A pass
+    /// that uses every layer once overwrites all others.
     void clear_sums() {
         const auto clear = [&](auto& block, const block_layout& layout) {
             for (const auto& place : layout.places) {
-                const bool looked_up = place.kind == role::embedding && !(place.which == part::embedding && model.config().tied);
+                const bool looked_up =
+                    place.kind == role::embedding && !(place.which == part::embedding && model.config().tied);
                 if (!place.vector() && !looked_up) continue;
                 const auto sums = block.at(place);
                 model.backend().template fill<wide_t<T>>(sums.data, sums.size(), wide_t<T>(0));
@@ -203,11 +218,14 @@ private:
         clear(gradients.outer, outer_layout_);
         for (auto& layer : gradients.layers) clear(layer, layer_layout_);
     }
-    /// Losses of `count` sequences from token `from` on the device, into losses_; gradients of their weighted sum `into`.
+    /// Losses of `count` sequences from token `from` on the device, into losses_; gradients of their weighted sum
+    /// `into`.
     void pass(std::size_t from, std::size_t count, std::size_t length, set* into, span<const std::size_t> order = {}) {
         const std::size_t tokens = count * length;
-        const auto losses = token_losses<T, Backend>(model, tape_, inputs_.flat().subspan(from, tokens), targets_.flat().subspan(from, tokens),
-                                                     weights_.flat().subspan(from, tokens), count, into, order.empty() ? span<const std::size_t>(order_) : order);
+        const auto losses =
+            token_losses<T, Backend>(model, tape_, inputs_.flat().subspan(from, tokens),
+                                     targets_.flat().subspan(from, tokens), weights_.flat().subspan(from, tokens),
+                                     count, into, order.empty() ? span<const std::size_t>(order_) : order);
         model.backend().template copy<wide_t<T>>(losses.data(), losses_.data() + from, tokens);
     }
     /// The whole batch; weights are scaled to a sum of one, so that weighted sums are means.
@@ -222,7 +240,8 @@ private:
             losses_ = tensor<wide_t<T>, Backend>(backend, {tokens});
             host_weights_.resize(tokens), host_losses_.resize(tokens);
         }
-        for (std::size_t i = 0; i < tokens; ++i) host_weights_[i] = static_cast<wide_t<T>>(scale * static_cast<double>(batch.weights[i]));
+        for (std::size_t i = 0; i < tokens; ++i)
+            host_weights_[i] = static_cast<wide_t<T>>(scale * static_cast<double>(batch.weights[i]));
         backend.template from_host<token>(batch.inputs.data(), inputs_.data(), tokens);
         backend.template from_host<token>(batch.targets.data(), targets_.data(), tokens);
         backend.template from_host<wide_t<T>>(host_weights_.data(), weights_.data(), tokens);
@@ -236,8 +255,7 @@ private:
         }
         return sum / total;
     }
-    template <class U>
-    static bool finite(const std::vector<U>& values) {
+    template <class U> static bool finite(const std::vector<U>& values) {
         for (U value : values)
             if (!std::isfinite(static_cast<wide_t<U>>(value))) return false;
         return true;
@@ -247,7 +265,8 @@ private:
         each_tensor(model.config(), [&](const tensor_place& place, std::size_t block) {
             if (!found.empty()) return;
             std::vector<wide_t<T>> values(place.size());
-            model.backend().template to_host<wide_t<T>>(block_of(numbers, block).at(place).data, values.data(), values.size());
+            model.backend().template to_host<wide_t<T>>(block_of(numbers, block).at(place).data, values.data(),
+                                                        values.size());
             if (!finite(values)) found = text(kind, " ", tensor_title(place.which, block));
         });
         return found;

@@ -28,7 +28,8 @@ variable<T> embedding(tape<T, Backend>& tape, span<const token> ids, parameter<T
     const auto scaled = tape.make(y.value.rows, y.value.cols);
     tape.backend().template add<T>(y.value, factor - 1, y.value, scaled.value);
     tape.record([&tape, y, scaled, factor] {
-        if (const auto d = tape.gradient(scaled); d.data) tape.backend().template add<T>(d, factor - 1, d, tape.claim(y).out);
+        if (const auto d = tape.gradient(scaled); d.data)
+            tape.backend().template add<T>(d, factor - 1, d, tape.claim(y).out);
         tape.release(scaled);
     });
     tape.drop(y);
@@ -37,9 +38,12 @@ variable<T> embedding(tape<T, Backend>& tape, span<const token> ids, parameter<T
 
 /// x (rows, C) + table[position], positions by stretches; `places` (context) holds 0, 1, 2, …. x is dropped.
 template <class T, class Backend, class Stretches>
-variable<T> add_positions(tape<T, Backend>& tape, variable<T> x, parameter<T> table, span<const token> places, const Stretches& stretches) {
+variable<T> add_positions(tape<T, Backend>& tape, variable<T> x, parameter<T> table, span<const token> places,
+                          const Stretches& stretches) {
     const auto rows = tape.make(x.value.rows, x.value.cols);
-    for (const row_stretch& s : stretches) tape.backend().template embedding_forward<T>(places.subspan(s.start, s.count), table.value, rows.value.row_range(s.first, s.count));
+    for (const row_stretch& s : stretches)
+        tape.backend().template embedding_forward<T>(places.subspan(s.start, s.count), table.value,
+                                                     rows.value.row_range(s.first, s.count));
     const auto y = tape.make(x.value.rows, x.value.cols);
     tape.backend().template add<T>(x.value, wide_t<T>(1), rows.value, y.value);
     tape.record([&tape, x, y] {
@@ -50,7 +54,8 @@ variable<T> add_positions(tape<T, Backend>& tape, variable<T> x, parameter<T> ta
     // backward, these run before the sum's own closure
     for (const row_stretch& s : stretches)
         tape.record([&tape, y, table, ids = places.subspan(s.start, s.count), first = s.first] {
-            if (const auto dy = tape.gradient(y); dy.data && table.gradient.data) tape.backend().template embedding_backward<T>(ids, dy.row_range(first, ids.size()), table.gradient);
+            if (const auto dy = tape.gradient(y); dy.data && table.gradient.data)
+                tape.backend().template embedding_backward<T>(ids, dy.row_range(first, ids.size()), table.gradient);
         });
     return y;
 }

@@ -8,8 +8,7 @@
 namespace depthgrow::ops {
 
 /// in (2F or F, C), out (C, F); biases without numbers are none.
-template <class T>
-struct mlp_parameters {
+template <class T> struct mlp_parameters {
     parameter<T> in, in_bias, out, out_bias;
     activation act = activation::silu;
     bool gated = true;
@@ -22,11 +21,13 @@ template <class T, class Backend>
 variable<T> mlp_onto(tape<T, Backend>& tape, variable<T> x, mlp_parameters<T> p, variable<T> h) {
     auto& backend = tape.backend();
     const std::size_t hidden = p.gated ? p.in.value.rows / 2 : p.in.value.rows;
-    const auto inner = tape.make(x.value.rows, p.in.value.rows);  // what enters the activation, or where fused the slopes of `acted` by it
-    const auto acted = tape.make(x.value.rows, hidden);           // (M, F)
+    const auto inner = tape.make(
+        x.value.rows, p.in.value.rows);  // what enters the activation, or where fused the slopes of `acted` by it
+    const auto acted = tape.make(x.value.rows, hidden);  // (M, F)
     bool fused = false;
     if constexpr (fuses_linear_maps<Backend, T>)
-        if (p.gated && p.act == activation::silu && !p.in_bias.value.data) fused = backend.template linear_swiglu<T>(x.value, p.in.value, inner.value, acted.value);
+        if (p.gated && p.act == activation::silu && !p.in_bias.value.data)
+            fused = backend.template linear_swiglu<T>(x.value, p.in.value, inner.value, acted.value);
     if (!fused) {
         map<T>(backend, x.value, p.in, {}, inner.value);
         add_bias(backend, p.in_bias, inner.value);

@@ -1,6 +1,6 @@
 // A part of the graph that keeps only what enters it: its activations are computed again on the way back.
-// Assumes the part reads one variable and frozen places (weights, tables), and gives the same numbers each time it runs.
-// Chen et al. 2016 (arXiv 1604.06174): memory of one part at a time for about one more forward pass.
+// Assumes the part reads one variable and frozen places (weights, tables), and gives the same numbers each time it
+// runs. Chen et al. 2016 (arXiv 1604.06174): memory of one part at a time for about one more forward pass.
 #pragma once
 
 #include "depthgrow/autograd/tape.hpp"

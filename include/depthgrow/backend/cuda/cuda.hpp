@@ -1,5 +1,5 @@
-// The CUDA backend: device memory, products by cuBLASLt or joined with SwiGLU and RoPE by ours, attention by cuDNN, the rest ours.
-// Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
+// The CUDA backend: device memory, products by cuBLASLt or joined with SwiGLU and RoPE by ours, attention by cuDNN, the
+// rest ours. Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
 // depthgrow_add_cuda_kernels(target TYPES float bf16). T is float or bfloat16; statistics, losses, gradients of weights
 // and the optimiser's numbers are float. Operations: backend/reference.hpp.
 #pragma once
@@ -23,20 +23,25 @@ struct cuda_options {
     bool deterministic = false;  // the same bits from run to run, at a price
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
-    bool fp8 = false;            // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
-    bool join = true;            // linear maps joined with SwiGLU and RoPE where there is a kernel for it (not with fp8)
-    bool record = true;          // replay steps as CUDA graphs
+    bool fp8 = false;    // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
+    bool join = true;    // linear maps joined with SwiGLU and RoPE where there is a kernel for it (not with fp8)
+    bool record = true;  // replay steps as CUDA graphs
     std::size_t product_workspace = std::size_t{64} << 20;
 };
 
 class cuda {
 public:
     explicit cuda(cuda_options options = {})
-        : options_(selected(options)), stream_(make_stream()), products_(options.product_workspace, options.tune && !options.deterministic && !options.many_shapes),
-          attention_(stream_, options.deterministic, options.tune && !options.deterministic, options.many_shapes), scratch_(scratch_bytes) {
+        : options_(selected(options)),
+          stream_(make_stream()),
+          products_(options.product_workspace, options.tune && !options.deterministic && !options.many_shapes),
+          attention_(stream_, options.deterministic, options.tune && !options.deterministic, options.many_shapes),
+          scratch_(scratch_bytes) {
         int multiprocessors = 1;
-        cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device), "cudaDeviceGetAttribute");
-        context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float), static_cast<unsigned>(multiprocessors), options.deterministic};
+        cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device),
+                           "cudaDeviceGetAttribute");
+        context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float),
+                    static_cast<unsigned>(multiprocessors), options.deterministic};
     }
     cuda(const cuda&) = delete;
     cuda& operator=(const cuda&) = delete;
@@ -48,10 +53,16 @@ public:
     std::size_t head_rows() const { return 8192; }
 
     // ---- memory: `allocate` throws out_of_device_memory
-    template <class T> T* allocate(std::size_t count) { return static_cast<T*>(cuda_detail::allocate(count * sizeof(T))); }
+    template <class T> T* allocate(std::size_t count) {
+        return static_cast<T*>(cuda_detail::allocate(count * sizeof(T)));
+    }
     template <class T> void deallocate(T* data, std::size_t) { (void)cudaFree(data); }
-    template <class T> void copy(const T* from, T* to, std::size_t count) { move(from, to, count * sizeof(T), cudaMemcpyDeviceToDevice); }
-    template <class T> void from_host(const T* from, T* to, std::size_t count) { move(from, to, count * sizeof(T), cudaMemcpyHostToDevice); }
+    template <class T> void copy(const T* from, T* to, std::size_t count) {
+        move(from, to, count * sizeof(T), cudaMemcpyDeviceToDevice);
+    }
+    template <class T> void from_host(const T* from, T* to, std::size_t count) {
+        move(from, to, count * sizeof(T), cudaMemcpyHostToDevice);
+    }
     template <class T> void to_host(const T* from, T* to, std::size_t count) {
         move(from, to, count * sizeof(T), cudaMemcpyDeviceToHost);
         synchronize();
@@ -78,21 +89,26 @@ public:
     void gemm(transpose ta, transpose tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<C> c) {
         contract::gemm(ta, tb, a, b, c);
         fp8_.forget_copy();
-        if (c.rows > 0 && c.cols > 0) products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, matrix<const C>(c), c);
+        if (c.rows > 0 && c.cols > 0)
+            products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, matrix<const C>(c), c);
     }
     /// out = addend + x wᵀ + bias (empty: none): a linear map whose result joins the residual stream, in one pass.
-    template <class T> void linear_add(matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out, span<const T> bias = {}) {
+    template <class T>
+    void linear_add(matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out,
+                    span<const T> bias = {}) {
         check_map("linear_add", x, w, addend, out);
         fp8_.forget_copy();
         if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out, {bias, nullptr, nullptr, false});
     }
-    /// Whether an inner layer's linear map of x to that many columns runs in eight bits; then `linear_fp8` is the map, `linear_fp8_backward` its
-    /// gradient by the input. Definitions: linear_add (an empty addend is none) and gemm, rounded to e4m3.
+    /// Whether an inner layer's linear map of x to that many columns runs in eight bits; then `linear_fp8` is the map,
+    /// `linear_fp8_backward` its gradient by the input. Definitions: linear_add (an empty addend is none) and gemm,
+    /// rounded to e4m3.
     template <class T> bool takes_fp8(matrix<const T> x, matrix<const T> w, std::size_t columns) const {
         if constexpr (std::is_same_v<T, bfloat16>) return options_.fp8 && fp8_.takes(x, w, columns);
         else return false;
     }
-    void linear_fp8(matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend, matrix<bfloat16> out) {
+    void linear_fp8(matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend,
+                    matrix<bfloat16> out) {
         check_map("linear_fp8", x, w, addend.data ? addend : matrix<const bfloat16>(out), out);
         fp8_.forward(products_, context_, x, w, addend, out);
     }
@@ -100,27 +116,35 @@ public:
         contract::gemm(transpose::no, transpose::no, dy, w, dx);
         fp8_.backward(products_, context_, dy, w, beta, dx);
     }
-    /// A linear map joined with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the derivatives of
-    /// out by gate and by up. Its way back from the map after it: dgate_up = slopes * (dy w), where both halves meet dy w.
-    /// False: not taken, nothing done; what was taken one way is taken back.
+    /// A linear map joined with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the
+    /// derivatives of out by gate and by up. Its way back from the map after it: dgate_up = slopes * (dy w), where both
+    /// halves meet dy w. False: not taken, nothing done; what was taken one way is taken back.
     template <class T> bool linear_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> slopes, matrix<T> out) {
         contract::gemm(transpose::no, transpose::yes, x, w, slopes);
         contract::extents("linear_swiglu", "slopes", slopes, out.rows, 2 * out.cols);
-        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_swiglu(context_, x, w, slopes, out);
+        if constexpr (std::is_same_v<T, bfloat16>)
+            return options_.join && !options_.fp8 && kernels::linear_swiglu(context_, x, w, slopes, out);
         else return false;
     }
-    template <class T> void linear_swiglu_backward(matrix<const T> dy, matrix<const T> w, matrix<const T> slopes, matrix<T> dgate_up) {
+    template <class T>
+    void linear_swiglu_backward(matrix<const T> dy, matrix<const T> w, matrix<const T> slopes, matrix<T> dgate_up) {
         contract::extents("linear_swiglu_backward", "w", w, dy.cols, slopes.cols / 2);
         contract::extents("linear_swiglu_backward", "slopes", slopes, dy.rows, 2 * w.cols);
         contract::extents("linear_swiglu_backward", "dgate_up", dgate_up, slopes.rows, slopes.cols);
         bool taken = false;
-        if constexpr (std::is_same_v<T, bfloat16>) taken = kernels::linear_swiglu_backward(context_, dy, w, slopes, dgate_up);
-        require(taken, "[linear_swiglu_backward] expected operands that linear_swiglu takes, got ", dy.rows, " rows and ", w.cols, " columns");
+        if constexpr (std::is_same_v<T, bfloat16>)
+            taken = kernels::linear_swiglu_backward(context_, dy, w, slopes, dgate_up);
+        require(taken, "[linear_swiglu_backward] expected operands that linear_swiglu takes, got ", dy.rows,
+                " rows and ", w.cols, " columns");
     }
     /// out = x wᵀ with queries and keys turned: gemm, rounded to T, then rope_inplace. False: as above.
-    template <class T> bool linear_rope(matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length, std::size_t heads, matrix<const float> cosine, matrix<const float> sine) {
+    template <class T>
+    bool linear_rope(matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length, std::size_t heads,
+                     matrix<const float> cosine, matrix<const float> sine) {
         contract::gemm(transpose::no, transpose::yes, x, w, out);
-        if constexpr (std::is_same_v<T, bfloat16>) return options_.join && !options_.fp8 && kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);
+        if constexpr (std::is_same_v<T, bfloat16>)
+            return options_.join && !options_.fp8 &&
+                   kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);
         else return false;
     }
     template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
@@ -131,21 +155,35 @@ public:
         contract::extents("embedding_backward", "dout", dout, ids.size(), dtable.cols);
         kernels::embedding_backward<T>(context_, ids, dout, dtable);
     }
-    template <class T> void rms_norm_forward(matrix<const T> x, span<const T> gain, float eps, float scale, matrix<T> y, span<float> rstd) {
+    template <class T>
+    void rms_norm_forward(matrix<const T> x, span<const T> gain, float eps, float scale, matrix<T> y,
+                          span<float> rstd) {
         contract::rms_norm<T>("rms_norm", x, gain, y, {rstd.data(), rstd.size()});
-        with_copy(matrix<const T>(y), false, [&](kernels::fp8_copy copy) { return kernels::rms_norm_forward<T>(context_, x, {}, gain, eps, scale, {}, y, rstd, copy); });
+        with_copy(matrix<const T>(y), false, [&](kernels::fp8_copy copy) {
+            return kernels::rms_norm_forward<T>(context_, x, {}, gain, eps, scale, {}, y, rstd, copy);
+        });
     }
-    template <class T> void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd) {
+    template <class T>
+    void residual_rms_norm_forward(matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale,
+                                   matrix<T> sum, matrix<T> y, span<float> rstd) {
         contract::rms_norm<T>("residual_rms_norm", h, gain, y, {rstd.data(), rstd.size()});
         contract::extents("residual_rms_norm", "sum", sum, h.rows, h.cols);
         contract::extents("residual_rms_norm", "a", a, h.rows, h.cols);
-        with_copy(matrix<const T>(y), false, [&](kernels::fp8_copy copy) { return kernels::rms_norm_forward<T>(context_, h, a, gain, eps, scale, sum, y, rstd, copy); });
+        with_copy(matrix<const T>(y), false, [&](kernels::fp8_copy copy) {
+            return kernels::rms_norm_forward<T>(context_, h, a, gain, eps, scale, sum, y, rstd, copy);
+        });
     }
-    template <class T> void rms_norm_backward(matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
+    template <class T>
+    void rms_norm_backward(matrix<const T> x, span<const T> gain, span<const float> rstd, float scale,
+                           matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain) {
         contract::rms_norm<T>("rms_norm_backward", x, gain, dx, rstd);
-        with_copy(matrix<const T>(dx), true, [&](kernels::fp8_copy copy) { return kernels::rms_norm_backward<T>(context_, x, gain, rstd, scale, dy, skip, dx, dgain, copy); });
+        with_copy(matrix<const T>(dx), true, [&](kernels::fp8_copy copy) {
+            return kernels::rms_norm_backward<T>(context_, x, gain, rstd, scale, dy, skip, dx, dgain, copy);
+        });
     }
-    template <class T> void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign) {
+    template <class T>
+    void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
+                      matrix<const float> cosine, matrix<const float> sine, float sign) {
         contract::rope<T>(x, heads, head_width, cosine, sine);
         kernels::rope_inplace<T>(context_, x, length, heads, head_width, cosine, sine, sign);
     }
@@ -158,56 +196,84 @@ public:
             kernels::attention_forward<T>(context_, qkv, s, out, lse);
         }
     }
-    template <class T> void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv) {
+    template <class T>
+    void attention_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse,
+                            matrix<const T> dout, matrix<T> dqkv) {
         attention_rope_backward<T>(qkv, s, out, lse, dout, dqkv, {}, {});
     }
     /// attention_backward, then rope_inplace of sign -1 on dqkv's queries and keys, in fewer passes.
-    template <class T> void attention_rope_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv, matrix<const float> cosine, matrix<const float> sine) {
+    template <class T>
+    void attention_rope_backward(matrix<const T> qkv, attention_shape s, matrix<const T> out, span<const float> lse,
+                                 matrix<const T> dout, matrix<T> dqkv, matrix<const float> cosine,
+                                 matrix<const float> sine) {
         contract::attention_backward<T>(qkv, s, out, lse, dout, dqkv);
         if (cosine.data) {
-            require(cosine.rows >= s.length && sine.rows >= s.length, "[attention_backward] expected a table of at least ", s.length, " positions, got ", std::min(cosine.rows, sine.rows));
+            require(cosine.rows >= s.length && sine.rows >= s.length,
+                    "[attention_backward] expected a table of at least ", s.length, " positions, got ",
+                    std::min(cosine.rows, sine.rows));
             contract::rope<T>(dqkv, s.heads + s.kv_heads, s.head_width, cosine, sine);
         }
         if (fused<T>(s, qkv.stride, out.stride)) {
-            require(dqkv.stride == qkv.stride && dout.stride == out.stride, "[attention_backward] expected gradients with the leading dimensions ", qkv.stride, " and ", out.stride, ", got ", dqkv.stride, " and ", dout.stride);
+            require(dqkv.stride == qkv.stride && dout.stride == out.stride,
+                    "[attention_backward] expected gradients with the leading dimensions ", qkv.stride, " and ",
+                    out.stride, ", got ", dqkv.stride, " and ", dout.stride);
             const bool whole = 2 * cosine.cols == s.head_width;  // the fused backward turns whole heads
-            if constexpr (std::is_same_v<T, bfloat16>) attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv, whole ? cosine : matrix<const float>{}, whole ? sine : matrix<const float>{});
-            if (cosine.data && !whole) kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
+            if constexpr (std::is_same_v<T, bfloat16>)
+                attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv,
+                                    whole ? cosine : matrix<const float>{}, whole ? sine : matrix<const float>{});
+            if (cosine.data && !whole)
+                kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine,
+                                         -1);
         } else {
             kernels::attention_backward<T>(context_, qkv, s, out, lse, dout, dqkv);
-            if (cosine.data) kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
+            if (cosine.data)
+                kernels::rope_inplace<T>(context_, dqkv, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine,
+                                         -1);
         }
     }
-    template <class T> void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
+    template <class T>
+    void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
         contract::cached_attention<T>(qkv, s, cache, out);
         kernels::cached_attention<T>(context_, qkv, s, cache, out);
     }
     template <class T> void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
         contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
-        if (kind != activation::silu) return fp8_.forget_copy(), kernels::activation_forward<T>(context_, kind, true, gate_up, out);
-        with_copy(matrix<const T>(out), false, [&](kernels::fp8_copy copy) { return kernels::swiglu_forward<T>(context_, gate_up, out, copy); });
+        if (kind != activation::silu)
+            return fp8_.forget_copy(), kernels::activation_forward<T>(context_, kind, true, gate_up, out);
+        with_copy(matrix<const T>(out), false,
+                  [&](kernels::fp8_copy copy) { return kernels::swiglu_forward<T>(context_, gate_up, out, copy); });
     }
-    template <class T> void gated_backward(activation kind, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
+    template <class T>
+    void gated_backward(activation kind, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up) {
         contract::extents("gated_backward", "gate_up", gate_up, dout.rows, 2 * dout.cols);
-        if (kind != activation::silu) return fp8_.forget_copy(), kernels::activation_backward<T>(context_, kind, true, gate_up, dout, dgate_up);
-        with_copy(matrix<const T>(dgate_up), true, [&](kernels::fp8_copy copy) { return kernels::swiglu_backward<T>(context_, gate_up, dout, dgate_up, copy); });
+        if (kind != activation::silu)
+            return fp8_.forget_copy(), kernels::activation_backward<T>(context_, kind, true, gate_up, dout, dgate_up);
+        with_copy(matrix<const T>(dgate_up), true, [&](kernels::fp8_copy copy) {
+            return kernels::swiglu_backward<T>(context_, gate_up, dout, dgate_up, copy);
+        });
     }
     template <class T> void activation_forward(activation kind, matrix<const T> x, matrix<T> out) {
         contract::extents("activation_forward", "x", x, out.rows, out.cols);
         fp8_.forget_copy();
         kernels::activation_forward<T>(context_, kind, false, x, out);
     }
-    template <class T> void activation_backward(activation kind, matrix<const T> x, matrix<const T> dout, matrix<T> dx) {
+    template <class T>
+    void activation_backward(activation kind, matrix<const T> x, matrix<const T> dout, matrix<T> dx) {
         contract::extents("activation_backward", "x", x, dout.rows, dout.cols);
         fp8_.forget_copy();
         kernels::activation_backward<T>(context_, kind, false, x, dout, dx);
     }
-    template <class T> void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, float eps, float scale, matrix<T> y, span<float> mean, span<float> rstd) {
+    template <class T>
+    void layer_norm_forward(matrix<const T> x, span<const T> gain, span<const T> bias, float eps, float scale,
+                            matrix<T> y, span<float> mean, span<float> rstd) {
         contract::layer_norm<T>("layer_norm", x, gain, bias, y, {mean.data(), mean.size()}, {rstd.data(), rstd.size()});
         fp8_.forget_copy();
         kernels::layer_norm_forward<T>(context_, x, gain, bias, eps, scale, y, mean, rstd);
     }
-    template <class T> void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const float> mean, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, span<float> dbias) {
+    template <class T>
+    void layer_norm_backward(matrix<const T> x, span<const T> gain, span<const float> mean, span<const float> rstd,
+                             float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain,
+                             span<float> dbias) {
         contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
         fp8_.forget_copy();
         kernels::layer_norm_backward<T>(context_, x, gain, mean, rstd, scale, dy, skip, dx, dgain, dbias);
@@ -227,7 +293,9 @@ public:
         kernels::add<T>(context_, a, factor, b, out);
     }
     template <class T> void add_inplace(float factor, matrix<const T> x, matrix<T> y) { add<T>(y, factor, x, y); }
-    template <class T> void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient) {
+    template <class T>
+    void cross_entropy_inplace(matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss,
+                               bool gradient) {
         contract::length("cross_entropy", "targets", targets, logits.rows);
         contract::length("cross_entropy", "loss", loss, logits.rows);
         kernels::cross_entropy_inplace<T>(context_, logits, targets, weights, loss, gradient);
@@ -241,43 +309,57 @@ public:
         const span<const float> one[] = {x};
         kernels::accumulate_squares(context_, {one, 1}, sum);
     }
-    template <class T> void adamw(span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow, const adamw_constants* constants, const double* squares) {
+    template <class T>
+    void adamw(span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow,
+               const adamw_constants* constants, const double* squares) {
         const adamw_operands<T> one[] = {{weight, gradient, first, second, narrow}};
         kernels::adamw<T>(context_, {one, 1}, constants, squares);
     }
     /// The sum of squares of all gradients, to `squares`, then adamw of each block: few launches for all of them.
-    template <class T> void adamw_step(span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
+    template <class T>
+    void adamw_step(span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
         std::vector<span<const float>> gradients;
         for (const auto& block : blocks) gradients.push_back(block.gradient);
         fill<double>(squares, 1, 0.0);
         kernels::accumulate_squares(context_, {gradients.data(), gradients.size()}, squares);
         kernels::adamw<T>(context_, blocks, constants, squares);
     }
-    template <class T> void sgd_nesterov(span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+    template <class T>
+    void sgd_nesterov(span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow,
+                      const momentum_constants* constants, const double* squares) {
         contract::length("sgd_nesterov", "narrow", narrow, narrow.empty() ? 0 : weight.size());
         kernels::sgd_nesterov<T>(context_, weight, gradient, momentum, narrow, constants, squares);
     }
-    template <class T> void muon_direction(span<const float> gradient, span<float> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+    template <class T>
+    void muon_direction(span<const float> gradient, span<float> buffer, span<T> direction,
+                        const momentum_constants* constants, const double* squares) {
         contract::length("muon_direction", "buffer", buffer, gradient.size());
         contract::length("muon_direction", "direction", direction, gradient.size());
         kernels::muon_direction<T>(context_, gradient, buffer, direction, constants, squares);
     }
     template <class T> void muon_normalize(span<T> x) { kernels::muon_normalize<T>(context_, x); }
-    template <class T> void muon_apply(span<float> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+    template <class T>
+    void muon_apply(span<float> weight, span<const T> x, span<T> narrow, double factor,
+                    const momentum_constants* constants, const double* squares) {
         contract::length("muon_apply", "x", x, weight.size());
         contract::length("muon_apply", "narrow", narrow, narrow.empty() ? 0 : weight.size());
         kernels::muon_apply<T>(context_, weight, x, narrow, factor, constants, squares);
     }
 
     // ---- row operations of the analyses; targets, gold and out of `row_compare` lie on the host
-    template <class T> void row_changes(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, span<float> distance, span<float> norm) {
+    template <class T>
+    void row_changes(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m,
+                     span<float> distance, span<float> norm) {
         kernels::row_changes<T>(context_, a_run, m_run, a, m, distance, norm);
     }
     template <class T> void row_softmax_inplace(matrix<T> logits) { kernels::row_softmax_inplace<T>(context_, logits); }
-    template <class T> void row_softmax_distances(matrix<T> logits, matrix<const T> probabilities, span<float> distance) {
+    template <class T>
+    void row_softmax_distances(matrix<T> logits, matrix<const T> probabilities, span<float> distance) {
         kernels::row_softmax_distances<T>(context_, logits, probabilities, distance);
     }
-    template <class T, class Comparison> void row_compare(matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k, span<Comparison> out) {
+    template <class T, class Comparison>
+    void row_compare(matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k,
+                     span<Comparison> out) {
         const std::size_t rows = q.rows;
         comparisons_.resize(rows * (sizeof(kernels::row_comparison) + sizeof(token)));
         auto* results = static_cast<kernels::row_comparison*>(comparisons_.data());
@@ -287,11 +369,19 @@ public:
         std::vector<kernels::row_comparison> host(rows);
         to_host<kernels::row_comparison>(results, host.data(), rows);
         for (std::size_t r = 0; r < rows; ++r)
-            out[r] = {static_cast<double>(host[r].kl_lens_final), static_cast<double>(host[r].kl_final_lens), static_cast<double>(host[r].cross_entropy),
-                      static_cast<double>(host[r].overlap), host[r].agrees != 0, host[r].hits != 0};
+            out[r] = {static_cast<double>(host[r].kl_lens_final),
+                      static_cast<double>(host[r].kl_final_lens),
+                      static_cast<double>(host[r].cross_entropy),
+                      static_cast<double>(host[r].overlap),
+                      host[r].agrees != 0,
+                      host[r].hits != 0};
     }
-    template <class T> void row_negative_entropies(matrix<const T> y, span<float> entropy) { kernels::row_negative_entropies<T>(context_, y, entropy); }
-    template <class T> void row_kl_gradient_inplace(matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss) {
+    template <class T> void row_negative_entropies(matrix<const T> y, span<float> entropy) {
+        kernels::row_negative_entropies<T>(context_, y, entropy);
+    }
+    template <class T>
+    void row_kl_gradient_inplace(matrix<T> z, matrix<const T> y, span<const float> entropy, float scale,
+                                 span<float> loss) {
         kernels::row_kl_gradient_inplace<T>(context_, z, y, entropy, scale, loss);
     }
     template <class T> void row_probability_gradient_inplace(matrix<T> z, span<const token> gold, span<float> value) {
@@ -305,7 +395,8 @@ private:
     static constexpr std::size_t scratch_bytes = std::size_t{16} << 20;
     static const cuda_options& selected(const cuda_options& options) {
         const cudaError_t status = cudaSetDevice(options.device);
-        require(status == cudaSuccess, "[cuda] expected a usable device ", options.device, ", found none: ", cudaGetErrorString(status), " (nvidia-smi lists what the driver sees)");
+        require(status == cudaSuccess, "[cuda] expected a usable device ", options.device,
+                ", found none: ", cudaGetErrorString(status), " (nvidia-smi lists what the driver sees)");
         return options;
     }
     static cudaStream_t make_stream() {
@@ -316,10 +407,12 @@ private:
     void move(const void* from, void* to, std::size_t bytes, cudaMemcpyKind kind) {
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "a copy");
     }
-    template <class T> static void check_map(const char* op, matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out) {
+    template <class T>
+    static void check_map(const char* op, matrix<const T> x, matrix<const T> w, matrix<const T> addend, matrix<T> out) {
         contract::gemm(transpose::no, transpose::yes, x, w, out);
         contract::extents(op, "addend", addend, out.rows, out.cols);
-        require(addend.stride == out.stride, "[", op, "] expected an addend with the output's leading dimension ", out.stride, ", got ", addend.stride);
+        require(addend.stride == out.stride, "[", op, "] expected an addend with the output's leading dimension ",
+                out.stride, ", got ", addend.stride);
     }
     /// Runs a kernel that writes y and may leave an eight-bit copy for the product after it.
     template <class T, class Kernel> void with_copy(matrix<const T> y, bool gradients, const Kernel& kernel) {

@@ -1,6 +1,7 @@
 // Causal grouped-query attention by cuDNN: plans by shape and the workspace they share.
-// Assumes what cudnn_attention_plan.hpp does, and one stream. A plan is built once a shape; large ones are chosen by running them.
-// Keys' and values' gradients that come a head each are summed over their group by a kernel of ours, which turns RoPE back too.
+// Assumes what cudnn_attention_plan.hpp does, and one stream. A plan is built once a shape; large ones are chosen by
+// running them. Keys' and values' gradients that come a head each are summed over their group by a kernel of ours,
+// which turns RoPE back too.
 #pragma once
 
 #include <array>
@@ -16,8 +17,8 @@ namespace depthgrow::cuda_detail {
 /// Plans by shape, the workspace they share, and whether cuDNN can be used at all.
 class cudnn_attention {
 public:
-    /// `tune`: for large extents, all plans are built and the fastest is kept. `many_shapes`: a plan takes half a second to
-    /// build, so batches go in powers of two and short sequences are left to others.
+    /// `tune`: for large extents, all plans are built and the fastest is kept. `many_shapes`: a plan takes half a
+    /// second to build, so batches go in powers of two and short sequences are left to others.
     cudnn_attention(cudaStream_t stream, bool deterministic, bool tune, bool many_shapes)
         : stream_(stream), deterministic_(deterministic), tune_(tune && !many_shapes), many_shapes_(many_shapes) {
         if (cudnnCreate(&handle_) != CUDNN_STATUS_SUCCESS) handle_ = nullptr;
@@ -31,24 +32,37 @@ public:
     }
     /// Whether these extents run on fused engines. Rows must start at multiples of 16 bytes.
     bool takes(const attention_shape& s, std::size_t packed, std::size_t out) {
-        if (!handle_ || (s.window > 0 && s.window < s.length) || s.length < (many_shapes_ ? 512 : 16) || s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0) return false;
+        if (!handle_ || (s.window > 0 && s.window < s.length) || s.length < (many_shapes_ ? 512 : 16) ||
+            s.head_width % 8 != 0 || s.head_width > 128 || packed % 8 != 0 || out % 8 != 0)
+            return false;
         return plan(piece(s, s.batch), packed, out, false) != nullptr;
     }
     void forward(const attention_shape& s, matrix<const bfloat16> qkv, matrix<bfloat16> out, float* lse) {
         each_piece(s, [&](const attention_shape& part, std::size_t first) {
             auto* p = wanted(part, qkv.stride, out.stride, false);
-            run(*p, [&] { p->forward(handle_, qkv.row(first), out.row(first), lse + first * s.heads, workspace(p->workspace_bytes())); });
+            run(*p, [&] {
+                p->forward(handle_, qkv.row(first), out.row(first), lse + first * s.heads,
+                           workspace(p->workspace_bytes()));
+            });
         });
     }
     /// With a table, the gradients of queries and keys are turned back by RoPE too; the context's stream is this one's.
-    void backward(const kernels::launch_context& context, const attention_shape& s, matrix<const bfloat16> qkv, matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv,
+    void backward(const kernels::launch_context& context, const attention_shape& s, matrix<const bfloat16> qkv,
+                  matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv,
                   matrix<const float> cosine, matrix<const float> sine) {
         each_piece(s, [&](const attention_shape& part, std::size_t first) {
             auto* p = wanted(part, qkv.stride, out.stride, true);
-            run(*p, [&] { p->backward(handle_, stream_, qkv.row(first), out.row(first), lse + first * s.heads, dout.row(first), dqkv.row(first), workspace(p->workspace_bytes())); });
+            run(*p, [&] {
+                p->backward(handle_, stream_, qkv.row(first), out.row(first), lse + first * s.heads, dout.row(first),
+                            dqkv.row(first), workspace(p->workspace_bytes()));
+            });
             const auto done = dqkv.row_range(first, part.rows());
-            if (const bfloat16* dk = p->dk_apart(workspace_.data())) kernels::finish_attention_gradients(context, part, dk, p->dv_apart(workspace_.data()), done, cosine, sine);
-            else if (cosine.data) kernels::rope_inplace<bfloat16>(context, done, s.length, s.heads + s.kv_heads, s.head_width, cosine, sine, -1);
+            if (const bfloat16* dk = p->dk_apart(workspace_.data()))
+                kernels::finish_attention_gradients(context, part, dk, p->dv_apart(workspace_.data()), done, cosine,
+                                                    sine);
+            else if (cosine.data)
+                kernels::rope_inplace<bfloat16>(context, done, s.length, s.heads + s.kv_heads, s.head_width, cosine,
+                                                sine, -1);
         });
     }
     std::size_t memory_moves() const { return memory_moves_; }
@@ -63,8 +77,7 @@ private:
             for (part.batch = 1; 2 * part.batch <= left;) part.batch *= 2;
         return part;
     }
-    template <class Body>
-    void each_piece(const attention_shape& s, const Body& body) const {
+    template <class Body> void each_piece(const attention_shape& s, const Body& body) const {
         for (std::size_t done = 0; done < s.batch;) {
             const attention_shape part = piece(s, s.batch - done);
             body(part, done * s.length);
@@ -73,11 +86,11 @@ private:
     }
     attention_plan* wanted(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
         auto* p = plan(s, packed, out, backward);
-        require(p != nullptr, "[attention] expected cuDNN to have an engine for ", backward ? "the way back of " : "", s.batch, " x ", s.length, " tokens and ", s.heads, " heads of ", s.head_width, ", found none");
+        require(p != nullptr, "[attention] expected cuDNN to have an engine for ", backward ? "the way back of " : "",
+                s.batch, " x ", s.length, " tokens and ", s.heads, " heads of ", s.head_width, ", found none");
         return p;
     }
-    template <class Pass>
-    void run(attention_plan& p, const Pass& pass) {
+    template <class Pass> void run(attention_plan& p, const Pass& pass) {
         if (!p.tuned()) {
             p.tune(stream_, pass);
             p.ask_about_sums(stream_, workspace(p.workspace_bytes()), pass);

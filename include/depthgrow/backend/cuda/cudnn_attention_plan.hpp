@@ -1,6 +1,7 @@
-// One pass of causal grouped-query attention by cuDNN's fused engines, described as the graph of plain operations that it is.
-// Assumes bfloat16 rows of packed queries, keys and values, heads of a multiple of 8 up to 128 channels, cuDNN 9.
-// lse is (B, H, T) here. Maths: Dao et al. 2022 (arXiv 2205.14135); way back: Dao 2023 (arXiv 2307.08691), Algorithm 2.
+// One pass of causal grouped-query attention by cuDNN's fused engines, described as the graph of plain operations that
+// it is. Assumes bfloat16 rows of packed queries, keys and values, heads of a multiple of 8 up to 128 channels,
+// cuDNN 9. lse is (B, H, T) here. Maths: Dao et al. 2022 (arXiv 2205.14135); way back: Dao 2023 (arXiv 2307.08691),
+// Algorithm 2.
 #pragma once
 
 #include <algorithm>
@@ -24,13 +25,17 @@ public:
     /// A deterministic way back adds up dq in one order, through dS in the engine's workspace (B H T T numbers). Where
     /// heads share keys and values, dk and dv come apart, a head each: `apart`.
     attention_plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward, bool deterministic)
-        : shape_(s), backward_(backward), atomic_(backward && !deterministic), apart_(backward && s.heads != s.kv_heads) {
+        : shape_(s),
+          backward_(backward),
+          atomic_(backward && !deterministic),
+          apart_(backward && s.heads != s.kv_heads) {
         B_ = as(s.batch), H_ = as(s.heads), K_ = as(s.kv_heads), T_ = as(s.length), D_ = as(s.head_width);
         const std::int64_t row = as(packed), out_row = as(out);
         const extents queries{T_ * row, D_, row, 1}, turned{T_ * row, D_, 1, row}, outs{T_ * out_row, D_, out_row, 1};
         at_[q] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, queries);
         at_[k] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned);
-        at_[v] = backward ? graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned) : graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, T_, D_}, queries);
+        at_[v] = backward ? graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned)
+                          : graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, T_, D_}, queries);
         at_[o] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, outs);
         at_[stats] = graph_.tensor(CUDNN_DATA_FLOAT, column(), column_strides());
         at_[scale] = graph_.number();
@@ -42,7 +47,8 @@ public:
         at_[d_o] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, outs);
         at_[dq] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, queries);
         const extents own_rows{T_ * H_ * D_, D_, H_ * D_, 1};
-        for (int to : {dk, dv}) at_[to] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, apart_ ? own_rows : queries);
+        for (int to : {dk, dv})
+            at_[to] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, apart_ ? own_rows : queries);
         at_[one] = graph_.number();
         at_[row_sums] = graph_.tensor(CUDNN_DATA_FLOAT, column(), column_strides());
         if (atomic_) at_[dq_sums] = graph_.tensor(CUDNN_DATA_FLOAT, {B_, H_, T_, D_}, {H_ * T_ * D_, T_ * D_, D_, 1});
@@ -55,8 +61,7 @@ public:
     }
     bool tuned() const { return tuned_; }
     /// Keeps the fastest of the plans by running each; run() does one pass and must not change what it reads.
-    template <class Run>
-    void tune(cudaStream_t stream, const Run& run) {
+    template <class Run> void tune(cudaStream_t stream, const Run& run) {
         tuned_ = true;
         if (graph_.plans() < 2) return;
         cudaEvent_t begin, end;
@@ -80,37 +85,64 @@ public:
         (void)cudaEventDestroy(end);
         graph_.choose(best);
     }
-    /// Learns whether the engine itself clears dq's sums before it adds to them, by a run over sums that are not numbers.
-    template <class Run>
-    void ask_about_sums(cudaStream_t stream, void* workspace, const Run& run) {
+    /// Learns whether the engine itself clears dq's sums before it adds to them, by a run over sums that are not
+    /// numbers.
+    template <class Run> void ask_about_sums(cudaStream_t stream, void* workspace, const Run& run) {
         if (!atomic_) return;
         clears_ = true;
         check(cudaMemsetAsync(workspace, 0xff, dq_bytes(), stream), "cudaMemsetAsync");
         run();
         std::vector<float> sums(shape_.rows() * shape_.width());
-        check(cudaMemcpyAsync(sums.data(), workspace, sums.size() * sizeof(float), cudaMemcpyDeviceToHost, stream), "a copy");
+        check(cudaMemcpyAsync(sums.data(), workspace, sums.size() * sizeof(float), cudaMemcpyDeviceToHost, stream),
+              "a copy");
         check(cudaStreamSynchronize(stream), "attention");
         clears_ = std::all_of(sums.begin(), sums.end(), [](float x) { return std::isfinite(x); });
     }
 
     /// Bytes that a run needs: the engine's own, and on the way back the row sums, dq's sums, and dk and dv if apart.
-    std::size_t workspace_bytes() const { return engine_bytes() + (backward_ ? sums_bytes() + dq_bytes() + 2 * apart_bytes() : 0); }
+    std::size_t workspace_bytes() const {
+        return engine_bytes() + (backward_ ? sums_bytes() + dq_bytes() + 2 * apart_bytes() : 0);
+    }
     /// dk (B*T, H*D) and dv of the last run where they come apart, else null.
-    const bfloat16* dk_apart(const void* workspace) const { return apart_ ? reinterpret_cast<const bfloat16*>(static_cast<const unsigned char*>(workspace) + dq_bytes() + sums_bytes()) : nullptr; }
-    const bfloat16* dv_apart(const void* workspace) const { return apart_ ? dk_apart(workspace) + apart_bytes() / sizeof(bfloat16) : nullptr; }
+    const bfloat16* dk_apart(const void* workspace) const {
+        return apart_ ? reinterpret_cast<const bfloat16*>(static_cast<const unsigned char*>(workspace) + dq_bytes() +
+                                                          sums_bytes())
+                      : nullptr;
+    }
+    const bfloat16* dv_apart(const void* workspace) const {
+        return apart_ ? dk_apart(workspace) + apart_bytes() / sizeof(bfloat16) : nullptr;
+    }
 
     void forward(cudnnHandle_t handle, const bfloat16* qkv, bfloat16* out, float* lse, void* workspace) const {
         const float root = shape_.score_scale<float>(), low = lowest;
-        graph_.run(handle, {{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + shape_.width() + shape_.kv_width()}, {at_[o], out},
-                            {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low}}, workspace);
+        graph_.run(handle,
+                   {{at_[q], qkv},
+                    {at_[k], qkv + shape_.width()},
+                    {at_[v], qkv + shape_.width() + shape_.kv_width()},
+                    {at_[o], out},
+                    {at_[stats], lse},
+                    {at_[scale], &root},
+                    {at_[masked], &low}},
+                   workspace);
     }
-    void backward(cudnnHandle_t handle, cudaStream_t stream, const bfloat16* qkv, const bfloat16* out, const float* lse, const bfloat16* dout, bfloat16* dqkv, void* workspace) const {
+    void backward(cudnnHandle_t handle, cudaStream_t stream, const bfloat16* qkv, const bfloat16* out, const float* lse,
+                  const bfloat16* dout, bfloat16* dqkv, void* workspace) const {
         const float root = shape_.score_scale<float>(), low = lowest, unit = 1;
         const std::size_t values = shape_.width() + shape_.kv_width();
         auto* bytes = static_cast<unsigned char*>(workspace);
-        std::vector<std::pair<int, const void*>> places{{at_[q], qkv}, {at_[k], qkv + shape_.width()}, {at_[v], qkv + values}, {at_[o], out}, {at_[stats], lse}, {at_[scale], &root}, {at_[masked], &low},
-                                                        {at_[d_o], dout}, {at_[dq], dqkv}, {at_[dk], apart_ ? dk_apart(bytes) : dqkv + shape_.width()}, {at_[dv], apart_ ? dv_apart(bytes) : dqkv + values},
-                                                        {at_[one], &unit}, {at_[row_sums], bytes + dq_bytes()}};
+        std::vector<std::pair<int, const void*>> places{{at_[q], qkv},
+                                                        {at_[k], qkv + shape_.width()},
+                                                        {at_[v], qkv + values},
+                                                        {at_[o], out},
+                                                        {at_[stats], lse},
+                                                        {at_[scale], &root},
+                                                        {at_[masked], &low},
+                                                        {at_[d_o], dout},
+                                                        {at_[dq], dqkv},
+                                                        {at_[dk], apart_ ? dk_apart(bytes) : dqkv + shape_.width()},
+                                                        {at_[dv], apart_ ? dv_apart(bytes) : dqkv + values},
+                                                        {at_[one], &unit},
+                                                        {at_[row_sums], bytes + dq_bytes()}};
         if (atomic_) {
             if (!clears_) check(cudaMemsetAsync(bytes, 0, dq_bytes(), stream), "cudaMemsetAsync");
             places.emplace_back(at_[dq_sums], bytes);
@@ -137,7 +169,8 @@ private:
 
     /// x where the key is no later than the query, else a number whose exponential is zero.
     int causal(int x) {
-        const int row = scores(CUDNN_DATA_INT32), col = scores(CUDNN_DATA_INT32), seen = scores(CUDNN_DATA_BOOLEAN), out = scores();
+        const int row = scores(CUDNN_DATA_INT32), col = scores(CUDNN_DATA_INT32), seen = scores(CUDNN_DATA_BOOLEAN),
+                  out = scores();
         graph_.pointwise(CUDNN_POINTWISE_GEN_INDEX, x, -1, row, -1, 2);
         graph_.pointwise(CUDNN_POINTWISE_GEN_INDEX, x, -1, col, -1, 3);
         graph_.pointwise(CUDNN_POINTWISE_CMP_GE, row, col, seen);
@@ -148,7 +181,8 @@ private:
         const int s = scores(), scaled = scores();
         graph_.matmul(at_[q], at_[k], s);
         graph_.pointwise(CUDNN_POINTWISE_MUL, s, at_[scale], scaled);
-        const int seen = causal(scaled), top = rows(), shifted = scores(), weight = scores(), sum = rows(), log_sum = rows(), p = scores(CUDNN_DATA_BFLOAT16);
+        const int seen = causal(scaled), top = rows(), shifted = scores(), weight = scores(), sum = rows(),
+                  log_sum = rows(), p = scores(CUDNN_DATA_BFLOAT16);
         graph_.reduce(CUDNN_REDUCE_TENSOR_MAX, seen, top);
         graph_.pointwise(CUDNN_POINTWISE_SUB, seen, top, shifted);
         graph_.pointwise(CUDNN_POINTWISE_EXP, shifted, -1, weight);

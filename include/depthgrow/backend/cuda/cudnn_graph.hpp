@@ -21,7 +21,9 @@ inline void check(cudnnStatus_t status, const char* what) {
 /// One descriptor of cuDNN's graph API.
 class graph_descriptor {
 public:
-    explicit graph_descriptor(cudnnBackendDescriptorType_t type) { check(cudnnBackendCreateDescriptor(type, &handle_), "cudnnBackendCreateDescriptor"); }
+    explicit graph_descriptor(cudnnBackendDescriptorType_t type) {
+        check(cudnnBackendCreateDescriptor(type, &handle_), "cudnnBackendCreateDescriptor");
+    }
     graph_descriptor(graph_descriptor&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
     graph_descriptor& operator=(graph_descriptor&& other) noexcept {
         std::swap(handle_, other.handle_);
@@ -33,12 +35,15 @@ public:
     cudnnBackendDescriptor_t handle() const { return handle_; }
 
     template <class Value>
-    graph_descriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::initializer_list<Value> values) {
+    graph_descriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                          std::initializer_list<Value> values) {
         return set(name, type, values.begin(), values.size());
     }
     template <class Value>
-    graph_descriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, const Value* values, std::size_t count) {
-        check(cudnnBackendSetAttribute(handle_, name, type, static_cast<std::int64_t>(count), values), "cudnnBackendSetAttribute");
+    graph_descriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, const Value* values,
+                          std::size_t count) {
+        check(cudnnBackendSetAttribute(handle_, name, type, static_cast<std::int64_t>(count), values),
+              "cudnnBackendSetAttribute");
         return *this;
     }
     graph_descriptor& link(cudnnBackendAttributeName_t name, const graph_descriptor& other) {
@@ -62,9 +67,12 @@ public:
     int tensor(cudnnDataType_t type, extents dims, extents strides, bool inside = false, bool by_value = false) {
         const auto id = static_cast<std::int64_t>(tensors_.size()), alignment = std::int64_t{16};
         auto& t = tensors_.emplace_back(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-        t.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, {type}).set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, dims.data(), 4);
-        t.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, strides.data(), 4).set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, {id});
-        t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, {alignment}).set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, {inside});
+        t.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, {type})
+            .set(CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, dims.data(), 4);
+        t.set(CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, strides.data(), 4)
+            .set(CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, {id});
+        t.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, {alignment})
+            .set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, {inside});
         t.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, {by_value}).finish("a tensor descriptor");
         return static_cast<int>(id);
     }
@@ -75,14 +83,17 @@ public:
         graph_descriptor kind(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
         kind.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT}).finish("a product descriptor");
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_MATMUL_ADESC, at(a)).link(CUDNN_ATTR_OPERATION_MATMUL_BDESC, at(b)).link(CUDNN_ATTR_OPERATION_MATMUL_CDESC, at(c));
+        op.link(CUDNN_ATTR_OPERATION_MATMUL_ADESC, at(a))
+            .link(CUDNN_ATTR_OPERATION_MATMUL_BDESC, at(b))
+            .link(CUDNN_ATTR_OPERATION_MATMUL_CDESC, at(c));
         op.link(CUDNN_ATTR_OPERATION_MATMUL_DESC, kind).finish("a product");
         kinds_.push_back(std::move(kind));
     }
     /// y = mode(x), mode(x, b) or mode(x, b, selector); `axis` for index generation.
     void pointwise(cudnnPointwiseMode_t mode, int x, int b, int y, int selector = -1, std::int64_t axis = -1) {
         graph_descriptor kind(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-        kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, {mode}).set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT});
+        kind.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, {mode})
+            .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT});
         if (axis >= 0) kind.set(CUDNN_ATTR_POINTWISE_AXIS, CUDNN_TYPE_INT64, {axis});
         kind.finish("a pointwise descriptor");
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
@@ -94,14 +105,21 @@ public:
     }
     void reduce(cudnnReduceTensorOp_t mode, int x, int y) {
         graph_descriptor kind(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
-        kind.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, {mode}).set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT}).finish("a reduction descriptor");
+        kind.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, {mode})
+            .set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, {CUDNN_DATA_FLOAT})
+            .finish("a reduction descriptor");
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_REDUCTION_DESC, kind).link(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, at(x)).link(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, at(y)).finish("a reduction");
+        op.link(CUDNN_ATTR_OPERATION_REDUCTION_DESC, kind)
+            .link(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, at(x))
+            .link(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, at(y))
+            .finish("a reduction");
         kinds_.push_back(std::move(kind));
     }
     void reshape(int x, int y) {
         auto& op = operations_.emplace_back(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
-        op.link(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, at(x)).link(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, at(y)).finish("a reshape");
+        op.link(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, at(x))
+            .link(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, at(y))
+            .finish("a reshape");
     }
 
     /// Finds engines and builds their plans: the heuristics' first choice, or with `all` every one. False: cuDNN has
@@ -114,21 +132,26 @@ public:
         graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, {handle});
         if (!graph.finalize()) return false;
         graph_descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-        heuristics.link(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, {CUDNN_HEUR_MODE_A});
+        heuristics.link(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
+            .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, {CUDNN_HEUR_MODE_A});
         if (!heuristics.finalize()) return false;
         constexpr std::size_t most = 8;
         std::vector<graph_descriptor> configs;
         std::array<cudnnBackendDescriptor_t, most> raw{};
         for (auto& r : raw) r = configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).handle();
         std::int64_t found = 0;
-        check(cudnnBackendGetAttribute(heuristics.handle(), CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &found, raw.data()), "cuDNN's heuristics");
+        check(cudnnBackendGetAttribute(heuristics.handle(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                       CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &found, raw.data()),
+              "cuDNN's heuristics");
         for (std::int64_t i = 0; i < std::min<std::int64_t>(found, most) && (all || plans_.empty()); ++i) {
             graph_descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
             plan.link(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configs[static_cast<std::size_t>(i)]);
             plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, {handle});
             if (!plan.finalize()) continue;
             std::int64_t bytes = 0, one = 0;
-            check(cudnnBackendGetAttribute(plan.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &one, &bytes), "the plan's workspace size");
+            check(cudnnBackendGetAttribute(plan.handle(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
+                                           &one, &bytes),
+                  "the plan's workspace size");
             plans_.push_back({std::move(plan), static_cast<std::size_t>(bytes)});
         }
         return !plans_.empty();
@@ -144,7 +167,8 @@ public:
         graph_descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
         pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, ids.data(), ids.size());
         pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(), pointers.size());
-        pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, {static_cast<const void*>(workspace)}).finish("a variant pack");
+        pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, {static_cast<const void*>(workspace)})
+            .finish("a variant pack");
         check(cudnnBackendExecute(handle, plans_[chosen_].plan.handle(), pack.handle()), "cudnnBackendExecute");
     }
 

@@ -22,28 +22,36 @@ public:
     /// takes as long as some thousand columns of the result gain (measured on an H100).
     bool takes(matrix<const bfloat16> x, matrix<const bfloat16> w, std::size_t columns) const {
         if (columns < worth_columns && !left(x)) return false;
-        const auto whole = [](matrix<const bfloat16> m) { return reinterpret_cast<std::uintptr_t>(m.data) % 16 == 0 && m.stride % 16 == 0 && m.rows % 16 == 0 && m.cols % 16 == 0; };
+        const auto whole = [](matrix<const bfloat16> m) {
+            return reinterpret_cast<std::uintptr_t>(m.data) % 16 == 0 && m.stride % 16 == 0 && m.rows % 16 == 0 &&
+                   m.cols % 16 == 0;
+        };
         return x.rows > 0 && whole(x) && whole(w);
     }
     /// out = addend + x wᵀ; an empty addend is none.
-    void forward(products& multiply, const kernels::launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend, matrix<bfloat16> out) {
+    void forward(products& multiply, const kernels::launch_context& k, matrix<const bfloat16> x,
+                 matrix<const bfloat16> w, matrix<const bfloat16> addend, matrix<bfloat16> out) {
         const auto a = quantized(k, x, w.data, role::input), b = quantized(k, w, w.data, role::weight);
-        multiply(k.stream, false, true, 1, a.numbers, b.numbers, addend.data ? 1 : 0, addend.data ? addend : matrix<const bfloat16>(out), out, {{}, a.inverse, b.inverse, true});
+        multiply(k.stream, false, true, 1, a.numbers, b.numbers, addend.data ? 1 : 0,
+                 addend.data ? addend : matrix<const bfloat16>(out), out, {{}, a.inverse, b.inverse, true});
     }
     /// dx = dy w + beta * dx.
-    void backward(products& multiply, const kernels::launch_context& k, matrix<const bfloat16> dy, matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
+    void backward(products& multiply, const kernels::launch_context& k, matrix<const bfloat16> dy,
+                  matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
         const auto a = quantized(k, dy, w.data, role::gradient), b = quantized(k, w, w.data, role::turned_weight);
-        multiply(k.stream, false, true, 1, a.numbers, b.numbers, beta, matrix<const bfloat16>(dx), dx, {{}, a.inverse, b.inverse, false});
+        multiply(k.stream, false, true, 1, a.numbers, b.numbers, beta, matrix<const bfloat16>(dx), dx,
+                 {{}, a.inverse, b.inverse, false});
     }
 
-    /// Runs kernel(copy), which writes y, values or gradients, and returns whether it has left the copy. The copy serves
-    /// the very next product or none. Its scale goes by y's place in the run: the eight-bit product before it and how
-    /// many copies were made since.
+    /// Runs kernel(copy), which writes y, values or gradients, and returns whether it has left the copy. The copy
+    /// serves the very next product or none. Its scale goes by y's place in the run: the eight-bit product before it
+    /// and how many copies were made since.
     template <class Kernel>
     void with_copy(const kernels::launch_context& k, matrix<const bfloat16> y, bool gradients, const Kernel& kernel) {
         copy_ = {};
         if (y.stride != y.cols || y.rows % 16 != 0 || y.cols % 16 != 0) return void(kernel(kernels::fp8_copy{}));
-        const auto [scaling, first] = scaling_of(k, last_, gradients ? role::copied_gradient : role::copied_value, 1 + copies_++);
+        const auto [scaling, first] =
+            scaling_of(k, last_, gradients ? role::copied_gradient : role::copied_value, 1 + copies_++);
         if (first) {  // looks at the numbers only; the product makes the copy this once
             kernel(kernels::fp8_copy{});
             kernels::start_fp8(k, y, scaling);
@@ -64,7 +72,9 @@ private:
     };
 
     /// Whether the kernel before leaves copies of x.
-    bool left(matrix<const bfloat16> x) const { return copy_.of == x.data && copy_.is.numbers.rows == x.rows && copy_.is.numbers.cols == x.cols; }
+    bool left(matrix<const bfloat16> x) const {
+        return copy_.of == x.data && copy_.is.numbers.rows == x.rows && copy_.is.numbers.cols == x.cols;
+    }
 
     using product_place = std::pair<const void*, role>;  // whose weight, which way
 
@@ -84,14 +94,16 @@ private:
         return {turned ? eight(to, x.cols, x.rows) : eight(to, x.rows, x.cols), &scaling->inverse};
     }
     /// The scaling of a place, and whether it has never been used.
-    std::pair<kernels::fp8_scaling*, bool> scaling_of(const kernels::launch_context& k, product_place after, role of, std::size_t copies) {
+    std::pair<kernels::fp8_scaling*, bool> scaling_of(const kernels::launch_context& k, product_place after, role of,
+                                                      std::size_t copies) {
         const auto [found, missing] = scalings_.try_emplace({after, of, copies}, nullptr);
         if (missing) {
             if (scalings_.size() > blocks_.size() * together) {
                 blocks_.emplace_back(together * sizeof(kernels::fp8_scaling));
                 check(cudaMemsetAsync(blocks_.back().data(), 0, blocks_.back().size(), k.stream), "cudaMemsetAsync");
             }
-            found->second = static_cast<kernels::fp8_scaling*>(blocks_.back().data()) + (scalings_.size() - 1) % together;
+            found->second =
+                static_cast<kernels::fp8_scaling*>(blocks_.back().data()) + (scalings_.size() - 1) % together;
         }
         return {found->second, missing};
     }

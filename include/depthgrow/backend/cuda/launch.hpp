@@ -1,6 +1,7 @@
 // Declarations of the kernel launches: what the CUDA backend calls and a unit compiled by nvcc provides.
 // Assumes device pointers and extents that the backend has checked; T is float or bfloat16, statistics are float.
-// Meaning of each operation: backend/reference.hpp and analysis/row_operations.hpp. Explicit instantiations: launch.cuh.
+// Meaning of each operation: backend/reference.hpp and analysis/row_operations.hpp. Explicit instantiations:
+// launch.cuh.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -47,55 +48,101 @@ void quantize_fp8_turned(const launch_context&, matrix<const bfloat16> x, e4m3* 
 /// out = silu(gate) * up of (gate, up) = x wᵀ, and its slopes by gate and up; dgate_up = dy w times the slopes;
 /// out = x wᵀ with `turned` of its columns rotated by RoPE, sequences of `length` rows. False: operands that a joined
 /// kernel does not take, or no code for them; nothing is done.
-bool linear_swiglu(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> slopes, matrix<bfloat16> out);
-bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, matrix<const bfloat16> w, matrix<const bfloat16> slopes, matrix<bfloat16> dgate_up);
-bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out, std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine);
+bool linear_swiglu(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> slopes,
+                   matrix<bfloat16> out);
+bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, matrix<const bfloat16> w,
+                            matrix<const bfloat16> slopes, matrix<bfloat16> dgate_up);
+bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out,
+                 std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine);
 
 void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);
 /// *sum += the squares of all numbers of all blocks.
 void accumulate_squares(const launch_context&, span<const span<const float>> blocks, double* sum);
 
-template <class T> void embedding_forward(const launch_context&, span<const token> ids, matrix<const T> table, matrix<T> out);
-template <class T> void embedding_backward(const launch_context&, span<const token> ids, matrix<const T> dout, matrix<float> dtable);
+template <class T>
+void embedding_forward(const launch_context&, span<const token> ids, matrix<const T> table, matrix<T> out);
+template <class T>
+void embedding_backward(const launch_context&, span<const token> ids, matrix<const T> dout, matrix<float> dtable);
 /// `a` empty: y = RMSNorm(h); else sum = h + a, y = RMSNorm(sum). Returns whether the copy of y was made (as below).
-template <class T> bool rms_norm_forward(const launch_context&, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy);
-template <class T> bool rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, fp8_copy copy);
-template <class T> void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width, matrix<const float> cosine, matrix<const float> sine, float sign);
+template <class T>
+bool rms_norm_forward(const launch_context&, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps,
+                      float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy);
+template <class T>
+bool rms_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> rstd,
+                       float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain,
+                       fp8_copy copy);
+template <class T>
+void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
+                  matrix<const float> cosine, matrix<const float> sine, float sign);
 /// dqkv's keys and values = the sums of dk and dv (rows, H*D) over the heads that share them; with a table, its queries
 /// and keys are turned back by RoPE. Head widths of multiples of 8, rows at multiples of 16 bytes.
-void finish_attention_gradients(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv, matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
-template <class T> void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
-template <class T> void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out, span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
-template <class T> void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache, matrix<T> out);
+void finish_attention_gradients(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv,
+                                matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
+template <class T>
+void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
+template <class T>
+void attention_backward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<const T> out,
+                        span<const float> lse, matrix<const T> dout, matrix<T> dqkv);
+template <class T>
+void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache,
+                      matrix<T> out);
 template <class T> bool swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out, fp8_copy copy);
-template <class T> bool swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up, fp8_copy copy);
+template <class T>
+bool swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up,
+                     fp8_copy copy);
 /// Activations other than SwiGLU's; x holds gate and up side by side when `gated`.
-template <class T> void activation_forward(const launch_context&, activation, bool gated, matrix<const T> x, matrix<T> out);
-template <class T> void activation_backward(const launch_context&, activation, bool gated, matrix<const T> x, matrix<const T> dout, matrix<T> dx);
-template <class T> void layer_norm_forward(const launch_context&, matrix<const T> x, span<const T> gain, span<const T> bias, float eps, float scale, matrix<T> y, span<float> mean, span<float> rstd);
-template <class T> void layer_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> mean, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, span<float> dbias);
+template <class T>
+void activation_forward(const launch_context&, activation, bool gated, matrix<const T> x, matrix<T> out);
+template <class T>
+void activation_backward(const launch_context&, activation, bool gated, matrix<const T> x, matrix<const T> dout,
+                         matrix<T> dx);
+template <class T>
+void layer_norm_forward(const launch_context&, matrix<const T> x, span<const T> gain, span<const T> bias, float eps,
+                        float scale, matrix<T> y, span<float> mean, span<float> rstd);
+template <class T>
+void layer_norm_backward(const launch_context&, matrix<const T> x, span<const T> gain, span<const float> mean,
+                         span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx,
+                         span<float> dgain, span<float> dbias);
 template <class T> void add_bias_inplace(const launch_context&, span<const T> bias, matrix<T> y);
 template <class T> void bias_backward(const launch_context&, matrix<const T> dy, span<float> dbias);
 /// out = a + factor * b; `a` and `out` may be one matrix.
 template <class T> void add(const launch_context&, matrix<const T> a, float factor, matrix<const T> b, matrix<T> out);
-template <class T> void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient);
+template <class T>
+void cross_entropy_inplace(const launch_context&, matrix<T> logits, span<const token> targets,
+                           span<const float> weights, span<float> loss, bool gradient);
 template <class T> void row_argmax(const launch_context&, matrix<const T> logits, span<token> best);
-template <class T> void adamw(const launch_context&, span<const adamw_operands<T>> blocks, const adamw_constants*, const double* squares);
-template <class T> void sgd_nesterov(const launch_context&, span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow, const momentum_constants*, const double* squares);
-template <class T> void muon_direction(const launch_context&, span<const float> gradient, span<float> buffer, span<T> direction, const momentum_constants*, const double* squares);
+template <class T>
+void adamw(const launch_context&, span<const adamw_operands<T>> blocks, const adamw_constants*, const double* squares);
+template <class T>
+void sgd_nesterov(const launch_context&, span<float> weight, span<const float> gradient, span<float> momentum,
+                  span<T> narrow, const momentum_constants*, const double* squares);
+template <class T>
+void muon_direction(const launch_context&, span<const float> gradient, span<float> buffer, span<T> direction,
+                    const momentum_constants*, const double* squares);
 template <class T> void muon_normalize(const launch_context&, span<T> x);
-template <class T> void muon_apply(const launch_context&, span<float> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants*, const double* squares);
+template <class T>
+void muon_apply(const launch_context&, span<float> weight, span<const T> x, span<T> narrow, double factor,
+                const momentum_constants*, const double* squares);
 
 /// How a row's distribution differs from another's, on the device; analysis/row_operations.hpp says what each is.
 struct row_comparison {
     float kl_lens_final, kl_final_lens, cross_entropy, overlap, agrees, hits;
 };
-template <class T> void row_changes(const launch_context&, matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m, span<float> distance, span<float> norm);
+template <class T>
+void row_changes(const launch_context&, matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a,
+                 matrix<const T> m, span<float> distance, span<float> norm);
 template <class T> void row_softmax_inplace(const launch_context&, matrix<T> logits);
-template <class T> void row_softmax_distances(const launch_context&, matrix<T> logits, matrix<const T> probabilities, span<float> distance);
-template <class T> void row_compare(const launch_context&, matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k, span<row_comparison> out);
+template <class T>
+void row_softmax_distances(const launch_context&, matrix<T> logits, matrix<const T> probabilities,
+                           span<float> distance);
+template <class T>
+void row_compare(const launch_context&, matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k,
+                 span<row_comparison> out);
 template <class T> void row_negative_entropies(const launch_context&, matrix<const T> y, span<float> entropy);
-template <class T> void row_kl_gradient_inplace(const launch_context&, matrix<T> z, matrix<const T> y, span<const float> entropy, float scale, span<float> loss);
-template <class T> void row_probability_gradient_inplace(const launch_context&, matrix<T> z, span<const token> gold, span<float> value);
+template <class T>
+void row_kl_gradient_inplace(const launch_context&, matrix<T> z, matrix<const T> y, span<const float> entropy,
+                             float scale, span<float> loss);
+template <class T>
+void row_probability_gradient_inplace(const launch_context&, matrix<T> z, span<const token> gold, span<float> value);
 
 }  // namespace depthgrow::kernels

@@ -32,7 +32,8 @@ inline void* allocate(std::size_t bytes) {
         (void)cudaGetLastError();
         std::size_t free = 0, total = 0;
         (void)cudaMemGetInfo(&free, &total);
-        throw out_of_device_memory(text("[cuda] expected ", bytes >> 20, " MiB more of device memory, found ", free >> 20, " MiB free of ", total >> 20));
+        throw out_of_device_memory(text("[cuda] expected ", bytes >> 20, " MiB more of device memory, found ",
+                                        free >> 20, " MiB free of ", total >> 20));
     }
     check(status, "cudaMalloc");
     return data;

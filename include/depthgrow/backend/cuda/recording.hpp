@@ -10,8 +10,7 @@
 
 namespace depthgrow::cuda_detail {
 
-template <class Backend>
-class recording {
+template <class Backend> class recording {
 public:
     recording() = default;
     recording(const recording&) = delete;
@@ -34,8 +33,7 @@ public:
     }
 
 private:
-    template <class Body>
-    void record(cudaStream_t stream, const Body& body) {
+    template <class Body> void record(cudaStream_t stream, const Body& body) {
         cudaGraph_t graph = nullptr;
         check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a step");
         try {

@@ -1,5 +1,5 @@
-// GPT-2: model_type gpt2. LayerNorms, learned positions, biases everywhere, one joint matrix for queries, keys and values.
-// Assumes matrices stored [in, out] (the family's Conv1D), and files with or without the prefix "transformer.".
+// GPT-2: model_type gpt2. LayerNorms, learned positions, biases everywhere, one joint matrix for queries, keys and
+// values. Assumes matrices stored [in, out] (the family's Conv1D), and files with or without the prefix "transformer.".
 // Source: huggingface/transformers, models/gpt2; Radford et al. 2019.
 #pragma once
 
@@ -42,15 +42,28 @@ inline void write_gpt2(const decoder_config& c, json& fields) {
 }
 inline family gpt2() {
     const auto one = [](const char* name, part which) { return stored_parts{name, which, which, stored_as::rows}; };
-    return {"gpt2", "GPT2LMHeadModel", "transformer.", "h.", "n_layer",
-            {one("ln_1.weight", part::input_norm), one("ln_1.bias", part::input_norm_bias),
-             {"attn.c_attn.weight", part::q, part::v, stored_as::transposed}, {"attn.c_attn.bias", part::q_bias, part::v_bias, stored_as::rows},
-             {"attn.c_proj.weight", part::o, part::o, stored_as::transposed}, one("attn.c_proj.bias", part::o_bias),
-             one("ln_2.weight", part::mlp_norm), one("ln_2.bias", part::mlp_norm_bias),
-             {"mlp.c_fc.weight", part::up, part::up, stored_as::transposed}, one("mlp.c_fc.bias", part::up_bias),
-             {"mlp.c_proj.weight", part::down, part::down, stored_as::transposed}, one("mlp.c_proj.bias", part::down_bias)},
-            {one("wte.weight", part::embedding), one("wpe.weight", part::positions), one("ln_f.weight", part::final_norm), one("ln_f.bias", part::final_norm_bias)},
-            "lm_head.weight", read_gpt2, write_gpt2};
+    return {"gpt2",
+            "GPT2LMHeadModel",
+            "transformer.",
+            "h.",
+            "n_layer",
+            {one("ln_1.weight", part::input_norm),
+             one("ln_1.bias", part::input_norm_bias),
+             {"attn.c_attn.weight", part::q, part::v, stored_as::transposed},
+             {"attn.c_attn.bias", part::q_bias, part::v_bias, stored_as::rows},
+             {"attn.c_proj.weight", part::o, part::o, stored_as::transposed},
+             one("attn.c_proj.bias", part::o_bias),
+             one("ln_2.weight", part::mlp_norm),
+             one("ln_2.bias", part::mlp_norm_bias),
+             {"mlp.c_fc.weight", part::up, part::up, stored_as::transposed},
+             one("mlp.c_fc.bias", part::up_bias),
+             {"mlp.c_proj.weight", part::down, part::down, stored_as::transposed},
+             one("mlp.c_proj.bias", part::down_bias)},
+            {one("wte.weight", part::embedding), one("wpe.weight", part::positions),
+             one("ln_f.weight", part::final_norm), one("ln_f.bias", part::final_norm_bias)},
+            "lm_head.weight",
+            read_gpt2,
+            write_gpt2};
 }
 
 }  // namespace depthgrow::families

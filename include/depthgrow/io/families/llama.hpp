@@ -18,7 +18,18 @@ inline void write_llama(const decoder_config& c, json& fields) {
     fields["attention_bias"] = c.qkv_bias;
     fields["mlp_bias"] = c.mlp_bias;
 }
-inline family llama() { return {"llama", "LlamaForCausalLM", "model.", "layers.", "num_hidden_layers", llama_layer_names(), llama_outer_names(), "lm_head.weight", read_llama, write_llama}; }
+inline family llama() {
+    return {"llama",
+            "LlamaForCausalLM",
+            "model.",
+            "layers.",
+            "num_hidden_layers",
+            llama_layer_names(),
+            llama_outer_names(),
+            "lm_head.weight",
+            read_llama,
+            write_llama};
+}
 
 inline void read_mistral(const json_fields& fields, std::string_view file, decoder_config& c) {
     read_common(fields, file, c, {.context = 131072, .kv_heads = 8});
@@ -33,7 +44,8 @@ inline void write_mistral(const decoder_config& c, json& fields) {
     fields["sliding_window"] = c.kind(0).window > 0 ? json(c.kind(0).window) : json();
 }
 inline family mistral() {
-    return {"mistral", "MistralForCausalLM", "model.", "layers.", "num_hidden_layers", llama_layer_names(), llama_outer_names(), "lm_head.weight", read_mistral, write_mistral};
+    return {"mistral",           "MistralForCausalLM", "model.",         "layers.",    "num_hidden_layers",
+            llama_layer_names(), llama_outer_names(),  "lm_head.weight", read_mistral, write_mistral};
 }
 
 }  // namespace depthgrow::families

@@ -19,8 +19,10 @@ inline void write_olmo2(const decoder_config& c, json& fields) {
     fields["attention_bias"] = c.qkv_bias;
 }
 inline family olmo2() {
-    auto names = with(with(llama_layer_names(), part::attn_out_norm, "post_attention_layernorm.weight"), part::mlp_out_norm, "post_feedforward_layernorm.weight");
-    return {"olmo2", "Olmo2ForCausalLM", "model.", "layers.", "num_hidden_layers", std::move(names), llama_outer_names(), "lm_head.weight", read_olmo2, write_olmo2};
+    auto names = with(with(llama_layer_names(), part::attn_out_norm, "post_attention_layernorm.weight"),
+                      part::mlp_out_norm, "post_feedforward_layernorm.weight");
+    return {"olmo2",          "Olmo2ForCausalLM",  "model.",         "layers.",  "num_hidden_layers",
+            std::move(names), llama_outer_names(), "lm_head.weight", read_olmo2, write_olmo2};
 }
 
 }  // namespace depthgrow::families

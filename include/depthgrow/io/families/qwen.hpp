@@ -37,7 +37,29 @@ inline void write_qwen3(const decoder_config& c, json& fields) {
     write_qwen(c, fields);
     fields["attention_bias"] = c.qkv_bias;
 }
-inline family qwen2() { return {"qwen2", "Qwen2ForCausalLM", "model.", "layers.", "num_hidden_layers", llama_layer_names(), llama_outer_names(), "lm_head.weight", read_qwen2, write_qwen}; }
-inline family qwen3() { return {"qwen3", "Qwen3ForCausalLM", "model.", "layers.", "num_hidden_layers", llama_layer_names(), llama_outer_names(), "lm_head.weight", read_qwen3, write_qwen3}; }
+inline family qwen2() {
+    return {"qwen2",
+            "Qwen2ForCausalLM",
+            "model.",
+            "layers.",
+            "num_hidden_layers",
+            llama_layer_names(),
+            llama_outer_names(),
+            "lm_head.weight",
+            read_qwen2,
+            write_qwen};
+}
+inline family qwen3() {
+    return {"qwen3",
+            "Qwen3ForCausalLM",
+            "model.",
+            "layers.",
+            "num_hidden_layers",
+            llama_layer_names(),
+            llama_outer_names(),
+            "lm_head.weight",
+            read_qwen3,
+            write_qwen3};
+}
 
 }  // namespace depthgrow::families

@@ -21,12 +21,14 @@ inline void read_smollm3(const json_fields& fields, std::string_view file, decod
         bool rotates = (l + 1) % interval != 0;
         if (rotating) {
             const json& value = (*rotating)[l];
-            require(value.is_boolean() || value == 0 || value == 1, file, ": expected no_rope_layers to hold 0 or 1, found ", describe(&value));
+            require(value.is_boolean() || value == 0 || value == 1, file,
+                    ": expected no_rope_layers to hold 0 or 1, found ", describe(&value));
             rotates = value.is_boolean() ? value.get<bool>() : value == 1;
         }
         kinds[l].rope = rotates ? 0 : layer_kind::no_rope;
     }
-    const auto sliding = sliding_layers(fields, c.layers, file, [&](std::size_t l) { return window > 0 && kinds[l].rope == layer_kind::no_rope; });
+    const auto sliding = sliding_layers(
+        fields, c.layers, file, [&](std::size_t l) { return window > 0 && kinds[l].rope == layer_kind::no_rope; });
     for (std::size_t l = 0; l < c.layers; ++l) kinds[l].window = sliding[l] ? window : 0;
     set_kinds(c, kinds);
 }
@@ -40,7 +42,8 @@ inline void write_smollm3(const decoder_config& c, json& fields) {
     write_layer_types(c, fields, false);
 }
 inline family smollm3() {
-    return {"smollm3", "SmolLM3ForCausalLM", "model.", "layers.", "num_hidden_layers", llama_layer_names(), llama_outer_names(), "lm_head.weight", read_smollm3, write_smollm3};
+    return {"smollm3",           "SmolLM3ForCausalLM", "model.",         "layers.",    "num_hidden_layers",
+            llama_layer_names(), llama_outer_names(),  "lm_head.weight", read_smollm3, write_smollm3};
 }
 
 }  // namespace depthgrow::families

@@ -20,8 +20,9 @@ namespace depthgrow {
 
 /// All families, by model_type.
 inline const std::vector<family>& known_families() {
-    static const std::vector<family> table = {families::llama(), families::mistral(), families::qwen2(), families::qwen3(), families::olmo2(), families::smollm3(),
-                                              families::gemma3(), families::gpt2(), families::gpt_neox()};
+    static const std::vector<family> table = {families::llama(),  families::mistral(), families::qwen2(),
+                                              families::qwen3(),  families::olmo2(),   families::smollm3(),
+                                              families::gemma3(), families::gpt2(),    families::gpt_neox()};
     return table;
 }
 /// The family of a model_type; null when the library does not know it.
@@ -45,9 +46,9 @@ inline std::string family_names() {
 /// One tensor of a model's files and the run of memory that it holds.
 struct model_tensor {
     std::string name;
-    std::size_t block = 0;               // 0: outside the layers; 1 + l: layer l
-    tensor_place place;                  // of all its parts together: rows x cols in memory
-    std::vector<tensor_place> parts;     // each of them
+    std::size_t block = 0;            // 0: outside the layers; 1 + l: layer l
+    tensor_place place;               // of all its parts together: rows x cols in memory
+    std::vector<tensor_place> parts;  // each of them
     stored_as how = stored_as::rows;
     std::size_t head_width = 0;
 
@@ -63,7 +64,8 @@ struct model_tensor {
 
 namespace detail {
 
-inline model_tensor tensor_of(const decoder_config& c, const block_layout& layout, const stored_parts& stored, std::string name, std::size_t block) {
+inline model_tensor tensor_of(const decoder_config& c, const block_layout& layout, const stored_parts& stored,
+                              std::string name, std::size_t block) {
     model_tensor out{std::move(name), block, layout.at(stored.first), {}, stored.how, c.head_width()};
     const tensor_place& last = layout.at(stored.last);
     bool inside = false;
@@ -78,22 +80,27 @@ inline model_tensor tensor_of(const decoder_config& c, const block_layout& layou
     return out;
 }
 /// Moves numbers between memory (rows x cols) and disk; `to_disk` says which way.
-template <class T>
-std::vector<T> rearranged(const model_tensor& tensor, const std::vector<T>& from, bool to_disk) {
+template <class T> std::vector<T> rearranged(const model_tensor& tensor, const std::vector<T>& from, bool to_disk) {
     std::vector<T> out(from.size());
-    const std::size_t cols = tensor.place.vector() ? 1 : tensor.place.cols, rows = from.size() / std::max<std::size_t>(cols, 1);
+    const std::size_t cols = tensor.place.vector() ? 1 : tensor.place.cols,
+                      rows = from.size() / std::max<std::size_t>(cols, 1);
     if (tensor.how == stored_as::transposed) {
         for (std::size_t r = 0; r < rows; ++r)
-            for (std::size_t c = 0; c < cols; ++c) (to_disk ? out[c * rows + r] : out[r * cols + c]) = to_disk ? from[r * cols + c] : from[c * rows + r];
+            for (std::size_t c = 0; c < cols; ++c)
+                (to_disk ? out[c * rows + r] : out[r * cols + c]) = to_disk ? from[r * cols + c] : from[c * rows + r];
         return out;
     }
     std::size_t first = 0;  // in memory: part after part; on disk: head after head, parts within
-    const auto rows_of = [&](std::size_t p) { return tensor.parts[p].vector() ? tensor.parts[p].cols : tensor.parts[p].rows; };
+    const auto rows_of = [&](std::size_t p) {
+        return tensor.parts[p].vector() ? tensor.parts[p].cols : tensor.parts[p].rows;
+    };
     for (std::size_t p = 0; p < tensor.parts.size(); first += rows_of(p), ++p)
         for (std::size_t r = 0; r < rows_of(p); ++r) {
             const std::size_t head = r / tensor.head_width, channel = r % tensor.head_width;
-            const std::size_t memory = (first + r) * cols, disk = ((head * tensor.parts.size() + p) * tensor.head_width + channel) * cols;
-            std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(to_disk ? memory : disk), cols, out.begin() + static_cast<std::ptrdiff_t>(to_disk ? disk : memory));
+            const std::size_t memory = (first + r) * cols,
+                              disk = ((head * tensor.parts.size() + p) * tensor.head_width + channel) * cols;
+            std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(to_disk ? memory : disk), cols,
+                        out.begin() + static_cast<std::ptrdiff_t>(to_disk ? disk : memory));
         }
     return out;
 }
@@ -107,10 +114,12 @@ inline std::vector<model_tensor> model_tensors(const decoder_config& c) {
     std::vector<model_tensor> out;
     for (const auto& stored : own.outer)
         if (outer.contains(stored.first)) out.push_back(detail::tensor_of(c, outer, stored, own.base + stored.name, 0));
-    if (!c.tied) out.push_back(detail::tensor_of(c, outer, {own.head, part::head, part::head, stored_as::rows}, own.head, 0));
+    if (!c.tied)
+        out.push_back(detail::tensor_of(c, outer, {own.head, part::head, part::head, stored_as::rows}, own.head, 0));
     for (std::size_t l = 0; l < c.layers; ++l)
         for (const auto& stored : own.layer)
-            if (layer.contains(stored.first)) out.push_back(detail::tensor_of(c, layer, stored, own.layer_tensor(l, stored.name), 1 + l));
+            if (layer.contains(stored.first))
+                out.push_back(detail::tensor_of(c, layer, stored, own.layer_tensor(l, stored.name), 1 + l));
     return out;
 }
 /// Splits "model.layers.3.mlp.up_proj.weight" into 3 and "mlp.up_proj.weight"; false for names outside the layers.
@@ -120,7 +129,8 @@ inline bool split_layer_name(const family& own, std::string_view name, std::size
     if (name.substr(0, own.layers.size()) != own.layers) return false;
     name.remove_prefix(own.layers.size());
     const auto dot = name.find('.');
-    if (dot == name.npos || dot == 0 || dot > 9 || name.substr(0, dot).find_first_not_of("0123456789") != name.npos) return false;
+    if (dot == name.npos || dot == 0 || dot > 9 || name.substr(0, dot).find_first_not_of("0123456789") != name.npos)
+        return false;
     layer = static_cast<std::size_t>(std::stoul(std::string(name.substr(0, dot))));
     rest = std::string(name.substr(dot + 1));
     return true;
@@ -129,7 +139,8 @@ inline bool split_layer_name(const family& own, std::string_view name, std::size
 inline std::optional<model_tensor> tensor_in_layer(const decoder_config& c, std::string_view name_in_layer) {
     const block_layout layer = layer_layout(c);
     for (const auto& stored : family_of(c).layer)
-        if (stored.name == name_in_layer && layer.contains(stored.first)) return detail::tensor_of(c, layer, stored, stored.name, 1);
+        if (stored.name == name_in_layer && layer.contains(stored.first))
+            return detail::tensor_of(c, layer, stored, stored.name, 1);
     return {};
 }
 

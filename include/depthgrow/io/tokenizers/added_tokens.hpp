@@ -52,8 +52,7 @@ public:
     bool empty() const { return tokens_.empty(); }
 
     /// text(begin, end) for what is between the tokens, if anything, and token(id) for each of them, in order.
-    template <class Text, class Token>
-    void split(std::string_view in, Text text, Token found_token) const {
+    template <class Text, class Token> void split(std::string_view in, Text text, Token found_token) const {
         std::size_t done = 0;
         for (std::size_t i = 0; !tokens_.empty() && i < in.size();) {
             const added_token_entry* found = find(in, i);
@@ -108,8 +107,8 @@ private:
         return at;
     }
 
-    std::vector<added_token_entry> tokens_;                     // by match
-    std::array<std::vector<std::size_t>, 256> lengths_;   // of those that begin with a byte, the longest first
+    std::vector<added_token_entry> tokens_;              // by match
+    std::array<std::vector<std::size_t>, 256> lengths_;  // of those that begin with a byte, the longest first
 };
 
 /// The field "added_tokens"; ids are checked by the caller.

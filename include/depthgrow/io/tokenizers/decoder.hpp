@@ -75,8 +75,8 @@ private:
     struct step {
         kind what = kind::fuse;
         std::vector<pattern> matches;
-        std::string content;      // Replace: what stands for a match; Metaspace: a space; Strip: the character
-        bool drops_first = false; // Metaspace: the signs of the first token are no spaces
+        std::string content;       // Replace: what stands for a match; Metaspace: a space; Strip: the character
+        bool drops_first = false;  // Metaspace: the signs of the first token are no spaces
         std::size_t start = 0, stop = 0;
     };
 
@@ -137,8 +137,12 @@ private:
             case kind::replace:
                 for (std::string& name : tokens) name = detail::replace_all(now.matches[0], name, now.content);
                 break;
-            case kind::byte_fallback: join_bytes(tokens); break;
-            case kind::fuse: tokens = {join(tokens, "")}; break;
+            case kind::byte_fallback:
+                join_bytes(tokens);
+                break;
+            case kind::fuse:
+                tokens = {join(tokens, "")};
+                break;
             case kind::strip:
                 for (std::string& name : tokens) strip(name, now);
                 break;

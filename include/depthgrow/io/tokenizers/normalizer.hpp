@@ -65,8 +65,9 @@ public:
             else if (type == "Prepend") steps_.push_back({kind::prepend, {}, fields.string("prepend")});
             else if (type == "Replace")
                 steps_.push_back({kind::replace, {detail::read_pattern(fields, file)}, fields.string("content")});
-            else fail(file, ": expected a normalizer NFC, Replace, Prepend or a Sequence of them, found ",
-                      detail::quotable(type, 40));
+            else
+                fail(file, ": expected a normalizer NFC, Replace, Prepend or a Sequence of them, found ",
+                     detail::quotable(type, 40));
         }
     }
 

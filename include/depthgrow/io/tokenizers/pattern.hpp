@@ -42,8 +42,7 @@ public:
     }
 
     /// found(begin, end) for every match, from the left.
-    template <class Found>
-    void each(std::string_view text, Found found) const {
+    template <class Found> void each(std::string_view text, Found found) const {
         if (!literal_.empty()) {
             for (std::size_t i = 0; (i = text.find(literal_, i)) != text.npos; i += literal_.size())
                 found(i, i + literal_.size());

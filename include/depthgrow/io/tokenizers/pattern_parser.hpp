@@ -119,8 +119,8 @@ private:
         } else return;
         if (source_[at_ - 1] != '}') part.possessive = take("+");
         if (next_is("?") || next_is("*") || next_is("+") || next_is("{")) refuse(source_.substr(before, 8));
-        const bool plain = part.kind == pattern_part::set ||
-                           (part.kind == pattern_part::group && part.most == 1 && !part.possessive);
+        const bool plain =
+            part.kind == pattern_part::set || (part.kind == pattern_part::group && part.most == 1 && !part.possessive);
         if (!plain) refuse(source_.substr(before, 4));
         bool empty = part.kind != pattern_part::group;  // a group that may be empty is not repeated
         for (const auto& sequence : part.choices) empty = empty || may_be_empty(sequence);

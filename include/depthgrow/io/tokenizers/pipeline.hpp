@@ -70,8 +70,7 @@ public:
     }
 
     /// emit(word) for every word; `at_start`: the text begins where the whole text did.
-    template <class Emit>
-    void operator()(std::string_view text, bool at_start, Emit emit) const {
+    template <class Emit> void operator()(std::string_view text, bool at_start, Emit emit) const {
         run(0, text, at_start, emit);
     }
 
@@ -82,10 +81,10 @@ private:
         std::vector<pattern> matches;
         split_behavior behavior = split_behavior::isolated;
         bool invert = false;
-        bool each = false;            // Digits: individual_digits; ByteLevel: use_regex; Metaspace: split
-        bool prefix_space = false;    // ByteLevel
+        bool each = false;          // Digits: individual_digits; ByteLevel: use_regex; Metaspace: split
+        bool prefix_space = false;  // ByteLevel
         prepend_scheme prepend = prepend_scheme::never;
-        std::string replacement;      // Metaspace
+        std::string replacement;  // Metaspace
     };
 
     static step read_step(const json_fields& fields, const std::string& file) {
@@ -112,8 +111,7 @@ private:
         return out;
     }
 
-    template <class Emit>
-    void run(std::size_t index, std::string_view text, bool at_start, Emit& emit) const {
+    template <class Emit> void run(std::size_t index, std::string_view text, bool at_start, Emit& emit) const {
         if (text.empty()) return;
         if (index == steps_.size()) return emit(text);
         const step& now = steps_[index];
@@ -121,15 +119,18 @@ private:
             run(index + 1, text.substr(begin, end - begin), at_start && begin == 0, emit);
         };
         switch (now.what) {
-            case kind::split: return split(now, text, next);
-            case kind::digits: return digits(now, text, next);
-            case kind::byte_level: return level(now, text, emit);
-            case kind::metaspace: return metaspace(now, index, text, at_start, emit);
+            case kind::split:
+                return split(now, text, next);
+            case kind::digits:
+                return digits(now, text, next);
+            case kind::byte_level:
+                return level(now, text, emit);
+            case kind::metaspace:
+                return metaspace(now, index, text, at_start, emit);
         }
     }
 
-    template <class Next>
-    static void split(const step& now, std::string_view text, const Next& next) {
+    template <class Next> static void split(const step& now, std::string_view text, const Next& next) {
         if (now.behavior == split_behavior::isolated) {  // the usual case needs no list
             std::size_t done = 0;
             now.matches[0].each(text, [&](std::size_t begin, std::size_t end) {
@@ -145,8 +146,7 @@ private:
         parts.pieces(next);
     }
 
-    template <class Next>
-    static void digits(const step& now, std::string_view text, const Next& next) {
+    template <class Next> static void digits(const step& now, std::string_view text, const Next& next) {
         std::size_t begin = 0;
         bool number = false;  // is the piece that begins there one of digits
         for (std::size_t i = 0; i < text.size();) {
@@ -159,8 +159,7 @@ private:
         if (begin < text.size()) next(begin, text.size());
     }
 
-    template <class Emit>
-    static void level(const step& now, std::string_view text, Emit& emit) {
+    template <class Emit> static void level(const step& now, std::string_view text, Emit& emit) {
         const pre_tokenizer words{false, now.each};
         const auto give = [&](std::string_view word) { emit(word); };
         if (now.prefix_space && text[0] != ' ') words(" " + std::string(text), give);

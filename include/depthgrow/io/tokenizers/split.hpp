@@ -42,8 +42,7 @@ public:
     }
 
     /// emit(begin, end) for every piece.
-    template <class Emit>
-    void pieces(Emit emit) {
+    template <class Emit> void pieces(Emit emit) {
         if (done_ != size_) parts_.push_back({done_, size_, invert_});
         const bool backward = behavior_ == split_behavior::merged_with_next;
         if (backward) std::reverse(parts_.begin(), parts_.end());

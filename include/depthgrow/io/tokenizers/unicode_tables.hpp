@@ -75,7 +75,6 @@ inline constexpr std::string_view category_runs =
     "E4939d5E4192d711761ad30a96d128F240d65040c65534d2c65534d2";
 
 // What the Digits pre-tokenizer counts as numbers beyond category N: begin-end, hexadecimal, the end not included.
-inline constexpr std::string_view digits_beyond_category =
-    "11de0-11dea 16ff4-16ff7 ";
+inline constexpr std::string_view digits_beyond_category = "11de0-11dea 16ff4-16ff7 ";
 
 }  // namespace depthgrow::detail

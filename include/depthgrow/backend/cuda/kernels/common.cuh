@@ -4,7 +4,7 @@
 #pragma once
 
 #ifndef __CUDACC__
-#error "depthgrow: .cuh files are for nvcc; include depthgrow/backend/cuda/cuda.hpp and link kernels made by depthgrow_add_cuda_kernels"
+#error "depthgrow: .cuh files are for nvcc; include cuda.hpp, link kernels by depthgrow_add_cuda_kernels"
 #endif
 
 #include <cuda_bf16.h>
@@ -32,15 +32,13 @@ template <> __device__ inline float from_float<float>(float x) { return x; }
 template <> __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
 
 /// exp(x): to float's precision for float storage, to that of the fast instruction for narrower ones.
-template <class D>
-__device__ inline float exp_of(float x) {
+template <class D> __device__ inline float exp_of(float x) {
     if (sizeof(D) == 4) return expf(x);
     return __expf(x);
 }
 
 /// N elements of D moved in one access of at most 16 bytes.
-template <class D, int N>
-struct alignas(N * sizeof(D)) pack {
+template <class D, int N> struct alignas(N * sizeof(D)) pack {
     D value[N];
     __device__ float get(int i) const { return to_float(value[i]); }
     __device__ void put(const float (&from)[N]) {
@@ -53,18 +51,18 @@ __device__ inline unsigned narrow(float low, float high) {
     return *reinterpret_cast<const unsigned*>(&both);
 }
 /// In words: members of 16 bits would be taken apart where they arrive, and every load waited for there.
-template <int N>
-struct alignas(N * sizeof(__nv_bfloat16)) pack<__nv_bfloat16, N> {
+template <int N> struct alignas(N * sizeof(__nv_bfloat16)) pack<__nv_bfloat16, N> {
     static_assert(N % 2 == 0);
     unsigned words[N / 2];
-    __device__ float get(int i) const { return __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16); }
+    __device__ float get(int i) const {
+        return __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+    }
     __device__ void put(const float (&from)[N]) {
 #pragma unroll
         for (int i = 0; i < N; i += 2) words[i / 2] = narrow(from[i], from[i + 1]);
     }
 };
-template <>
-struct pack<__nv_bfloat16, 1> {
+template <> struct pack<__nv_bfloat16, 1> {
     __nv_bfloat16 value;
     __device__ float get(int) const { return to_float(value); }
     __device__ void put(const float (&from)[1]) { value = from_float<__nv_bfloat16>(from[0]); }
@@ -72,14 +70,12 @@ struct pack<__nv_bfloat16, 1> {
 /// The widest N whose accesses are 16 bytes.
 template <class D> constexpr int widest = 16 / static_cast<int>(sizeof(D));
 
-template <int N, class D>
-__device__ inline void load(const D* from, float (&to)[N]) {
+template <int N, class D> __device__ inline void load(const D* from, float (&to)[N]) {
     const auto p = *reinterpret_cast<const pack<D, N>*>(from);
 #pragma unroll
     for (int i = 0; i < N; ++i) to[i] = p.get(i);
 }
-template <int N, class D>
-__device__ inline void store(D* to, const float (&from)[N]) {
+template <int N, class D> __device__ inline void store(D* to, const float (&from)[N]) {
     pack<D, N> p;
     p.put(from);
     *reinterpret_cast<pack<D, N>*>(to) = p;
@@ -91,7 +87,9 @@ __device__ inline void copy_piece(unsigned to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 #else
     const uint4 piece = *static_cast<const uint4*>(from);
-    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(piece.x), "r"(piece.y), "r"(piece.z), "r"(piece.w) : "memory");
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(piece.x), "r"(piece.y), "r"(piece.z),
+                 "r"(piece.w)
+                 : "memory");
 #endif
 }
 __device__ inline void copies_commit() {
@@ -100,8 +98,7 @@ __device__ inline void copies_commit() {
 #endif
 }
 /// Until at most that many committed groups are still on their way.
-template <int Running>
-__device__ inline void copies_wait() {
+template <int Running> __device__ inline void copies_wait() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(Running) : "memory");
 #endif
@@ -118,8 +115,7 @@ __device__ inline float warp_max(float x) {
     return x;
 }
 /// The block's sum (or maximum) in every thread; `shared` has room for 33 floats. Order fixed by the block's size.
-template <bool Maximum = false>
-__device__ inline float block_reduce(float x, float* shared) {
+template <bool Maximum = false> __device__ inline float block_reduce(float x, float* shared) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = (blockDim.x + 31) / 32;
     x = Maximum ? warp_max(x) : warp_sum(x);
     __syncthreads();
@@ -135,14 +131,17 @@ __device__ inline float block_reduce(float x, float* shared) {
 }
 
 /// Whether rows can be read N elements at a time.
-template <class T>
-bool aligned(matrix<T> m, std::size_t n) {
-    return m.data == nullptr || (reinterpret_cast<std::uintptr_t>(m.data) % (n * sizeof(T)) == 0 && m.stride % n == 0 && m.cols % n == 0);
+template <class T> bool aligned(matrix<T> m, std::size_t n) {
+    return m.data == nullptr ||
+           (reinterpret_cast<std::uintptr_t>(m.data) % (n * sizeof(T)) == 0 && m.stride % n == 0 && m.cols % n == 0);
 }
-template <class T>
-bool aligned(span<T> s, std::size_t n) { return reinterpret_cast<std::uintptr_t>(s.data()) % (n * sizeof(T)) == 0; }
+template <class T> bool aligned(span<T> s, std::size_t n) {
+    return reinterpret_cast<std::uintptr_t>(s.data()) % (n * sizeof(T)) == 0;
+}
 
-inline unsigned blocks_for(std::size_t work, std::size_t each) { return static_cast<unsigned>(std::max<std::size_t>(1, (work + each - 1) / each)); }
+inline unsigned blocks_for(std::size_t work, std::size_t each) {
+    return static_cast<unsigned>(std::max<std::size_t>(1, (work + each - 1) / each));
+}
 
 inline void launched(const char* op) {
     const cudaError_t problem = cudaGetLastError();

@@ -8,7 +8,9 @@
 namespace depthgrow::kernels {
 
 template <class D, int N, bool Kept>
-static __global__ void __launch_bounds__(row_threads) cross_entropy_kernel(D* logits, std::size_t stride, std::size_t cols, const token* targets, const float* weights, float* loss, bool gradient) {
+static __global__ void __launch_bounds__(row_threads)
+    cross_entropy_kernel(D* logits, std::size_t stride, std::size_t cols, const token* targets, const float* weights,
+                         float* loss, bool gradient) {
     __shared__ float shared[33];
     const std::size_t r = blockIdx.x;
     D* row = logits + r * stride;
@@ -20,29 +22,39 @@ static __global__ void __launch_bounds__(row_threads) cross_entropy_kernel(D* lo
     if (threadIdx.x == 0) loss[r] = target >= 0 ? top + logf(sum) - gold : 0.0f;
     if (!gradient) return;
     const float share = factor / sum;
-    each_column<N>(again, cols, [&](std::size_t c, float (&x)[N]) {
+    each_column<N>(again, cols, [&](std::size_t c, float(&x)[N]) {
 #pragma unroll
-        for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(x[j] - top) - (static_cast<token>(c + j) == target ? factor : 0.0f);
+        for (int j = 0; j < N; ++j)
+            x[j] = share * exp_of<D>(x[j] - top) - (static_cast<token>(c + j) == target ? factor : 0.0f);
         store<N>(row + c, x);
     });
 }
 template <class T>
-void cross_entropy_inplace(const launch_context& k, matrix<T> logits, span<const token> targets, span<const float> weights, span<float> loss, bool gradient) {
+void cross_entropy_inplace(const launch_context& k, matrix<T> logits, span<const token> targets,
+                           span<const float> weights, span<float> loss, bool gradient) {
     if (logits.rows == 0) return;
     constexpr int wide = widest<device_t<T>>;
     const auto kernel = cross_entropy_kernel<device_t<T>, wide, true>;
-    if (const std::size_t bytes = logits.cols * sizeof(T); gradient && aligned(logits, wide) && may_keep(kernel, bytes)) {
-        kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
+    if (const std::size_t bytes = logits.cols * sizeof(T);
+        gradient && aligned(logits, wide) && may_keep(kernel, bytes)) {
+        kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(
+            device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
         return launched("cross_entropy");
     }
-    with_width<T>([&](auto n) {
-        cross_entropy_kernel<device_t<T>, decltype(n)::value, false><<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
-    }, logits);
+    with_width<T>(
+        [&](auto n) {
+            cross_entropy_kernel<device_t<T>, decltype(n)::value, false>
+                <<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(
+                    device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(),
+                    gradient);
+        },
+        logits);
     launched("cross_entropy");
 }
 
 template <class D>
-static __global__ void __launch_bounds__(row_threads) row_argmax_kernel(const D* logits, std::size_t stride, std::size_t cols, token* best) {
+static __global__ void __launch_bounds__(row_threads)
+    row_argmax_kernel(const D* logits, std::size_t stride, std::size_t cols, token* best) {
     __shared__ float values[32];
     __shared__ int places[32];
     const D* row = logits + blockIdx.x * stride;
@@ -53,10 +65,10 @@ static __global__ void __launch_bounds__(row_threads) row_argmax_kernel(const D*
     block_argmax(top, at, values, places);
     if (threadIdx.x == 0) best[blockIdx.x] = at < static_cast<int>(cols) ? at : 0;
 }
-template <class T>
-void row_argmax(const launch_context& k, matrix<const T> logits, span<token> best) {
+template <class T> void row_argmax(const launch_context& k, matrix<const T> logits, span<token> best) {
     if (logits.rows == 0) return;
-    row_argmax_kernel<<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride, logits.cols, best.data());
+    row_argmax_kernel<<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(
+        device(logits.data), logits.stride, logits.cols, best.data());
     launched("row_argmax");
 }
 

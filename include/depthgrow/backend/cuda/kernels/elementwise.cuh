@@ -7,25 +7,35 @@
 
 namespace depthgrow::kernels {
 
-template <class Word>
-static __global__ void fill_kernel(Word* to, std::size_t count, Word word) {
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) to[i] = word;
+template <class Word> static __global__ void fill_kernel(Word* to, std::size_t count, Word word) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x)
+        to[i] = word;
 }
 
-[[gnu::used]] inline void fill_words(const launch_context& k, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word) {
+[[gnu::used]] inline void fill_words(const launch_context& k, void* to, std::size_t count, std::size_t word_bytes,
+                                     std::uint64_t word) {
     if (count == 0) return;
     const unsigned blocks = std::min(blocks_for(count, 1024), 8 * k.multiprocessors);
-    if (word_bytes == 1) fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint8_t*>(to), count, static_cast<std::uint8_t>(word));
-    else if (word_bytes == 2) fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint16_t*>(to), count, static_cast<std::uint16_t>(word));
-    else if (word_bytes == 4) fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint32_t*>(to), count, static_cast<std::uint32_t>(word));
+    if (word_bytes == 1)
+        fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint8_t*>(to), count,
+                                                  static_cast<std::uint8_t>(word));
+    else if (word_bytes == 2)
+        fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint16_t*>(to), count,
+                                                  static_cast<std::uint16_t>(word));
+    else if (word_bytes == 4)
+        fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint32_t*>(to), count,
+                                                  static_cast<std::uint32_t>(word));
     else fill_kernel<<<blocks, 256, 0, k.stream>>>(static_cast<std::uint64_t*>(to), count, word);
     launched("fill");
 }
 
 // ---- sums: out = a + factor * b
 template <class D, int N>
-static __global__ void add_kernel(const D* a, std::size_t a_stride, float factor, const D* b, std::size_t b_stride, D* out, std::size_t out_stride, std::size_t cols, std::size_t count) {
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
+static __global__ void add_kernel(const D* a, std::size_t a_stride, float factor, const D* b, std::size_t b_stride,
+                                  D* out, std::size_t out_stride, std::size_t cols, std::size_t count) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t row = i * N / cols, col = i * N % cols;
         float x[N], y[N];
         load<N>(a + row * a_stride + col, x);
@@ -41,7 +51,8 @@ void add(const launch_context& k, matrix<const T> a, float factor, matrix<const 
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = out.size() / n;
-        add_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(device(a.data), a.stride, factor, device(b.data), b.stride, device(out.data), out.stride, out.cols, count);
+        add_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(
+            device(a.data), a.stride, factor, device(b.data), b.stride, device(out.data), out.stride, out.cols, count);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(a, n) && aligned(b, n) && aligned(out, n)) go(std::integral_constant<int, n>());
@@ -50,8 +61,7 @@ void add(const launch_context& k, matrix<const T> a, float factor, matrix<const 
 }
 
 // ---- SwiGLU
-template <class D>
-__device__ inline float sigmoid(float x) {
+template <class D> __device__ inline float sigmoid(float x) {
     if (sizeof(D) == 4) return 1.0f / (1.0f + expf(-x));
     float power, inverse;  // the plain instructions: results are rounded to bfloat16
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.4426950408889634f));
@@ -59,8 +69,7 @@ __device__ inline float sigmoid(float x) {
     return inverse;
 }
 /// silu(gate) * up; gate and up become its slopes by them.
-template <class D>
-__device__ inline float swiglu_slopes(float& gate, float& up) {
+template <class D> __device__ inline float swiglu_slopes(float& gate, float& up) {
     const float s = sigmoid<D>(gate), silu = gate * s, out = silu * up;
     gate = up * (s + silu * (1.0f - s));
     up = silu;
@@ -68,10 +77,12 @@ __device__ inline float swiglu_slopes(float& gate, float& up) {
 }
 
 template <class D, int N>
-static __global__ void swiglu_forward_kernel(const D* gate_up, std::size_t stride, D* out, std::size_t out_stride, std::size_t cols, std::size_t count, fp8_copy copy) {
+static __global__ void swiglu_forward_kernel(const D* gate_up, std::size_t stride, D* out, std::size_t out_stride,
+                                             std::size_t cols, std::size_t count, fp8_copy copy) {
     const float scale = copy.out ? copy.scaling->scale : 0.0f;
     float largest = 0;
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t at = i * N, row = at / cols, col = at % cols;
         float gate[N], up[N];
         load<N>(gate_up + row * stride + col, gate);
@@ -83,10 +94,13 @@ static __global__ void swiglu_forward_kernel(const D* gate_up, std::size_t strid
     if (copy.out) finish_fp8(copy.scaling, largest, false);
 }
 template <class D, int N>
-static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stride, const D* dout, std::size_t dout_stride, D* d, std::size_t d_stride, std::size_t cols, std::size_t count, fp8_copy copy) {
+static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stride, const D* dout,
+                                              std::size_t dout_stride, D* d, std::size_t d_stride, std::size_t cols,
+                                              std::size_t count, fp8_copy copy) {
     const float scale = copy.out ? copy.scaling->scale : 0.0f;
     float largest = 0;
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t at = i * N, row = at / cols, col = at % cols;
         float gate[N], up[N], dy[N];
         load<N>(gate_up + row * stride + col, gate);
@@ -102,14 +116,15 @@ static __global__ void swiglu_backward_kernel(const D* gate_up, std::size_t stri
     }
     if (copy.out) finish_fp8(copy.scaling, largest, false);
 }
-template <class T>
-bool swiglu_forward(const launch_context& k, matrix<const T> gate_up, matrix<T> out, fp8_copy copy) {
+template <class T> bool swiglu_forward(const launch_context& k, matrix<const T> gate_up, matrix<T> out, fp8_copy copy) {
     if (out.size() == 0) return false;
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = out.size() / n;
         if (!leaves_fp8<device_t<T>, n>) copy = {};
-        swiglu_forward_kernel<device_t<T>, n><<<copying_blocks(k, std::min(blocks_for(count, 256), 32 * k.multiprocessors), copy), 256, 0, k.stream>>>(device(gate_up.data), gate_up.stride, device(out.data), out.stride, out.cols, count, copy);
+        swiglu_forward_kernel<device_t<T>, n>
+            <<<copying_blocks(k, std::min(blocks_for(count, 256), 32 * k.multiprocessors), copy), 256, 0, k.stream>>>(
+                device(gate_up.data), gate_up.stride, device(out.data), out.stride, out.cols, count, copy);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(gate_up, n) && aligned(out, n)) go(std::integral_constant<int, n>());
@@ -118,14 +133,17 @@ bool swiglu_forward(const launch_context& k, matrix<const T> gate_up, matrix<T> 
     return copy.out;
 }
 template <class T>
-bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<const T> dout, matrix<T> d, fp8_copy copy) {
+bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<const T> dout, matrix<T> d,
+                     fp8_copy copy) {
     if (dout.size() == 0) return false;
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = dout.size() / n;
         if (!leaves_fp8<device_t<T>, n>) copy = {};
-        swiglu_backward_kernel<device_t<T>, n><<<copying_blocks(k, std::min(blocks_for(count, 256), 32 * k.multiprocessors), copy), 256, 0, k.stream>>>(
-            device(gate_up.data), gate_up.stride, device(dout.data), dout.stride, device(d.data), d.stride, dout.cols, count, copy);
+        swiglu_backward_kernel<device_t<T>, n>
+            <<<copying_blocks(k, std::min(blocks_for(count, 256), 32 * k.multiprocessors), copy), 256, 0, k.stream>>>(
+                device(gate_up.data), gate_up.stride, device(dout.data), dout.stride, device(d.data), d.stride,
+                dout.cols, count, copy);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(gate_up, n) && aligned(dout, n) && aligned(d, n)) go(std::integral_constant<int, n>());
@@ -136,10 +154,13 @@ bool swiglu_backward(const launch_context& k, matrix<const T> gate_up, matrix<co
 
 // ---- embedding
 template <class D, int N>
-static __global__ void embedding_kernel(const token* ids, const D* table, std::size_t table_stride, D* out, std::size_t out_stride, std::size_t cols, std::size_t count) {
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
+static __global__ void embedding_kernel(const token* ids, const D* table, std::size_t table_stride, D* out,
+                                        std::size_t out_stride, std::size_t cols, std::size_t count) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t row = i * N / cols, col = i * N % cols;
-        *reinterpret_cast<pack<D, N>*>(out + row * out_stride + col) = *reinterpret_cast<const pack<D, N>*>(table + static_cast<std::size_t>(ids[row]) * table_stride + col);
+        *reinterpret_cast<pack<D, N>*>(out + row * out_stride + col) =
+            *reinterpret_cast<const pack<D, N>*>(table + static_cast<std::size_t>(ids[row]) * table_stride + col);
     }
 }
 template <class T>
@@ -148,7 +169,9 @@ void embedding_forward(const launch_context& k, span<const token> ids, matrix<co
     const auto go = [&](auto width) {
         constexpr int n = decltype(width)::value;
         const std::size_t count = out.size() / n;
-        embedding_kernel<device_t<T>, n><<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(ids.data(), device(table.data), table.stride, device(out.data), out.stride, out.cols, count);
+        embedding_kernel<device_t<T>, n>
+            <<<std::min(blocks_for(count, 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(
+                ids.data(), device(table.data), table.stride, device(out.data), out.stride, out.cols, count);
     };
     constexpr int n = widest<device_t<T>>;
     if (aligned(table, n) && aligned(out, n)) go(std::integral_constant<int, n>());
@@ -157,17 +180,23 @@ void embedding_forward(const launch_context& k, span<const token> ids, matrix<co
 }
 /// dtable[ids[r]] += dout[r] by atomic additions: the order of a row's sum is the hardware's.
 template <class D>
-static __global__ void embedding_backward_kernel(const token* ids, const D* dout, std::size_t dout_stride, float* dtable, std::size_t stride, std::size_t cols, std::size_t count) {
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
+static __global__ void embedding_backward_kernel(const token* ids, const D* dout, std::size_t dout_stride,
+                                                 float* dtable, std::size_t stride, std::size_t cols,
+                                                 std::size_t count) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t row = i / cols, col = i % cols;
         atomicAdd(dtable + static_cast<std::size_t>(ids[row]) * stride + col, to_float(dout[row * dout_stride + col]));
     }
 }
 /// The same in row order: a warp owns a range of ids and walks all rows for them.
 template <class D>
-static __global__ void embedding_backward_in_order_kernel(const token* ids, std::size_t rows, const D* dout, std::size_t dout_stride, float* dtable, std::size_t stride, std::size_t cols, token ids_each) {
+static __global__ void embedding_backward_in_order_kernel(const token* ids, std::size_t rows, const D* dout,
+                                                          std::size_t dout_stride, float* dtable, std::size_t stride,
+                                                          std::size_t cols, token ids_each) {
     const unsigned lane = threadIdx.x % 32;
-    const token first = static_cast<token>(blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * ids_each, last = first + ids_each;
+    const token first = static_cast<token>(blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * ids_each,
+                last = first + ids_each;
     for (std::size_t base = 0; base < rows; base += 32) {
         const token mine = base + lane < rows ? ids[base + lane] : -1;
         unsigned matches = __ballot_sync(0xffffffffu, mine >= first && mine < last);
@@ -175,7 +204,8 @@ static __global__ void embedding_backward_in_order_kernel(const token* ids, std:
             const int who = __ffs(static_cast<int>(matches)) - 1;
             matches &= matches - 1;
             const auto id = static_cast<std::size_t>(__shfl_sync(0xffffffffu, mine, who));
-            for (std::size_t c = lane; c < cols; c += 32) dtable[id * stride + c] += to_float(dout[(base + static_cast<std::size_t>(who)) * dout_stride + c]);
+            for (std::size_t c = lane; c < cols; c += 32)
+                dtable[id * stride + c] += to_float(dout[(base + static_cast<std::size_t>(who)) * dout_stride + c]);
         }
     }
 }
@@ -184,9 +214,12 @@ void embedding_backward(const launch_context& k, span<const token> ids, matrix<c
     if (dout.size() == 0) return;
     if (k.deterministic) {
         const std::size_t each = 32, warps = (dtable.rows + each - 1) / each;
-        embedding_backward_in_order_kernel<<<blocks_for(warps, 4), 128, 0, k.stream>>>(ids.data(), ids.size(), device(dout.data), dout.stride, dtable.data, dtable.stride, dtable.cols, static_cast<token>(each));
+        embedding_backward_in_order_kernel<<<blocks_for(warps, 4), 128, 0, k.stream>>>(
+            ids.data(), ids.size(), device(dout.data), dout.stride, dtable.data, dtable.stride, dtable.cols,
+            static_cast<token>(each));
     } else {
-        embedding_backward_kernel<<<std::min(blocks_for(dout.size(), 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(ids.data(), device(dout.data), dout.stride, dtable.data, dtable.stride, dout.cols, dout.size());
+        embedding_backward_kernel<<<std::min(blocks_for(dout.size(), 256), 32 * k.multiprocessors), 256, 0, k.stream>>>(
+            ids.data(), device(dout.data), dout.stride, dtable.data, dtable.stride, dout.cols, dout.size());
     }
     launched("embedding_backward");
 }

@@ -35,7 +35,7 @@ __device__ inline void finish_fp8(fp8_scaling* s, float largest, bool first) {
 }
 
 /// Whether kernels of these widths can leave eight-bit copies.
-template <class D, int N> constexpr bool leaves_fp8 = std::is_same_v<D, __nv_bfloat16> && N == 8;
+template <class D, int N> constexpr bool leaves_fp8 = std::is_same_v<D, __nv_bfloat16>&& N == 8;
 
 /// 8 numbers, scaled, in eight bits each; `largest` grows.
 __device__ inline uint2 fp8_of(const pack<__nv_bfloat16, 8>& x, float scale, float& largest) {
@@ -53,11 +53,14 @@ __device__ inline uint2 fp8_of(const pack<__nv_bfloat16, 8>& x, float scale, flo
 }
 
 /// Blocks of a kernel that may leave a copy: each takes a part in finishing it, so few enough not to queue there.
-inline unsigned copying_blocks(const launch_context& k, unsigned blocks, fp8_copy copy) { return copy.out ? std::min(blocks, 16 * k.multiprocessors) : blocks; }
+inline unsigned copying_blocks(const launch_context& k, unsigned blocks, fp8_copy copy) {
+    return copy.out ? std::min(blocks, 16 * k.multiprocessors) : blocks;
+}
 
 /// Stores N numbers, and where a kernel leaves copies, the rounded numbers once more at element `at` of the copy.
 template <int N, class D>
-__device__ inline void store_with_copy(D* to, const float (&from)[N], fp8_copy copy, std::size_t at, float scale, float& largest) {
+__device__ inline void store_with_copy(D* to, const float (&from)[N], fp8_copy copy, std::size_t at, float scale,
+                                       float& largest) {
     pack<D, N> p;
     p.put(from);
     *reinterpret_cast<pack<D, N>*>(to) = p;
@@ -66,18 +69,23 @@ __device__ inline void store_with_copy(D* to, const float (&from)[N], fp8_copy c
 }
 
 template <bool Store>
-static __global__ void quantize_fp8_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t cols, std::size_t count, uint2* out, fp8_scaling* scaling) {
+static __global__ void quantize_fp8_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t cols,
+                                           std::size_t count, uint2* out, fp8_scaling* scaling) {
     const float scale = scaling->scale;
     float largest = 0;
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x) {
         const std::size_t row = i * 8 / cols, col = i * 8 % cols;
-        const uint2 words = fp8_of(*reinterpret_cast<const pack<__nv_bfloat16, 8>*>(x + row * stride + col), scale, largest);
+        const uint2 words =
+            fp8_of(*reinterpret_cast<const pack<__nv_bfloat16, 8>*>(x + row * stride + col), scale, largest);
         if (Store) out[i] = words;
     }
     finish_fp8(scaling, largest, !Store);
 }
 /// A block turns 64 x 64 numbers.
-static __global__ void __launch_bounds__(256) quantize_fp8_turned_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t rows, std::size_t cols, std::uint8_t* out, fp8_scaling* scaling) {
+static __global__ void __launch_bounds__(256)
+    quantize_fp8_turned_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t rows, std::size_t cols,
+                               std::uint8_t* out, fp8_scaling* scaling) {
     __shared__ alignas(16) std::uint8_t tile[64][72];
     const float scale = scaling->scale;
     float largest = 0;
@@ -85,7 +93,8 @@ static __global__ void __launch_bounds__(256) quantize_fp8_turned_kernel(const _
     for (unsigned r = threadIdx.x / 8; r < 64; r += 32) {
         const std::size_t row = first_row + r, col = first_col + threadIdx.x % 8 * 8;
         if (row < rows && col < cols)
-            *reinterpret_cast<uint2*>(&tile[r][threadIdx.x % 8 * 8]) = fp8_of(*reinterpret_cast<const pack<__nv_bfloat16, 8>*>(x + row * stride + col), scale, largest);
+            *reinterpret_cast<uint2*>(&tile[r][threadIdx.x % 8 * 8]) =
+                fp8_of(*reinterpret_cast<const pack<__nv_bfloat16, 8>*>(x + row * stride + col), scale, largest);
     }
     __syncthreads();
     const unsigned c = threadIdx.x / 4, r = threadIdx.x % 4 * 16;
@@ -101,13 +110,21 @@ static __global__ void __launch_bounds__(256) quantize_fp8_turned_kernel(const _
 template <bool Store>
 void launch_quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling) {
     const std::size_t count = x.size() / 8;
-    quantize_fp8_kernel<Store><<<std::min(blocks_for(count, 256), 8 * k.multiprocessors), 256, 0, k.stream>>>(device(x.data), x.stride, x.cols, count, reinterpret_cast<uint2*>(out), scaling);
+    quantize_fp8_kernel<Store><<<std::min(blocks_for(count, 256), 8 * k.multiprocessors), 256, 0, k.stream>>>(
+        device(x.data), x.stride, x.cols, count, reinterpret_cast<uint2*>(out), scaling);
     launched("quantize_fp8");
 }
-[[gnu::used]] inline void start_fp8(const launch_context& k, matrix<const bfloat16> x, fp8_scaling* scaling) { launch_quantize_fp8<false>(k, x, nullptr, scaling); }
-[[gnu::used]] inline void quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling) { launch_quantize_fp8<true>(k, x, out, scaling); }
-[[gnu::used]] inline void quantize_fp8_turned(const launch_context& k, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling) {
-    quantize_fp8_turned_kernel<<<dim3(blocks_for(x.cols, 64), blocks_for(x.rows, 64)), 256, 0, k.stream>>>(device(x.data), x.stride, x.rows, x.cols, reinterpret_cast<std::uint8_t*>(out), scaling);
+[[gnu::used]] inline void start_fp8(const launch_context& k, matrix<const bfloat16> x, fp8_scaling* scaling) {
+    launch_quantize_fp8<false>(k, x, nullptr, scaling);
+}
+[[gnu::used]] inline void quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3* out,
+                                       fp8_scaling* scaling) {
+    launch_quantize_fp8<true>(k, x, out, scaling);
+}
+[[gnu::used]] inline void quantize_fp8_turned(const launch_context& k, matrix<const bfloat16> x, e4m3* out,
+                                              fp8_scaling* scaling) {
+    quantize_fp8_turned_kernel<<<dim3(blocks_for(x.cols, 64), blocks_for(x.rows, 64)), 256, 0, k.stream>>>(
+        device(x.data), x.stride, x.rows, x.cols, reinterpret_cast<std::uint8_t*>(out), scaling);
     launched("quantize_fp8_turned");
 }
 

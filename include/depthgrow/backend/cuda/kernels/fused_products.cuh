@@ -1,6 +1,7 @@
 // Linear maps joined with what comes before or after them: SwiGLU, its gradient, RoPE.
-// Assumes bfloat16; each returns false, and does nothing, where it does not take the operands or the code is not for sm_90a.
-// Definitions: the product, rounded to bfloat16, then the operation of backend/reference.hpp, as one after the other.
+// Assumes bfloat16; each returns false, and does nothing, where it does not take the operands or the code is not for
+// sm_90a. Definitions: the product, rounded to bfloat16, then the operation of backend/reference.hpp, as one after the
+// other.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
@@ -20,7 +21,8 @@ __device__ inline void spread(const piece& from, float (&to)[8]) {
     for (int j = 0; j < 8; ++j) to[j] = from.get(j);
 }
 
-/// Columns [0, 128) of a tile are gates, the others the ups: writes out = silu(gate) * up and its slopes by gate and by up.
+/// Columns [0, 128) of a tile are gates, the others the ups: writes out = silu(gate) * up and its slopes by gate and by
+/// up.
 struct gated {
     number *slopes, *out;
     std::size_t stride, out_stride;
@@ -28,12 +30,15 @@ struct gated {
     static constexpr int columns = 128;  // of `out` a tile
     static constexpr bool right_turned = false;
     static constexpr unsigned own_bytes = 0;
-    __device__ int right_from(int tile, int column) const { return column / columns * cols + tile * columns + column % columns; }
+    __device__ int right_from(int tile, int column) const {
+        return column / columns * cols + tile * columns + column % columns;
+    }
     __device__ void begin(finished&, tile_place) const {}
     __device__ void operator()(finished& result, tile_place place, tile_place) const {
         const int at = result.lane % 16, col = place.column * columns + at * 8, step = 2 * finishing_warps;
         for (int half = 0; half < halves; ++half) {
-            const int first = 64 * half + result.warp * 2 + result.lane / 16, last = col < cols ? min(64 * (half + 1), result.rows - place.row) : 0;
+            const int first = 64 * half + result.warp * 2 + result.lane / 16,
+                      last = col < cols ? min(64 * (half + 1), result.rows - place.row) : 0;
             number* to = slopes + static_cast<std::size_t>(place.row + first) * stride + col;
             number* gated = out + static_cast<std::size_t>(place.row + first) * out_stride + col;
             result.wait(half);
@@ -51,26 +56,34 @@ struct gated {
     }
 };
 
-/// A tile is the gradient of silu(gate) * up: writes its products with the slopes. They are on their way in shared memory
-/// `deep` times `together` rows ahead, past the end of the tile: loads into registers would be waited for one by one.
+/// A tile is the gradient of silu(gate) * up: writes its products with the slopes. They are on their way in shared
+/// memory `deep` times `together` rows ahead, past the end of the tile: loads into registers would be waited for one by
+/// one.
 struct gated_gradient {
     const number* slopes;
     number* d;
     std::size_t stride, d_stride;
     int cols;
-    static constexpr int columns = 256, together = 3, deep = 2, rows_together = together * finishing_warps, each = (rows_each + rows_together - 1) / rows_together;
+    static constexpr int columns = 256, together = 3, deep = 2, rows_together = together * finishing_warps,
+                         each = (rows_each + rows_together - 1) / rows_together;
     static constexpr bool right_turned = true;
-    static constexpr unsigned row_bytes = finishing * 16, slot_bytes = 2 * together * row_bytes, own_bytes = deep * slot_bytes;
+    static constexpr unsigned row_bytes = finishing * 16, slot_bytes = 2 * together * row_bytes,
+                              own_bytes = deep * slot_bytes;
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
-    __device__ int last_of(const finished& result, tile_place place) const { return place.column * columns + result.lane * 8 < cols ? min(rows_each, result.rows - place.row) : 0; }
+    __device__ int last_of(const finished& result, tile_place place) const {
+        return place.column * columns + result.lane * 8 < cols ? min(rows_each, result.rows - place.row) : 0;
+    }
     __device__ std::size_t start_of(const finished& result, tile_place place, std::size_t pitch) const {
-        return static_cast<std::size_t>(place.row + result.warp) * pitch + static_cast<std::size_t>(place.column * columns + result.lane * 8);
+        return static_cast<std::size_t>(place.row + result.warp) * pitch +
+               static_cast<std::size_t>(place.column * columns + result.lane * 8);
     }
     /// Asks for the slopes of rows r, r + 3, ... below `last`, the first of which lie at `from`.
     __device__ void ask(const finished& result, const number* from, int r, int last) const {
 #pragma unroll
         for (int j = 0; j < together; ++j, from += finishing_warps * stride)
-            if (r + j * finishing_warps < last) copy_piece(result.own + 2 * j * row_bytes, from), copy_piece(result.own + (2 * j + 1) * row_bytes, from + cols);
+            if (r + j * finishing_warps < last)
+                copy_piece(result.own + 2 * j * row_bytes, from),
+                    copy_piece(result.own + (2 * j + 1) * row_bytes, from + cols);
         copies_commit();
     }
     __device__ void advance(finished& result) const {
@@ -79,7 +92,9 @@ struct gated_gradient {
     }
     __device__ void begin(finished& result, tile_place place) const {
         result.own += (result.warp * 32 + result.lane) * 16;
-        for (int i = 0; i < deep; ++i, advance(result)) ask(result, slopes + start_of(result, place, stride) + i * rows_together * stride, result.warp + i * rows_together, last_of(result, place));
+        for (int i = 0; i < deep; ++i, advance(result))
+            ask(result, slopes + start_of(result, place, stride) + i * rows_together * stride,
+                result.warp + i * rows_together, last_of(result, place));
     }
     __device__ void operator()(finished& result, tile_place place, tile_place next) const {
         const int last = last_of(result, place);
@@ -94,10 +109,13 @@ struct gated_gradient {
             piece by_gate[together], by_up[together], dy[together];
 #pragma unroll
             for (int j = 0; j < together; ++j) {
-                by_gate[j] = hopper::shared_piece(result.own + 2 * j * row_bytes), by_up[j] = hopper::shared_piece(result.own + (2 * j + 1) * row_bytes);
+                by_gate[j] = hopper::shared_piece(result.own + 2 * j * row_bytes),
+                by_up[j] = hopper::shared_piece(result.own + (2 * j + 1) * row_bytes);
                 dy[j] = result.at(min(r + j * finishing_warps, rows_each - 1), result.lane);
             }
-            if (i + deep == each) ahead = slopes + start_of(result, next, stride), r_ahead = result.warp, last_ahead = last_of(result, next);
+            if (i + deep == each)
+                ahead = slopes + start_of(result, next, stride), r_ahead = result.warp,
+                last_ahead = last_of(result, next);
             ask(result, ahead, r_ahead, last_ahead);
             ahead += rows_together * stride, r_ahead += rows_together;
             advance(result);
@@ -105,7 +123,8 @@ struct gated_gradient {
             for (int j = 0; j < together; ++j, to += finishing_warps * d_stride) {
                 float gate[8], up[8];
 #pragma unroll
-                for (int n = 0; n < 8; ++n) gate[n] = dy[j].get(n) * by_gate[j].get(n), up[n] = dy[j].get(n) * by_up[j].get(n);
+                for (int n = 0; n < 8; ++n)
+                    gate[n] = dy[j].get(n) * by_gate[j].get(n), up[n] = dy[j].get(n) * by_up[j].get(n);
                 if (r + j * finishing_warps < last) piece_at(to).put(gate), piece_at(to + cols).put(up);
             }
         }
@@ -126,13 +145,16 @@ struct turned_heads {
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ void begin(finished&, tile_place) const {}
     __device__ void operator()(finished& result, tile_place place, tile_place) const {
-        const int pieces = half / 8, rows_together = 32 / pieces, within = result.lane % pieces, heads = columns / 8 / (2 * pieces);
+        const int pieces = half / 8, rows_together = 32 / pieces, within = result.lane % pieces,
+                  heads = columns / 8 / (2 * pieces);
         const int last = min(rows_each, result.rows - place.row), step = finishing_warps * rows_together;
         float4 c[2], s[2], c2[2], s2[2];
         const auto fetch = [&](int r) {
             const int at = (place.row + min(r, last - 1)) % length * half + within * 8;
-            c2[0] = *reinterpret_cast<const float4*>(cosine + at), c2[1] = *reinterpret_cast<const float4*>(cosine + at + 4);
-            s2[0] = *reinterpret_cast<const float4*>(sine + at), s2[1] = *reinterpret_cast<const float4*>(sine + at + 4);
+            c2[0] = *reinterpret_cast<const float4*>(cosine + at),
+            c2[1] = *reinterpret_cast<const float4*>(cosine + at + 4);
+            s2[0] = *reinterpret_cast<const float4*>(sine + at),
+            s2[1] = *reinterpret_cast<const float4*>(sine + at + 4);
         };
         int r = result.warp * rows_together + result.lane / pieces;
         if (last > 0) fetch(r);
@@ -152,7 +174,8 @@ struct turned_heads {
                     }
                     float a[8], b[8];
                     spread(x, a), spread(y, b);
-                    const float cs[8] = {c[0].x, c[0].y, c[0].z, c[0].w, c[1].x, c[1].y, c[1].z, c[1].w}, sn[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
+                    const float cs[8] = {c[0].x, c[0].y, c[0].z, c[0].w, c[1].x, c[1].y, c[1].z, c[1].w},
+                                sn[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
 #pragma unroll
                     for (int j = 0; j < 8; ++j) turn(a[j], b[j], cs[j], sn[j]);
                     piece_at(row + col).put(a), piece_at(row + col + half).put(b);
@@ -165,21 +188,36 @@ struct turned_heads {
 
 }  // namespace fused
 
-[[gnu::used]] inline bool linear_swiglu(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> slopes, matrix<bfloat16> out) {
+[[gnu::used]] inline bool linear_swiglu(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w,
+                                        matrix<bfloat16> slopes, matrix<bfloat16> out) {
     if (!fused::takes(k, x, w, out.cols) || !aligned(slopes, 8) || !aligned(out, 8)) return false;
-    fused::run(k, x, w, out.cols, fused::gated{device(slopes.data), device(out.data), slopes.stride, out.stride, static_cast<int>(out.cols)}, "linear_swiglu");
+    fused::run(
+        k, x, w, out.cols,
+        fused::gated{device(slopes.data), device(out.data), slopes.stride, out.stride, static_cast<int>(out.cols)},
+        "linear_swiglu");
     return true;
 }
-[[gnu::used]] inline bool linear_swiglu_backward(const launch_context& k, matrix<const bfloat16> dy, matrix<const bfloat16> w, matrix<const bfloat16> slopes, matrix<bfloat16> dgate_up) {
+[[gnu::used]] inline bool linear_swiglu_backward(const launch_context& k, matrix<const bfloat16> dy,
+                                                 matrix<const bfloat16> w, matrix<const bfloat16> slopes,
+                                                 matrix<bfloat16> dgate_up) {
     if (!fused::takes(k, dy, w, w.cols) || !aligned(slopes, 8) || !aligned(dgate_up, 8)) return false;
-    fused::run(k, dy, w, w.cols, fused::gated_gradient{device(slopes.data), device(dgate_up.data), slopes.stride, dgate_up.stride, static_cast<int>(w.cols)}, "linear_swiglu_backward");
+    fused::run(k, dy, w, w.cols,
+               fused::gated_gradient{device(slopes.data), device(dgate_up.data), slopes.stride, dgate_up.stride,
+                                     static_cast<int>(w.cols)},
+               "linear_swiglu_backward");
     return true;
 }
-[[gnu::used]] inline bool linear_rope(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out, std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine) {
+[[gnu::used]] inline bool linear_rope(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w,
+                                      matrix<bfloat16> out, std::size_t length, std::size_t turned,
+                                      matrix<const float> cosine, matrix<const float> sine) {
     const std::size_t half = cosine.cols;
-    const bool heads_fit = cosine.stride == half && sine.stride == half && half >= 8 && half <= 128 && (half & (half - 1)) == 0 && aligned(cosine, 4) && aligned(sine, 4);
+    const bool heads_fit = cosine.stride == half && sine.stride == half && half >= 8 && half <= 128 &&
+                           (half & (half - 1)) == 0 && aligned(cosine, 4) && aligned(sine, 4);
     if (!heads_fit || !fused::takes(k, x, w, out.cols) || out.cols % (2 * half) != 0 || !aligned(out, 8)) return false;
-    fused::run(k, x, w, out.cols, fused::turned_heads{device(out.data), cosine.data, sine.data, out.stride, static_cast<int>(out.cols), static_cast<int>(turned), static_cast<int>(length), static_cast<int>(half)}, "linear_rope");
+    fused::run(k, x, w, out.cols,
+               fused::turned_heads{device(out.data), cosine.data, sine.data, out.stride, static_cast<int>(out.cols),
+                                   static_cast<int>(turned), static_cast<int>(length), static_cast<int>(half)},
+               "linear_rope");
     return true;
 }
 
@@ -188,9 +226,19 @@ struct turned_heads {
 #else
 
 namespace depthgrow::kernels {
-[[gnu::used]] inline bool linear_swiglu(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>, matrix<bfloat16>, matrix<bfloat16>) { return false; }
-[[gnu::used]] inline bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>, matrix<const bfloat16>, matrix<bfloat16>) { return false; }
-[[gnu::used]] inline bool linear_rope(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>, matrix<bfloat16>, std::size_t, std::size_t, matrix<const float>, matrix<const float>) { return false; }
+[[gnu::used]] inline bool linear_swiglu(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>,
+                                        matrix<bfloat16>, matrix<bfloat16>) {
+    return false;
+}
+[[gnu::used]] inline bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>,
+                                                 matrix<const bfloat16>, matrix<bfloat16>) {
+    return false;
+}
+[[gnu::used]] inline bool linear_rope(const launch_context&, matrix<const bfloat16>, matrix<const bfloat16>,
+                                      matrix<bfloat16>, std::size_t, std::size_t, matrix<const float>,
+                                      matrix<const float>) {
+    return false;
+}
 }  // namespace depthgrow::kernels
 
 #endif

@@ -15,34 +15,44 @@ __device__ inline float clip_scale_of(const momentum_constants& k, double square
     return k.clip > 0 && k.clip < norm + 1e-6 ? static_cast<float>(k.clip / (norm + 1e-6)) : 1.0f;
 }
 /// body(i) for this thread's share of [0, count).
-template <class Body>
-__device__ inline void each_number(std::size_t count, const Body& body) {
-    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count; i += static_cast<std::size_t>(gridDim.x) * blockDim.x) body(i);
+template <class Body> __device__ inline void each_number(std::size_t count, const Body& body) {
+    for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < count;
+         i += static_cast<std::size_t>(gridDim.x) * blockDim.x)
+        body(i);
 }
-inline unsigned grid_for(const launch_context& k, std::size_t count) { return std::min(blocks_for(count, 256), 32 * k.multiprocessors); }
+inline unsigned grid_for(const launch_context& k, std::size_t count) {
+    return std::min(blocks_for(count, 256), 32 * k.multiprocessors);
+}
 
 template <class D>
-static __global__ void sgd_nesterov_kernel(float* w, const float* g, float* v, D* narrow, std::size_t count, const momentum_constants* constants, const double* squares) {
+static __global__ void sgd_nesterov_kernel(float* w, const float* g, float* v, D* narrow, std::size_t count,
+                                           const momentum_constants* constants, const double* squares) {
     const float scale = clip_scale_of(*constants, *squares);
     if (scale == 0) return;
-    const float mu = static_cast<float>(constants->momentum), decay = static_cast<float>(constants->decay), rate = static_cast<float>(constants->rate);
+    const float mu = static_cast<float>(constants->momentum), decay = static_cast<float>(constants->decay),
+                rate = static_cast<float>(constants->rate);
     each_number(count, [&](std::size_t i) {
-        const float at = w[i], step = g[i] * scale + decay * at, speed = mu * v[i] + step, to = at - rate * (step + mu * speed);
+        const float at = w[i], step = g[i] * scale + decay * at, speed = mu * v[i] + step,
+                    to = at - rate * (step + mu * speed);
         v[i] = speed;
         w[i] = to;
         if (narrow) narrow[i] = from_float<D>(to);
     });
 }
 template <class T>
-void sgd_nesterov(const launch_context& k, span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow, const momentum_constants* constants, const double* squares) {
+void sgd_nesterov(const launch_context& k, span<float> weight, span<const float> gradient, span<float> momentum,
+                  span<T> narrow, const momentum_constants* constants, const double* squares) {
     if (weight.empty()) return;
-    sgd_nesterov_kernel<<<grid_for(k, weight.size()), 256, 0, k.stream>>>(weight.data(), gradient.data(), momentum.data(), device(narrow.data()), weight.size(), constants, squares);
+    sgd_nesterov_kernel<<<grid_for(k, weight.size()), 256, 0, k.stream>>>(
+        weight.data(), gradient.data(), momentum.data(), device(narrow.data()), weight.size(), constants, squares);
     launched("sgd_nesterov");
 }
 
 template <class D>
-static __global__ void muon_direction_kernel(const float* g, float* buffer, D* direction, std::size_t count, const momentum_constants* constants, const double* squares) {
-    const float scale = clip_scale_of(*constants, *squares), mu = static_cast<float>(constants->momentum), rest = static_cast<float>(1 - constants->momentum);
+static __global__ void muon_direction_kernel(const float* g, float* buffer, D* direction, std::size_t count,
+                                             const momentum_constants* constants, const double* squares) {
+    const float scale = clip_scale_of(*constants, *squares), mu = static_cast<float>(constants->momentum),
+                rest = static_cast<float>(1 - constants->momentum);
     each_number(count, [&](std::size_t i) {
         if (scale == 0) return void(direction[i] = from_float<D>(0));
         const float scaled = g[i] * scale, speed = mu * buffer[i] + rest * scaled;
@@ -51,9 +61,11 @@ static __global__ void muon_direction_kernel(const float* g, float* buffer, D* d
     });
 }
 template <class T>
-void muon_direction(const launch_context& k, span<const float> gradient, span<float> buffer, span<T> direction, const momentum_constants* constants, const double* squares) {
+void muon_direction(const launch_context& k, span<const float> gradient, span<float> buffer, span<T> direction,
+                    const momentum_constants* constants, const double* squares) {
     if (gradient.empty()) return;
-    muon_direction_kernel<<<grid_for(k, gradient.size()), 256, 0, k.stream>>>(gradient.data(), buffer.data(), device(direction.data()), gradient.size(), constants, squares);
+    muon_direction_kernel<<<grid_for(k, gradient.size()), 256, 0, k.stream>>>(
+        gradient.data(), buffer.data(), device(direction.data()), gradient.size(), constants, squares);
     launched("muon_direction");
 }
 
@@ -68,10 +80,11 @@ __device__ inline double block_total(double total) {
     return total;
 }
 /// `parts`: (gridDim.x) doubles.
-template <class D>
-static __global__ void muon_squares_kernel(const D* x, std::size_t count, double* parts) {
+template <class D> static __global__ void muon_squares_kernel(const D* x, std::size_t count, double* parts) {
     double total = 0;
-    each_number(count, [&](std::size_t i) { total += static_cast<double>(to_float(x[i])) * static_cast<double>(to_float(x[i])); });
+    each_number(count, [&](std::size_t i) {
+        total += static_cast<double>(to_float(x[i])) * static_cast<double>(to_float(x[i]));
+    });
     total = block_total(total);
     if (threadIdx.x == 0) parts[blockIdx.x] = total;
 }
@@ -86,8 +99,7 @@ static __global__ void muon_normalize_kernel(D* x, std::size_t count, const doub
     const float by = factor;
     each_number(count, [&](std::size_t i) { x[i] = from_float<D>(to_float(x[i]) * by); });
 }
-template <class T>
-void muon_normalize(const launch_context& k, span<T> x) {
+template <class T> void muon_normalize(const launch_context& k, span<T> x) {
     if (x.empty()) return;
     auto* parts = reinterpret_cast<double*>(k.scratch);
     const unsigned shares = std::min(blocks_for(x.size(), 1024), 4 * k.multiprocessors);
@@ -97,9 +109,11 @@ void muon_normalize(const launch_context& k, span<T> x) {
 }
 
 template <class D>
-static __global__ void muon_apply_kernel(float* w, const D* x, D* narrow, std::size_t count, double factor, const momentum_constants* constants, const double* squares) {
+static __global__ void muon_apply_kernel(float* w, const D* x, D* narrow, std::size_t count, double factor,
+                                         const momentum_constants* constants, const double* squares) {
     if (clip_scale_of(*constants, *squares) == 0) return;
-    const float keep = static_cast<float>(1 - constants->rate * constants->decay), size = static_cast<float>(constants->rate * factor);
+    const float keep = static_cast<float>(1 - constants->rate * constants->decay),
+                size = static_cast<float>(constants->rate * factor);
     each_number(count, [&](std::size_t i) {
         const float to = w[i] * keep - size * to_float(x[i]);
         w[i] = to;
@@ -107,9 +121,11 @@ static __global__ void muon_apply_kernel(float* w, const D* x, D* narrow, std::s
     });
 }
 template <class T>
-void muon_apply(const launch_context& k, span<float> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants, const double* squares) {
+void muon_apply(const launch_context& k, span<float> weight, span<const T> x, span<T> narrow, double factor,
+                const momentum_constants* constants, const double* squares) {
     if (weight.empty()) return;
-    muon_apply_kernel<<<grid_for(k, weight.size()), 256, 0, k.stream>>>(weight.data(), device(x.data()), device(narrow.data()), weight.size(), factor, constants, squares);
+    muon_apply_kernel<<<grid_for(k, weight.size()), 256, 0, k.stream>>>(
+        weight.data(), device(x.data()), device(narrow.data()), weight.size(), factor, constants, squares);
     launched("muon_apply");
 }
 

@@ -9,8 +9,10 @@ namespace depthgrow::kernels {
 
 /// V vectors of N elements a lane hold a row of cols <= 32 * N * V elements; V = 0: any width, read again when needed.
 template <class D, int N, int V>
-static __global__ void __launch_bounds__(128) rms_norm_forward_kernel(const D* h, std::size_t h_stride, const D* a, std::size_t a_stride, const D* gain, float eps, float scale,
-                                                                      D* sum, std::size_t sum_stride, D* y, std::size_t y_stride, float* rstd, std::size_t rows, std::size_t cols, fp8_copy copy) {
+static __global__ void __launch_bounds__(128)
+    rms_norm_forward_kernel(const D* h, std::size_t h_stride, const D* a, std::size_t a_stride, const D* gain,
+                            float eps, float scale, D* sum, std::size_t sum_stride, D* y, std::size_t y_stride,
+                            float* rstd, std::size_t rows, std::size_t cols, fp8_copy copy) {
     const unsigned lane = threadIdx.x % 32;
     const std::size_t warps = blockDim.x / 32;
     const float copy_scale = copy.out ? copy.scaling->scale : 0.0f;
@@ -20,7 +22,7 @@ static __global__ void __launch_bounds__(128) rms_norm_forward_kernel(const D* h
         float x[kept][N];
         float squares = 0;
         const int rounds = V > 0 ? V : static_cast<int>((cols + 32 * N - 1) / (32 * N));
-        const auto value = [&](int v, float (&to)[N]) {
+        const auto value = [&](int v, float(&to)[N]) {
             const std::size_t c = (static_cast<std::size_t>(v) * 32 + lane) * N;
 #pragma unroll
             for (int j = 0; j < N; ++j) to[j] = 0;
@@ -59,8 +61,7 @@ static __global__ void __launch_bounds__(128) rms_norm_forward_kernel(const D* h
 }
 
 /// body(N, V) with the fewest vectors that hold a row.
-template <class D, class Body>
-void with_row_shape(std::size_t cols, bool wide, const Body& body) {
+template <class D, class Body> void with_row_shape(std::size_t cols, bool wide, const Body& body) {
     constexpr int n = widest<D>;
     using std::integral_constant;
     if (!wide) return body(integral_constant<int, 1>(), integral_constant<int, 0>());
@@ -73,24 +74,29 @@ void with_row_shape(std::size_t cols, bool wide, const Body& body) {
 }
 
 template <class T>
-bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps, float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy) {
+bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T> a, span<const T> gain, float eps,
+                      float scale, matrix<T> sum, matrix<T> y, span<float> rstd, fp8_copy copy) {
     if (h.rows == 0) return false;
     constexpr std::size_t n = widest<device_t<T>>;
     const bool wide = aligned(h, n) && aligned(a, n) && aligned(sum, n) && aligned(y, n) && aligned(gain, n);
     with_row_shape<device_t<T>>(h.cols, wide, [&](auto elements, auto vectors) {
         if (!leaves_fp8<device_t<T>, decltype(elements)::value>) copy = {};
-        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value><<<copying_blocks(k, blocks_for(h.rows, 4), copy), 128, 0, k.stream>>>(
-            device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data), sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols, copy);
+        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value>
+            <<<copying_blocks(k, blocks_for(h.rows, 4), copy), 128, 0, k.stream>>>(
+                device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data),
+                sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols, copy);
     });
     launched("rms_norm_forward");
     return copy.out;
 }
 
-/// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of its
-/// rows in shared memory (128 / 32 * cols floats), each block writes one row of `partial` (gridDim.x, cols).
+/// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of
+/// its rows in shared memory (128 / 32 * cols floats), each block writes one row of `partial` (gridDim.x, cols).
 template <class D, int N, int V>
-static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
-                                                                                      const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols, fp8_copy copy) {
+static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4)
+    rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale,
+                             const D* dy, std::size_t dy_stride, const D* skip, std::size_t skip_stride, D* dx,
+                             std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols, fp8_copy copy) {
     extern __shared__ float sums[];  // (warp, v, j, lane): no two lanes meet in a bank
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const auto column = [&](int v) { return (static_cast<std::size_t>(v) * 32 + lane) * N; };
@@ -103,7 +109,8 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
     float largest = 0;
 #pragma unroll
     for (int i = 0; i < V * N; ++i) mine[i * 32] = 0;
-    for (std::size_t row = blockIdx.x * static_cast<std::size_t>(warps) + warp; row < rows; row += static_cast<std::size_t>(gridDim.x) * warps) {
+    for (std::size_t row = blockIdx.x * static_cast<std::size_t>(warps) + warp; row < rows;
+         row += static_cast<std::size_t>(gridDim.x) * warps) {
         pack<D, N> in[V], up[V], past[V];
 #pragma unroll
         for (int v = 0; v < V; ++v)
@@ -130,8 +137,10 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
             if (column(v) < cols) {
                 float g[N];
 #pragma unroll
-                for (int j = 0; j < N; ++j) g[j] = (skip ? past[v].get(j) : 0.0f) + push * up[v].get(j) * gains[v].get(j) - pull * in[v].get(j);
-                store_with_copy<N>(dx + row * dx_stride + column(v), g, copy, row * cols + column(v), copy_scale, largest);
+                for (int j = 0; j < N; ++j)
+                    g[j] = (skip ? past[v].get(j) : 0.0f) + push * up[v].get(j) * gains[v].get(j) - pull * in[v].get(j);
+                store_with_copy<N>(dx + row * dx_stride + column(v), g, copy, row * cols + column(v), copy_scale,
+                                   largest);
             }
     }
     if (copy.out) finish_fp8(copy.scaling, largest, false);
@@ -145,28 +154,35 @@ static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4) rms_norm_backward_k
 }
 /// The same for rows of any width, read twice, without the gain's gradient.
 template <class D>
-static __global__ void __launch_bounds__(128) rms_norm_backward_any_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale, const D* dy, std::size_t dy_stride,
-                                                                           const D* skip, std::size_t skip_stride, D* dx, std::size_t dx_stride, std::size_t rows, std::size_t cols) {
+static __global__ void __launch_bounds__(128)
+    rms_norm_backward_any_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale,
+                                 const D* dy, std::size_t dy_stride, const D* skip, std::size_t skip_stride, D* dx,
+                                 std::size_t dx_stride, std::size_t rows, std::size_t cols) {
     const std::size_t row = blockIdx.x * static_cast<std::size_t>(blockDim.x / 32) + threadIdx.x / 32;
     if (row >= rows) return;
     const float s = rstd[row];
     float dot = 0;
-    for (std::size_t c = threadIdx.x % 32; c < cols; c += 32) dot += to_float(dy[row * dy_stride + c]) * to_float(x[row * x_stride + c]) * s * scale * to_float(gain[c]);
+    for (std::size_t c = threadIdx.x % 32; c < cols; c += 32)
+        dot += to_float(dy[row * dy_stride + c]) * to_float(x[row * x_stride + c]) * s * scale * to_float(gain[c]);
     const float pull = warp_sum(dot) * s * s / static_cast<float>(cols), push = s * scale;
     for (std::size_t c = threadIdx.x % 32; c < cols; c += 32) {
         const float past = skip ? to_float(skip[row * skip_stride + c]) : 0.0f;
-        dx[row * dx_stride + c] = from_float<D>(past + push * to_float(dy[row * dy_stride + c]) * to_float(gain[c]) - pull * to_float(x[row * x_stride + c]));
+        dx[row * dx_stride + c] = from_float<D>(past + push * to_float(dy[row * dy_stride + c]) * to_float(gain[c]) -
+                                                pull * to_float(x[row * x_stride + c]));
     }
 }
 /// Sums over rows of dy * x * rstd * scale for the general width: a block owns 32 columns.
 template <class D>
-static __global__ void gain_gradient_kernel(const D* x, std::size_t x_stride, const float* rstd, float scale, const D* dy, std::size_t dy_stride, float* dgain, std::size_t rows, std::size_t cols) {
+static __global__ void gain_gradient_kernel(const D* x, std::size_t x_stride, const float* rstd, float scale,
+                                            const D* dy, std::size_t dy_stride, float* dgain, std::size_t rows,
+                                            std::size_t cols) {
     __shared__ float shared[8][32];
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const std::size_t c = blockIdx.x * std::size_t{32} + lane;
     float sum = 0;
     if (c < cols)
-        for (std::size_t r = warp; r < rows; r += 8) sum += to_float(dy[r * dy_stride + c]) * to_float(x[r * x_stride + c]) * rstd[r] * scale;
+        for (std::size_t r = warp; r < rows; r += 8)
+            sum += to_float(dy[r * dy_stride + c]) * to_float(x[r * x_stride + c]) * rstd[r] * scale;
     shared[warp][lane] = sum;
     __syncthreads();
     if (warp > 0 || c >= cols) return;
@@ -180,7 +196,7 @@ static __global__ void gain_sum_kernel(const float* partial, std::size_t parts, 
     const std::size_t c = blockIdx.x * std::size_t{32} + lane;
     float sum = 0;
     if (c < cols)
-        #pragma unroll 4
+#pragma unroll 4
         for (std::size_t p = warp; p < parts; p += 32) sum += partial[p * cols + c];
     shared[warp][lane] = sum;
     __syncthreads();
@@ -190,22 +206,30 @@ static __global__ void gain_sum_kernel(const float* partial, std::size_t parts, 
 }
 
 template <class T>
-bool rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd, float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain, fp8_copy copy) {
+bool rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T> gain, span<const float> rstd,
+                       float scale, matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<float> dgain,
+                       fp8_copy copy) {
     if (x.rows == 0) return false;
     constexpr int widest_n = widest<device_t<T>>;
-    const bool wide = aligned(x, widest_n) && aligned(dy, widest_n) && aligned(skip, widest_n) && aligned(dx, widest_n) && aligned(gain, widest_n);
+    const bool wide = aligned(x, widest_n) && aligned(dy, widest_n) && aligned(skip, widest_n) &&
+                      aligned(dx, widest_n) && aligned(gain, widest_n);
     with_row_shape<device_t<T>>(x.cols, wide, [&](auto elements, auto vectors) {
         constexpr int n = decltype(elements)::value, v = decltype(vectors)::value;
         if (v == 0 || !leaves_fp8<device_t<T>, n>) copy = {};
         if constexpr (v > 0) {
-            const std::size_t parts = std::min<std::size_t>({blocks_for(x.rows, 4), (v > 4 ? 2 : 4) * k.multiprocessors, k.scratch_floats / x.cols});
-            rms_norm_backward_kernel<device_t<T>, n, v><<<static_cast<unsigned>(parts), 128, 4 * v * n * 32 * sizeof(float), k.stream>>>(
-                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols, copy);
+            const std::size_t parts = std::min<std::size_t>(
+                {blocks_for(x.rows, 4), (v > 4 ? 2 : 4) * k.multiprocessors, k.scratch_floats / x.cols});
+            rms_norm_backward_kernel<device_t<T>, n, v>
+                <<<static_cast<unsigned>(parts), 128, 4 * v * n * 32 * sizeof(float), k.stream>>>(
+                    device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride,
+                    device(skip.data), skip.stride, device(dx.data), dx.stride, k.scratch, x.rows, x.cols, copy);
             gain_sum_kernel<<<blocks_for(x.cols, 32), 1024, 0, k.stream>>>(k.scratch, parts, dgain.data(), x.cols);
         } else {
-            gain_gradient_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(device(x.data), x.stride, rstd.data(), scale, device(dy.data), dy.stride, dgain.data(), x.rows, x.cols);
+            gain_gradient_kernel<<<blocks_for(x.cols, 32), 256, 0, k.stream>>>(
+                device(x.data), x.stride, rstd.data(), scale, device(dy.data), dy.stride, dgain.data(), x.rows, x.cols);
             rms_norm_backward_any_kernel<<<blocks_for(x.rows, 4), 128, 0, k.stream>>>(
-                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride, device(skip.data), skip.stride, device(dx.data), dx.stride, x.rows, x.cols);
+                device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride,
+                device(skip.data), skip.stride, device(dx.data), dx.stride, x.rows, x.cols);
         }
     });
     launched("rms_norm_backward");

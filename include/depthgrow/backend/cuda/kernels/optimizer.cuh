@@ -8,8 +8,7 @@
 namespace depthgrow::kernels {
 
 /// Up to `most` operands of a kernel that walks all of them in pieces: block b has pieces [ends[b - 1], ends[b]).
-template <class Operand>
-struct work_list {
+template <class Operand> struct work_list {
     static constexpr unsigned most = 64;
     Operand operands[most];
     unsigned ends[most];
@@ -22,8 +21,7 @@ struct work_list {
     }
     unsigned pieces() const { return count ? ends[count - 1] : 0; }
     /// body(operand, piece within it) for this block's share of the pieces.
-    template <class Body>
-    __device__ void each_piece(const Body& body) const {
+    template <class Body> __device__ void each_piece(const Body& body) const {
         for (unsigned piece = blockIdx.x, at = 0; piece < ends[count - 1]; piece += gridDim.x) {
             while (piece >= ends[at]) ++at;
             body(operands[at], piece - (at ? ends[at - 1] : 0));
@@ -54,7 +52,8 @@ struct squares_operand {
 };
 constexpr std::size_t squares_piece = 8192;
 /// `scratch`: (gridDim.x) doubles. The sum of squares of each block's pieces.
-static __global__ void __launch_bounds__(256, 4) square_sums_kernel(const __grid_constant__ work_list<squares_operand> list, double* scratch) {
+static __global__ void __launch_bounds__(256, 4)
+    square_sums_kernel(const __grid_constant__ work_list<squares_operand> list, double* scratch) {
     double total = 0;
     list.each_piece([&](const squares_operand& o, unsigned piece) {
         constexpr unsigned quads = squares_piece / 4, each = quads / 256;
@@ -65,9 +64,12 @@ static __global__ void __launch_bounds__(256, 4) square_sums_kernel(const __grid
 #pragma unroll
             for (unsigned i = 0; i < each; ++i) values[i] = reinterpret_cast<const float4*>(x)[i * 256 + threadIdx.x];
 #pragma unroll
-            for (unsigned i = 0; i < each; ++i) total += static_cast<double>(values[i].x * values[i].x + values[i].y * values[i].y) + static_cast<double>(values[i].z * values[i].z + values[i].w * values[i].w);
+            for (unsigned i = 0; i < each; ++i)
+                total += static_cast<double>(values[i].x * values[i].x + values[i].y * values[i].y) +
+                         static_cast<double>(values[i].z * values[i].z + values[i].w * values[i].w);
         } else {
-            for (std::size_t i = threadIdx.x; i < o.count - first; i += 256) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+            for (std::size_t i = threadIdx.x; i < o.count - first; i += 256)
+                total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
         }
     });
     __shared__ double shared[32];
@@ -89,7 +91,8 @@ static __global__ void add_parts_kernel(const double* parts, unsigned count, dou
     for (unsigned w = 1; w < blockDim.x / 32; ++w) total += shared[w];
     *sum += total;
 }
-[[gnu::used]] inline void accumulate_squares(const launch_context& k, span<const span<const float>> blocks, double* sum) {
+[[gnu::used]] inline void accumulate_squares(const launch_context& k, span<const span<const float>> blocks,
+                                             double* sum) {
     for (const auto& block : blocks)
         if (!aligned(block, 4)) fail("[accumulate_squares] expected numbers aligned to 16 bytes, got others");
     auto* parts = reinterpret_cast<double*>(k.scratch);
@@ -108,15 +111,15 @@ __device__ inline bool adamw_scalars_of(const adamw_constants& k, double squares
     const double norm = sqrt(squares);
     if (!isfinite(norm)) return false;
     s.scale = static_cast<float>(k.clip > 0 ? fmin(1.0, k.clip / (norm + 1e-6)) : 1.0);
-    s.b1 = static_cast<float>(k.beta1), s.b2 = static_cast<float>(k.beta2), s.c1 = static_cast<float>(1 - k.beta1), s.c2 = static_cast<float>(1 - k.beta2);
+    s.b1 = static_cast<float>(k.beta1), s.b2 = static_cast<float>(k.beta2), s.c1 = static_cast<float>(1 - k.beta1),
+    s.c2 = static_cast<float>(1 - k.beta2);
     s.keep = static_cast<float>(1 - k.rate * k.decay), s.eps = static_cast<float>(k.eps);
     const auto step = static_cast<double>(k.step);
     s.rate = static_cast<float>(k.rate / (1 - pow(k.beta1, step)));
     s.root = static_cast<float>(1 / (1 - pow(k.beta2, step)));
     return true;
 }
-template <class D>
-struct adamw_operand {
+template <class D> struct adamw_operand {
     float* weight;
     const float* gradient;
     float *first, *second;
@@ -124,12 +127,18 @@ struct adamw_operand {
     std::size_t count;
     template <class T>
     explicit adamw_operand(const adamw_operands<T>& o)
-        : weight(o.weight.data()), gradient(o.gradient.data()), first(o.first.data()), second(o.second.data()), narrow(device(o.narrow.data())), count(o.weight.size()) {}
+        : weight(o.weight.data()),
+          gradient(o.gradient.data()),
+          first(o.first.data()),
+          second(o.second.data()),
+          narrow(device(o.narrow.data())),
+          count(o.weight.size()) {}
     adamw_operand() = default;
 };
 constexpr std::size_t adamw_piece = 1024;
 template <class D, int N>
-static __global__ void __launch_bounds__(256, 5) adamw_kernel(const __grid_constant__ work_list<adamw_operand<D>> list, const adamw_constants* constants, const double* squares) {
+static __global__ void __launch_bounds__(256, 5) adamw_kernel(const __grid_constant__ work_list<adamw_operand<D>> list,
+                                                              const adamw_constants* constants, const double* squares) {
     __shared__ adamw_scalars shared;
     __shared__ bool finite;
     if (threadIdx.x == 0) finite = adamw_scalars_of(*constants, *squares, shared);
@@ -162,10 +171,12 @@ static __global__ void __launch_bounds__(256, 5) adamw_kernel(const __grid_const
     });
 }
 template <class T>
-void adamw(const launch_context& k, span<const adamw_operands<T>> blocks, const adamw_constants* constants, const double* squares) {
+void adamw(const launch_context& k, span<const adamw_operands<T>> blocks, const adamw_constants* constants,
+           const double* squares) {
     bool wide = true;
     for (const auto& o : blocks)
-        wide = wide && o.weight.size() % 4 == 0 && aligned(o.weight, 4) && aligned(o.gradient, 4) && aligned(o.first, 4) && aligned(o.second, 4) && (o.narrow.empty() || aligned(o.narrow, 4));
+        wide = wide && o.weight.size() % 4 == 0 && aligned(o.weight, 4) && aligned(o.gradient, 4) &&
+               aligned(o.first, 4) && aligned(o.second, 4) && (o.narrow.empty() || aligned(o.narrow, 4));
     each_list<adamw_operand<device_t<T>>>(blocks, adamw_piece, [&](const work_list<adamw_operand<device_t<T>>>& list) {
         const unsigned grid = std::min(list.pieces(), 5 * k.multiprocessors);  // all at a time
         if (wide) adamw_kernel<device_t<T>, 4><<<grid, 256, 0, k.stream>>>(list, constants, squares);

@@ -1,6 +1,6 @@
-// What kernels over rows of logits or residuals share, a block a row: walks, softmax sums, the largest value, launch choices.
-// Assumes rows of any width; sums in float, one block's order fixed by its size.
-// Source: softmax sums in one walk, Milakov & Gimelshein 2018 (arXiv 1805.02867). Users: cross_entropy.cuh, analysis_rows.cuh.
+// What kernels over rows of logits or residuals share, a block a row: walks, softmax sums, the largest value, launch
+// choices. Assumes rows of any width; sums in float, one block's order fixed by its size. Source: softmax sums in one
+// walk, Milakov & Gimelshein 2018 (arXiv 1805.02867). Users: cross_entropy.cuh, analysis_rows.cuh.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/common.cuh"
@@ -22,7 +22,7 @@ __device__ inline void each_column(const D* row, std::size_t cols, const Body& b
 template <int N, class D>
 __device__ inline void row_softmax_sums(const D* row, std::size_t cols, float* shared, float& largest, float& sum) {
     float top = -INFINITY, mass = 0;
-    each_column<N>(row, cols, [&](std::size_t, float (&x)[N]) {
+    each_column<N>(row, cols, [&](std::size_t, float(&x)[N]) {
         float here = x[0];
 #pragma unroll
         for (int j = 1; j < N; ++j) here = fmaxf(here, x[j]);
@@ -37,23 +37,25 @@ __device__ inline void row_softmax_sums(const D* row, std::size_t cols, float* s
 /// The same for a row that will be read again, and where to read it: `Kept` puts it in shared memory (cols numbers), so
 /// that device memory is read once.
 template <int N, bool Kept, class D>
-__device__ inline const D* row_softmax_sums_of(const D* row, std::size_t cols, float* shared, float& largest, float& sum) {
+__device__ inline const D* row_softmax_sums_of(const D* row, std::size_t cols, float* shared, float& largest,
+                                               float& sum) {
     if constexpr (!Kept) {
         row_softmax_sums<N>(row, cols, shared, largest, sum);
         return row;
     } else {
         extern __shared__ __align__(16) unsigned char kept_bytes[];
         D* kept = reinterpret_cast<D*>(kept_bytes);
-        for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N}) copy_piece(static_cast<unsigned>(__cvta_generic_to_shared(kept + c)), row + c);
+        for (std::size_t c = threadIdx.x * std::size_t{N}; c < cols; c += row_threads * std::size_t{N})
+            copy_piece(static_cast<unsigned>(__cvta_generic_to_shared(kept + c)), row + c);
         copies_commit();
         copies_wait<0>();  // each thread reads what it has copied
         float top = -INFINITY, mass = 0;
-        each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
+        each_column<N>(kept, cols, [&](std::size_t, float(&x)[N]) {
 #pragma unroll
             for (int j = 0; j < N; ++j) top = fmaxf(top, x[j]);
         });
         largest = block_reduce<true>(top, shared);
-        each_column<N>(kept, cols, [&](std::size_t, float (&x)[N]) {
+        each_column<N>(kept, cols, [&](std::size_t, float(&x)[N]) {
 #pragma unroll
             for (int j = 0; j < N; ++j) mass += exp_of<D>(x[j] - largest);
         });
@@ -63,16 +65,16 @@ __device__ inline const D* row_softmax_sums_of(const D* row, std::size_t cols, f
 }
 
 /// Whether a kernel may have so much shared memory: at most what lets two blocks share a multiprocessor.
-template <class Kernel>
-bool may_keep(Kernel kernel, std::size_t bytes) {
+template <class Kernel> bool may_keep(Kernel kernel, std::size_t bytes) {
     if (bytes > 112 * 1024) return false;
-    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)) == cudaSuccess) return true;
+    if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)) ==
+        cudaSuccess)
+        return true;
     (void)cudaGetLastError();
     return false;
 }
 /// Calls go(N) with the widest accesses that these rows allow.
-template <class T, class Body, class... Rows>
-void with_width(const Body& go, Rows... rows) {
+template <class T, class Body, class... Rows> void with_width(const Body& go, Rows... rows) {
     constexpr int n = widest<device_t<T>>;
     if ((aligned(rows, n) && ...)) go(std::integral_constant<int, n>());
     else go(std::integral_constant<int, 1>());
