@@ -72,9 +72,6 @@ dg::json depth_json(const depth_measurement& measured, const report_settings& se
 /// Differences of `other` from `first` on the same prompts, paired, with intervals; layer by layer at equal depths.
 dg::json compare_json(const depth_measurement& first, const depth_measurement& other);
 
-/// Writes the page.
-void write_depth_page(const std::filesystem::path& file, const std::vector<depth_measurement>& models);
-
 /// "swap:1,2;reverse:4;loop:4x2", "standard" or "none" as interventions on a stack of `depth` layers.
 std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::string& list, std::size_t depth);
 

@@ -1,6 +1,6 @@
 // libFuzzer entry of the completions request: any body is a request within its limits or one sentence.
 // clang++-14 -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Iexamples tests/fuzz/request.cpp \
-//   examples/support/completions.cpp examples/support/text_tokens.cpp -o fuzz_request
+//   examples/serve/completions.cpp examples/support/text_tokens.cpp -o fuzz_request
 // ./fuzz_request -max_total_time=300 CORPUS tests/fuzz/corpus/request
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "support/completions.hpp"
+#include "serve/completions.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const tools::text_tokens text("bytes", "", 256);

@@ -11,10 +11,10 @@
 #include <thread>
 
 #include "depthgrow/io/json.hpp"
+#include "serve/completion_engine.hpp"
+#include "serve/http_endpoint.hpp"
 #include "support/cli.hpp"
-#include "support/completion_engine.hpp"
 #include "support/console.hpp"
-#include "support/http_endpoint.hpp"
 
 namespace {
 

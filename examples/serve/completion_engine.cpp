@@ -1,4 +1,4 @@
-#include "support/completion_engine.hpp"
+#include "serve/completion_engine.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,6 +1,7 @@
 // Every depth diagnostic of one or several checkpoints: numbers on the screen, JSON, and one HTML page of plots.
 #include <cstdio>
 
+#include "depth_report/depth_page.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/depth_measure.hpp"

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "depthgrow/io/json.hpp"
+#include "serve/token_sampling.hpp"
 #include "support/text_tokens.hpp"
-#include "support/token_sampling.hpp"
 
 namespace tools {
 

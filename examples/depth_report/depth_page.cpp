@@ -1,6 +1,7 @@
+#include "depth_report/depth_page.hpp"
+
 #include "depthgrow/io/html_report.hpp"
 #include "support/console.hpp"
-#include "support/depth_measure.hpp"
 
 namespace tools {
 

@@ -1,4 +1,4 @@
-#include "support/depth_tasks.hpp"
+#include "evaluate/depth_tasks.hpp"
 
 #include "depthgrow/io/json.hpp"
 #include "support/training_data.hpp"

@@ -1,4 +1,4 @@
-#include "support/completions.hpp"
+#include "serve/completions.hpp"
 
 #include <algorithm>
 #include <cmath>

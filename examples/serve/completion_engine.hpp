@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "depthgrow/nn/description.hpp"
-#include "support/completions.hpp"
+#include "serve/completions.hpp"
 
 namespace tools {
 

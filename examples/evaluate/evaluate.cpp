@@ -9,12 +9,12 @@
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/html_report.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
+#include "evaluate/depth_tasks.hpp"
 #include "support/any_backend.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
-#include "support/depth_tasks.hpp"
 #include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 
