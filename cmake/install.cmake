@@ -8,6 +8,8 @@ set_target_properties(depthgrow_growth PROPERTIES EXPORT_NAME growth)
 install(EXPORT depthgrowTargets NAMESPACE depthgrow:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/depthgrow)
 configure_package_config_file(cmake/depthgrowConfig.cmake.in ${PROJECT_BINARY_DIR}/depthgrowConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/depthgrow)
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/depthgrowConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-install(FILES ${PROJECT_BINARY_DIR}/depthgrowConfig.cmake ${PROJECT_BINARY_DIR}/depthgrowConfigVersion.cmake ${PROJECT_SOURCE_DIR}/cmake/cuda.cmake
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/depthgrowConfigVersion.cmake COMPATIBILITY SameMinorVersion
+                                 ARCH_INDEPENDENT)
+install(FILES ${PROJECT_BINARY_DIR}/depthgrowConfig.cmake ${PROJECT_BINARY_DIR}/depthgrowConfigVersion.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/cuda.cmake ${PROJECT_SOURCE_DIR}/cmake/find_cblas.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/depthgrow)

@@ -1,7 +1,7 @@
 # What users link: INTERFACE targets without global flags.
 #   depthgrow::growth     operators, schedule, grow, metrics: C++17, standard library only
 #   depthgrow::depthgrow  the whole library but for backends that need another library: C++20
-#   depthgrow::blas       the CPU backend: a CBLAS and OpenMP
+#   depthgrow::blas       the CPU backend: a CBLAS and oneTBB
 #   depthgrow::onednn     oneDNN as the provider of the CPU backend's products (only when found)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 
@@ -16,17 +16,14 @@ target_link_libraries(depthgrow INTERFACE depthgrow_growth)
 target_compile_features(depthgrow INTERFACE cxx_std_20)
 
 # A consumer without BLAS still gets the other targets.
-find_package(OpenMP QUIET COMPONENTS CXX)
-find_path(DEPTHGROW_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-openmp)
-find_library(DEPTHGROW_CBLAS_LIBRARY NAMES openblas cblas blas)
-mark_as_advanced(DEPTHGROW_CBLAS_INCLUDE DEPTHGROW_CBLAS_LIBRARY)
-if(OpenMP_CXX_FOUND AND DEPTHGROW_CBLAS_INCLUDE AND DEPTHGROW_CBLAS_LIBRARY)
+include(${CMAKE_CURRENT_LIST_DIR}/find_cblas.cmake)
+if(DEPTHGROW_CBLAS)
   add_library(depthgrow_blas INTERFACE)
   add_library(depthgrow::blas ALIAS depthgrow_blas)
-  target_link_libraries(depthgrow_blas INTERFACE depthgrow OpenMP::OpenMP_CXX ${DEPTHGROW_CBLAS_LIBRARY})
-  target_include_directories(depthgrow_blas SYSTEM INTERFACE $<BUILD_INTERFACE:${DEPTHGROW_CBLAS_INCLUDE}>)
+  depthgrow_use_cblas(depthgrow_blas)
+  target_link_libraries(depthgrow_blas INTERFACE depthgrow)
 elseif(PROJECT_IS_TOP_LEVEL)
-  message(STATUS "depthgrow::blas is off: it needs OpenMP and cblas.h with its library (Debian: libopenblas-openmp-dev)")
+  message(STATUS "depthgrow::blas is off: it needs oneTBB and a CBLAS (Debian: libtbb-dev libopenblas-pthread-dev)")
 endif()
 
 find_path(DEPTHGROW_DNNL_INCLUDE dnnl.h)

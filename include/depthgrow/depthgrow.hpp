@@ -1,5 +1,5 @@
 // The CPU parts in one include: growth, metrics, model, training, files and tasks on the BLAS backend.
-// Needs C++20, a CBLAS, OpenMP and nlohmann_json (link depthgrow::blas). For growth alone include
+// Needs C++20, a CBLAS, oneTBB and nlohmann_json (link depthgrow::blas). For growth alone include
 // depthgrow/midas.hpp or depthgrow/lidas.hpp, which need only the standard library and C++17.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Row statistics of the diagnostics: relative changes, softmax distances, lens comparisons, KL gradients.
 // Assumes host memory (a backend derived from `reference`), or a backend that has the operation as a member.
-// Sums run in the wide type within a row, rows over OpenMP threads; the definitions are those of metrics/.
+// Sums run in the wide type within a row, rows over the backend's threads; the definitions are those of metrics/.
 #pragma once
 
 #include <algorithm>
@@ -23,10 +23,11 @@ template <class Backend> constexpr void require_host_memory() {
 }
 /// body(row) for every row; rows are independent, so any number of threads gives the same bits.
 template <class Backend, class Body> void each(const Backend& backend, std::size_t count, const Body& body) {
-    [[maybe_unused]] int threads = 1;  // without OpenMP
-    if constexpr (requires { backend.threads(); }) threads = backend.threads();
-#pragma omp parallel for schedule(static) num_threads(threads) if (count > 3)
-    for (std::size_t r = 0; r < count; ++r) body(r);
+    const auto share = [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r) body(r);
+    };
+    if constexpr (requires { backend.ranges(count, 1, share); }) backend.ranges(count, 2, share);
+    else share(0, count);
 }
 
 template <class T> T largest(const T* values, std::size_t count) {

@@ -3,40 +3,26 @@
 // Attention works on one (sequence, head) a thread in blocks of queries, with products in register tiles (tiles.hpp).
 #pragma once
 
-#include <cblas.h>
-
 #include <limits>
+#include <tuple>
 #include <vector>
 
+#include "depthgrow/backend/products.hpp"
 #include "depthgrow/backend/threaded.hpp"
 #include "depthgrow/backend/tiles.hpp"
 #include "depthgrow/backend/vector_math.hpp"
 
-extern "C" void openblas_set_num_threads(int) __attribute__((weak));
-
 namespace depthgrow {
 
-/// A single-precision product c = alpha * op(a) op(b) + beta * c, row-major: what a BLAS or oneDNN provides.
-using sgemm_function = void (*)(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha,
-                                const float* a, std::size_t lda, const float* b, std::size_t ldb, float beta, float* c,
-                                std::size_t ldc);
-
-inline void cblas_product(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a,
-                          std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, static_cast<int>(m),
-                static_cast<int>(n), static_cast<int>(k), alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb),
-                beta, c, static_cast<int>(ldc));
-}
-
 struct blas_options {
-    int threads = 2;                          // OpenMP threads of our loops and, with OpenBLAS, of its products
-    sgemm_function product = &cblas_product;  // see onednn.hpp for another provider
+    int threads = 2;                          // the calling one among them
+    sgemm_function product = &cblas_product;  // see onednn.hpp for other providers
 };
 
 class blas : public threaded {
 public:
     explicit blas(blas_options options = {}) : threaded(options.threads), product_(options.product) {
-        if (openblas_set_num_threads) openblas_set_num_threads(threads_);
+        detail::products_on_one_thread();
     }
 
     template <class T>
@@ -44,7 +30,8 @@ public:
               matrix<T> c) {
         contract::gemm(ta, tb, a, b, c);
         if (c.rows == 0 || c.cols == 0) return;
-        if (ta == transpose::no && tb == transpose::yes && c.rows == 1) return dot_products<T>(alpha, a, b, beta, c);
+        if (ta == transpose::no && tb == transpose::yes && c.rows <= few_rows)
+            return dot_products<T>(alpha, a, b, beta, c);
         product(ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, c);
     }
 
@@ -56,7 +43,7 @@ public:
                           values_size = s.length * tile::padded(s.head_width);
         reserve<T>(keys_size + values_size + std::min(queries, reach) * reach);
         const T scale = s.score_scale<T>();
-        each(s.batch * s.heads, [&](std::size_t task, std::size_t thread) {
+        loops().run(s.batch * s.heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.heads, h = task % s.heads;
             const auto head = slice(qkv, s, b, h);
             T *keys = scratch<T>(thread, 0), *values = keys + keys_size, *weights = values + values_size;
@@ -107,7 +94,7 @@ public:
                           rows_most = std::min(block, reach), scores = rows_most * reach;
         reserve<T>(attention_backward_numbers<T>(s));
         const T scale = s.score_scale<T>();
-        each(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
+        loops().run(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;
             T *keys_turned = scratch<T>(thread, 0), *values_turned = keys_turned + reach * s.head_width,
               *keys = values_turned + reach * s.head_width;
@@ -192,7 +179,10 @@ public:
     }
 
 private:
-    static constexpr std::size_t block = 64;    // queries at a time on the way back of attention
+    static constexpr std::size_t few_rows = 32;            // multiplied as a stream of the other matrix's memory
+    static constexpr std::size_t border = 16;              // of the blocks of a product that is shared out
+    static constexpr std::size_t worth_sharing = 1 << 17;  // multiplications
+    static constexpr std::size_t block = 64;               // queries at a time in attention's backward pass
     static constexpr std::size_t queries = 32;  // and forward, where their scores stay in the first-level cache
 
     /// Scores of positions before `first` weigh nothing.
@@ -208,30 +198,65 @@ private:
                 rows.col_range(s.width() + s.kv_width() + kv, s.head_width)};
     }
 
+    /// Blocks of c, a grid of as many as there are threads with the least to read, each a product on one thread.
     template <class T>
     void product(bool ta, bool tb, T alpha, matrix<const T> a, matrix<const T> b, T beta, matrix<T> c) const {
         const std::size_t inner = ta ? a.rows : a.cols;
-        if constexpr (std::is_same_v<T, float>)
-            product_(ta, tb, c.rows, c.cols, inner, alpha, a.data, a.stride, b.data, b.stride, beta, c.data, c.stride);
-        else
-            cblas_dgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
-                        static_cast<int>(c.rows), static_cast<int>(c.cols), static_cast<int>(inner), alpha, a.data,
-                        static_cast<int>(a.stride), b.data, static_cast<int>(b.stride), beta, c.data,
-                        static_cast<int>(c.stride));
+        std::size_t down = 1, across = 1;
+        if (c.rows * c.cols * inner >= worth_sharing) std::tie(down, across) = grid(c.rows, c.cols);
+        loops().run(down * across, [&](std::size_t part, std::size_t) {
+            const auto [top, rows] = share(c.rows, part / across, down);
+            const auto [left, cols] = share(c.cols, part % across, across);
+            if (rows == 0 || cols == 0) return;
+            const T* from_a = a.data + top * (ta ? 1 : a.stride);
+            const T* from_b = b.data + left * (tb ? b.stride : 1);
+            multiply(ta, tb, rows, cols, inner, alpha, from_a, a.stride, from_b, b.stride, beta, c.row(top) + left,
+                     c.stride);
+        });
+    }
+    void multiply(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a,
+                  std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) const {
+        product_(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    }
+    void multiply(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, double alpha, const double* a,
+                  std::size_t lda, const double* b, std::size_t ldb, double beta, double* c, std::size_t ldc) const {
+        cblas_product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    }
+    /// {parts down, parts across} for a matrix of that size: a block reads its rows of a and its columns of b.
+    std::pair<std::size_t, std::size_t> grid(std::size_t rows, std::size_t cols) const {
+        std::pair<std::size_t, std::size_t> best{1, thread_count()};
+        double least = std::numeric_limits<double>::infinity();
+        for (std::size_t down = 1; down <= thread_count(); ++down) {
+            if (thread_count() % down != 0) continue;
+            const std::size_t across = thread_count() / down;
+            const double reads = static_cast<double>(share(rows, 0, down).second + share(cols, 0, across).second);
+            if (reads < least) least = reads, best = {down, across};
+        }
+        return best;
+    }
+    /// {first, count} of part `part` of `parts`, on borders of whole vectors.
+    static std::pair<std::size_t, std::size_t> share(std::size_t count, std::size_t part, std::size_t parts) {
+        const std::size_t vectors = (count + border - 1) / border;
+        const std::size_t first = std::min(count, vectors * part / parts * border);
+        return {first, std::min(count, vectors * (part + 1) / parts * border) - first};
     }
 
-    /// c = alpha * a b^T + beta * c for one row of a, a stream of b's memory (a tenth above oneDNN's and OpenBLAS's).
+    /// c = alpha * a b^T + beta * c for a few rows of a, a stream of b's memory (for one row a tenth above oneDNN's and
+    /// OpenBLAS's). A row's numbers do not depend on how many rows there are.
     template <class T> void dot_products(T alpha, matrix<const T> a, matrix<const T> b, T beta, matrix<T> c) const {
-        const auto put = [&](std::size_t row, T sum) {
-            c.data[row] = alpha * sum + (beta == T(0) ? T(0) : beta * c.data[row]);
-        };
-        ranges(b.rows, (1 << 15) / (a.cols + 1) + 4, [&](std::size_t first, std::size_t last) {
-            for (; first + 4 <= last; first += 4) {
-                T sums[4];
-                detail::four_dots(a.data, b.row(first), b.stride, a.cols, sums);
-                for (std::size_t r = 0; r < 4; ++r) put(first + r, sums[r]);
-            }
-            for (; first < last; ++first) put(first, detail::dot(a.data, b.row(first), a.cols));
+        const auto put = [&](T& to, T sum) { to = alpha * sum + (beta == T(0) ? T(0) : beta * to); };
+        const std::size_t fours = (b.rows + 3) / 4;  // cut between them, so that the cuts change no number
+        ranges(fours, (1 << 13) / (a.rows * a.cols + 1) + 1, [&](std::size_t first, std::size_t last) {
+            for (std::size_t n = 4 * first; n < 4 * last; n += 4)
+                for (std::size_t r = 0; r < a.rows; ++r) {
+                    if (n + 4 <= b.rows) {
+                        T sums[4];
+                        detail::four_dots(a.row(r), b.row(n), b.stride, a.cols, sums);
+                        for (std::size_t i = 0; i < 4; ++i) put(c(r, n + i), sums[i]);
+                    } else {
+                        for (std::size_t i = n; i < b.rows; ++i) put(c(r, i), detail::dot(a.row(r), b.row(i), a.cols));
+                    }
+                }
         });
     }
 

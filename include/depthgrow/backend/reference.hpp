@@ -309,9 +309,9 @@ public:
                const adamw_constants* constants, const double* squares) {
         contract::length("adamw", "narrow", narrow, narrow.empty() ? 0 : weight.size());
         const adamw_constants& k = *constants;
-        const double norm = std::sqrt(*squares);
-        if (!std::isfinite(norm)) return;
-        const T scale = static_cast<T>(k.clip > 0 ? std::min(1.0, k.clip / (norm + 1e-6)) : 1.0);
+        const double clipped = contract::clip_scale(k.clip, *squares);
+        if (clipped == 0) return;
+        const T scale = static_cast<T>(clipped);
         const double correct1 = 1 - std::pow(k.beta1, static_cast<double>(k.step));
         const double correct2 = 1 - std::pow(k.beta2, static_cast<double>(k.step));
         const T b1 = static_cast<T>(k.beta1), b2 = static_cast<T>(k.beta2), keep = static_cast<T>(1 - k.rate * k.decay);

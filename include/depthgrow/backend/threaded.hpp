@@ -1,4 +1,4 @@
-// Loops of the CPU backends over OpenMP threads: everything but matrix products and attention.
+// Loops of the CPU backends over threads: everything but matrix products and attention.
 // Assumes host memory; results are bit-equal from run to run at a given thread count.
 // Maths: reference.hpp, which computes what is not hot.
 #pragma once
@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "depthgrow/backend/loop_threads.hpp"
 #include "depthgrow/backend/reference.hpp"
 #include "depthgrow/backend/vector_math.hpp"
 
@@ -13,11 +14,16 @@ namespace depthgrow {
 
 class threaded : public reference {
 public:
-    explicit threaded(int threads) : threads_(threads) {
-        require(threads_ >= 1, "[blas] expected at least one thread, got ", threads_);
-        scratch_.resize(static_cast<std::size_t>(threads_));
+    explicit threaded(int threads) : threads_(threads) { scratch_.resize(thread_count()); }
+    int threads() const { return threads_.count(); }
+    /// Runs body(first, last) over equal shares of [0, count), one a thread; counts of `least` at most stay on the
+    /// calling thread.
+    template <class Body> void ranges(std::size_t count, std::size_t least, const Body& body) const {
+        const std::size_t parts = std::min(thread_count(), (count + least - 1) / least);
+        if (parts <= 1) return body(0, count);
+        threads_.run(parts,
+                     [&](std::size_t part, std::size_t) { body(count * part / parts, count * (part + 1) / parts); });
     }
-    int threads() const { return threads_; }
 
     template <class T> void copy(const T* from, T* to, std::size_t count) {
         ranges(count, 1 << 16, [&](std::size_t first, std::size_t last) {
@@ -79,12 +85,11 @@ public:
     void rms_norm_backward(matrix<const T> x, span<const T> gain, span<const wide_t<T>> rstd, wide_t<T> scale,
                            matrix<const T> dy, matrix<const T> skip, matrix<T> dx, span<T> dgain) {
         contract::rms_norm<T>("rms_norm_backward", x, gain, dx, rstd);
-        const std::size_t width = x.cols, parts = static_cast<std::size_t>(threads_);
+        const std::size_t width = x.cols, parts = thread_count();
         T* partial = scratch<T>(0, parts * width);
         std::fill_n(partial, parts * width, T(0));
         const std::size_t share = (x.rows + parts - 1) / parts;
-#pragma omp parallel for schedule(static, 1) num_threads(threads_)
-        for (std::size_t part = 0; part < parts; ++part) {
+        threads_.run(parts, [&](std::size_t part, std::size_t) {
             T* DEPTHGROW_RESTRICT gains = partial + part * width;
             for (std::size_t r = part * share; r < std::min(x.rows, (part + 1) * share); ++r) {
                 const T* DEPTHGROW_RESTRICT in = x.row(r);
@@ -110,7 +115,7 @@ public:
                     for (std::size_t c = 0; c < width; ++c) out[c] = push * up[c] * g[c] - pull * in[c];
                 }
             }
-        }
+        });
         for (std::size_t part = 0; part < parts; ++part)
             for (std::size_t c = 0; c < width; ++c) dgain[c] += partial[part * width + c];
     }
@@ -129,18 +134,16 @@ public:
                              span<const wide_t<T>> rstd, wide_t<T> scale, matrix<const T> dy, matrix<const T> skip,
                              matrix<T> dx, span<T> dgain, span<T> dbias) {
         contract::layer_norm<T>("layer_norm_backward", x, gain, {}, dx, mean, rstd);
-        const std::size_t width = x.cols, parts = static_cast<std::size_t>(threads_),
-                          share = (x.rows + parts - 1) / parts;
+        const std::size_t width = x.cols, parts = thread_count(), share = (x.rows + parts - 1) / parts;
         T* partial = scratch<T>(0, 2 * parts * width);
         std::fill_n(partial, 2 * parts * width, T(0));
-#pragma omp parallel for schedule(static, 1) num_threads(threads_)
-        for (std::size_t part = 0; part < parts; ++part) {
+        threads_.run(parts, [&](std::size_t part, std::size_t) {
             const std::size_t first = std::min(x.rows, part * share), count = std::min(x.rows, first + share) - first;
             const auto rows = [&](auto m) { return m.data ? m.row_range(first, count) : m; };
             reference::layer_norm_backward<T>(
                 rows(x), gain, mean.subspan(first, count), rstd.subspan(first, count), scale, rows(dy), rows(skip),
                 rows(dx), {partial + 2 * part * width, width}, {partial + (2 * part + 1) * width, width});
-        }
+        });
         for (std::size_t part = 0; part < parts; ++part)
             for (std::size_t c = 0; c < width; ++c) {
                 dgain[c] += partial[2 * part * width + c];
@@ -278,21 +281,26 @@ public:
     }
 
     template <class T> void accumulate_squares(span<const T> x, double* sum) {
-        double total = 0;
-        const auto count = x.size();
-        const T* DEPTHGROW_RESTRICT data = x.data();
-#pragma omp parallel for simd schedule(static) num_threads(threads_) reduction(+ : total) if (count > 1 << 14)
-        for (std::size_t i = 0; i < count; ++i) total += static_cast<double>(data[i]) * static_cast<double>(data[i]);
-        *sum += total;
+        const std::size_t parts = x.size() > 1 << 14 ? thread_count() : 1;
+        double* totals = scratch<double>(0, parts);
+        threads_.run(parts, [&](std::size_t part, std::size_t) {
+            const T* DEPTHGROW_RESTRICT data = x.data();
+            double total = 0;
+#pragma omp simd reduction(+ : total)
+            for (std::size_t i = x.size() * part / parts; i < x.size() * (part + 1) / parts; ++i)
+                total += static_cast<double>(data[i]) * static_cast<double>(data[i]);
+            totals[part] = total;
+        });
+        for (std::size_t part = 0; part < parts; ++part) *sum += totals[part];
     }
     template <class T>
     void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow,
                const adamw_constants* constants, const double* squares) {
         if (!narrow.empty()) return reference::adamw<T>(weight, gradient, first, second, narrow, constants, squares);
         const adamw_constants& k = *constants;
-        const double norm = std::sqrt(*squares);
-        if (!std::isfinite(norm)) return;
-        const T scale = static_cast<T>(k.clip > 0 ? std::min(1.0, k.clip / (norm + 1e-6)) : 1.0);
+        const double clipped = contract::clip_scale(k.clip, *squares);
+        if (clipped == 0) return;
+        const T scale = static_cast<T>(clipped);
         const auto step = static_cast<double>(k.step);
         const T b1 = static_cast<T>(k.beta1), b2 = static_cast<T>(k.beta2), keep = static_cast<T>(1 - k.rate * k.decay);
         const T c1 = static_cast<T>(1 - k.beta1), c2 = static_cast<T>(1 - k.beta2), eps = static_cast<T>(k.eps);
@@ -339,21 +347,8 @@ public:
     }
 
 protected:
-    /// Runs body(first, last) over equal shares of [0, count), one a thread; small counts stay on the calling thread.
-    template <class Body> void ranges(std::size_t count, std::size_t least, const Body& body) const {
-        const std::size_t parts =
-            std::min<std::size_t>(static_cast<std::size_t>(threads_), (count + least - 1) / least);
-        if (parts <= 1) return body(0, count);
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(parts))
-        for (std::size_t part = 0; part < parts; ++part) body(count * part / parts, count * (part + 1) / parts);
-    }
-    /// Runs body(task, thread) for every task; a thread's tasks are fixed by the thread count.
-    template <class Body> void each(std::size_t tasks, const Body& body) const {
-        const auto parts = static_cast<std::size_t>(threads_);
-#pragma omp parallel for schedule(static, 1) num_threads(threads_)
-        for (std::size_t part = 0; part < parts; ++part)
-            for (std::size_t task = part; task < tasks; task += parts) body(task, part);
-    }
+    std::size_t thread_count() const { return static_cast<std::size_t>(threads_.count()); }
+    const loop_threads& loops() const { return threads_; }
     /// Memory of one thread; grows outside parallel regions only.
     template <class T> T* scratch(std::size_t thread, std::size_t count) {
         auto& bytes = scratch_[thread];
@@ -363,8 +358,6 @@ protected:
     template <class T> void reserve(std::size_t count) {
         for (std::size_t thread = 0; thread < scratch_.size(); ++thread) scratch<T>(thread, count);
     }
-
-    int threads_;
 
 private:
     template <class T> static T maximum(const T* values, std::size_t count) {
@@ -385,6 +378,7 @@ private:
         for (std::size_t c = 0; c < width; ++c) y[c] = x[c] * factor * gain[c];
     }
 
+    loop_threads threads_;
     std::vector<std::vector<std::byte>> scratch_;
 };
 
