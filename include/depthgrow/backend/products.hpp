@@ -3,13 +3,7 @@
 // A library's own threads would wait for each other at barriers, where one that lost its core holds up all.
 #pragma once
 
-#if __has_include(<cblas.h>)
 #include <cblas.h>
-#elif __has_include(<mkl_cblas.h>)
-#include <mkl_cblas.h>
-#else
-#include <Accelerate/Accelerate.h>
-#endif
 #include <dlfcn.h>
 
 #include <cstddef>
