@@ -1,0 +1,80 @@
+// oneDNN's products against the definition: single precision, and operands in bfloat16 with sums in float.
+#include "depthgrow/backend/onednn.hpp"
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "depthgrow/backend/blas.hpp"
+#include "depthgrow/core/dtype.hpp"
+#include "support/catch.hpp"
+
+namespace dg = depthgrow;
+
+namespace {
+
+std::vector<float> draw(std::size_t count, unsigned seed) {
+    std::mt19937 engine(seed);
+    std::normal_distribution<float> numbers;
+    std::vector<float> out(count);
+    for (auto& x : out) x = numbers(engine);
+    return out;
+}
+float rounded(float x) { return static_cast<float>(static_cast<dg::bfloat16>(x)); }
+
+/// The largest |got - want| / sum |a b| of a product by `product` and of the definition in double with operands mapped.
+template <class Map>
+double worst(dg::sgemm_function product, bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha,
+             float beta, int threads, const Map& map) {
+    const auto a = draw(m * k, 1), b = draw(k * n, 2), before = draw(m * n, 3);
+    auto got = before;
+    dg::blas cpu({.threads = threads, .product = product});
+    const auto turn = [](bool yes) { return yes ? dg::transpose::yes : dg::transpose::no; };
+    cpu.gemm<float>(turn(ta), turn(tb), alpha, {a.data(), ta ? k : m, ta ? m : k}, {b.data(), tb ? n : k, tb ? k : n},
+                    beta, {got.data(), m, n});
+    double most = 0;
+    for (std::size_t r = 0; r < m; ++r)
+        for (std::size_t c = 0; c < n; ++c) {
+            double sum = 0, size = 0;
+            for (std::size_t i = 0; i < k; ++i) {
+                const double x = map(alpha * a[ta ? i * m + r : r * k + i]), y = map(b[tb ? c * k + i : i * n + c]);
+                sum += x * y, size += std::abs(x * y);
+            }
+            sum += static_cast<double>(beta) * static_cast<double>(before[r * n + c]);
+            size += std::abs(static_cast<double>(beta) * static_cast<double>(before[r * n + c]));
+            most = std::max(most, std::abs(static_cast<double>(got[r * n + c]) - sum) / size);
+        }
+    return most;
+}
+
+}  // namespace
+
+TEST_CASE("oneDNN's products are those of the definition, in float and with operands in bfloat16") {
+    const auto same = [](float x) { return static_cast<double>(x); };
+    const auto narrowed = [](float x) { return static_cast<double>(rounded(x)); };
+    const double ulp = 1.2e-7;
+    for (const bool ta : {false, true})
+        for (const bool tb : {false, true})
+            for (const auto& [m, n, k] : {std::array<std::size_t, 3>{65, 40, 130}, {40, 257, 64}, {100, 33, 1}})
+                for (const auto& [alpha, beta] : {std::pair{1.0f, 0.0f}, {1.0f, 1.0f}, {0.3f, 0.5f}})
+                    for (int threads : {1, 3}) {
+                        const double bound = ulp * (2 + static_cast<double>(k));  // of sums of k numbers in float
+                        CHECK(worst(&dg::onednn_product, ta, tb, m, n, k, alpha, beta, threads, same) <= bound);
+                        if (!dg::has_bf16_products()) continue;
+                        CHECK(worst(&dg::onednn_bf16_product, ta, tb, m, n, k, alpha, beta, threads, narrowed) <=
+                              bound);
+                    }
+}
+
+TEST_CASE("rounding to bfloat16 is that of the number type, NaN and infinities too") {
+    std::vector<float> x{1.0f, -1.00390625f, 1.01171875f, 3.4e38f, 1e-40f, INFINITY, -INFINITY, NAN, 0.0f, -0.0f};
+    std::vector<std::uint16_t> y;
+    dg::detail::round_rows(x.data(), x.size(), 1, x.size(), 1, y);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const std::uint32_t bits = static_cast<std::uint32_t>(y[i]) << 16;
+        float back;
+        std::memcpy(&back, &bits, sizeof back);
+        if (std::isnan(x[i])) CHECK(std::isnan(back));
+        else CHECK(back == rounded(x[i]));
+    }
+}
