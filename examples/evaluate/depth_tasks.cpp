@@ -11,20 +11,14 @@ template <class Read>
 task read_task(const std::string& name, answer_kind kind, const std::string& file, std::size_t limit, Read read) {
     task out{name, kind, {}};
     const std::string content = dg::read_text_file(file);
-    std::size_t number = 0;
-    for (std::size_t first = 0; first < content.size() && out.questions.size() < limit;) {
-        const std::size_t end = std::min(content.find('\n', first), content.size());
-        const std::string_view line(content.data() + first, end - first);
-        first = end + 1;
-        ++number;
-        if (line.find_first_not_of(" \t\r") == line.npos) continue;
-        const std::string label = file + " line " + std::to_string(number);
-        const dg::json value = dg::parse_json(line, label);
-        question item = read(dg::json_fields(value, label), label);
+    const auto add = [&](const std::string& label, const dg::json_fields& fields) {
+        question item = read(fields, label);
         item.where = label;
         dg::require(!item.context.empty(), label, ": expected a context, found an empty one");
         out.questions.push_back(std::move(item));
-    }
+        return out.questions.size() < limit;
+    };
+    if (limit > 0) dg::each_json_line(content, file, add);
     dg::require(!out.questions.empty(), file, ": expected at least one item, found only empty lines");
     return out;
 }

@@ -6,19 +6,13 @@
 #include "depthgrow/core/rng.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 namespace dg = depthgrow;
 using tape = dg::tape<double, dg::reference>;
 using variable = dg::variable<double>;
 
 namespace {
-
-std::vector<double> random_values(std::size_t count, std::uint64_t seed) {
-    dg::rng random(seed);
-    std::vector<double> values(count);
-    for (auto& value : values) value = random.normal();
-    return values;
-}
 
 /// Inputs are activations, weights are parameters; `build` returns the output, the objective is its sum with fixed
 /// random factors.
@@ -44,7 +38,7 @@ struct gradient_check {
                                   gradients ? dg::matrix<double>(sums[w + 1].data(), r, c) : dg::matrix<double>{}});
         }
         const auto y = build(t, x, parameters);
-        const auto factors = random_values(y.value.size(), 99);
+        const auto factors = normal_numbers<double>(y.value.size(), 99);
         double sum = 0;
         for (std::size_t i = 0; i < factors.size(); ++i) sum += factors[i] * y.value.data[i];
         if (gradients) {
@@ -59,9 +53,9 @@ struct gradient_check {
     }
 
     void run() const {
-        std::vector<std::vector<double>> numbers = {random_values(rows * cols, 1)};
+        std::vector<std::vector<double>> numbers = {normal_numbers<double>(rows * cols, 1)};
         for (std::size_t w = 0; w < weights.size(); ++w)
-            numbers.push_back(random_values(weights[w].first * weights[w].second, 2 + w));
+            numbers.push_back(normal_numbers<double>(weights[w].first * weights[w].second, 2 + w));
         std::vector<std::vector<double>> gradients;
         objective(numbers, &gradients);
         const double h = 1e-5;
@@ -162,7 +156,7 @@ TEST_CASE("the fused residual norm gives what add and norm give") {
     tape t(backend);
     t.start(false);
     auto x = t.make(3, 5), a = t.make(3, 5);
-    const auto numbers = random_values(30, 4), gain = random_values(5, 5);
+    const auto numbers = normal_numbers<double>(30, 4), gain = normal_numbers<double>(5, 5);
     std::copy_n(numbers.begin(), 15, x.value.data);
     std::copy_n(numbers.begin() + 15, 15, a.value.data);
     const dg::parameter<double> weight{{gain.data(), 1, 5}, {}};
@@ -272,8 +266,8 @@ TEST_CASE("learned positions differentiate by stretches") {
 TEST_CASE("the chunked head and cross entropy differentiates whatever the chunk") {
     const std::vector<dg::token> targets = {3, 0, -1, 6, 2};
     const std::vector<double> weights = {0.25, 0.125, 0.25, 0.5, 0};
-    const auto hidden = random_values(5 * 4, 1);
-    auto head = random_values(7 * 4, 2);
+    const auto hidden = normal_numbers<double>(5 * 4, 1);
+    auto head = normal_numbers<double>(7 * 4, 2);
     const auto run = [&](const std::vector<double>& x, const std::vector<double>& w, std::size_t chunk,
                          std::vector<double>* dx, std::vector<double>* dw) {
         dg::reference backend;

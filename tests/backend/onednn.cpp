@@ -2,31 +2,25 @@
 #include "depthgrow/backend/onednn.hpp"
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/core/dtype.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 namespace dg = depthgrow;
 
 namespace {
 
-std::vector<float> draw(std::size_t count, unsigned seed) {
-    std::mt19937 engine(seed);
-    std::normal_distribution<float> numbers;
-    std::vector<float> out(count);
-    for (auto& x : out) x = numbers(engine);
-    return out;
-}
 float rounded(float x) { return static_cast<float>(static_cast<dg::bfloat16>(x)); }
 
 /// The largest |got - want| / sum |a b| of a product by `product` and of the definition in double with operands mapped.
 template <class Map>
 double worst(dg::sgemm_function product, bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha,
              float beta, int threads, const Map& map) {
-    const auto a = draw(m * k, 1), b = draw(k * n, 2), before = draw(m * n, 3);
+    const auto a = normal_numbers<float>(m * k, 1), b = normal_numbers<float>(k * n, 2),
+               before = normal_numbers<float>(m * n, 3);
     auto got = before;
     dg::blas cpu({.threads = threads, .product = product});
     const auto turn = [](bool yes) { return yes ? dg::transpose::yes : dg::transpose::no; };
@@ -68,12 +62,10 @@ TEST_CASE("oneDNN's products are those of the definition, in float and with oper
 
 TEST_CASE("rounding to bfloat16 is that of the number type, NaN and infinities too") {
     std::vector<float> x{1.0f, -1.00390625f, 1.01171875f, 3.4e38f, 1e-40f, INFINITY, -INFINITY, NAN, 0.0f, -0.0f};
-    std::vector<std::uint16_t> y;
+    std::vector<dg::bfloat16> y;
     dg::detail::round_rows(x.data(), x.size(), 1, x.size(), 1, y);
     for (std::size_t i = 0; i < x.size(); ++i) {
-        const std::uint32_t bits = static_cast<std::uint32_t>(y[i]) << 16;
-        float back;
-        std::memcpy(&back, &bits, sizeof back);
+        const auto back = static_cast<float>(y[i]);
         if (std::isnan(x[i])) CHECK(std::isnan(back));
         else CHECK(back == rounded(x[i]));
     }

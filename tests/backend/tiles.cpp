@@ -7,28 +7,18 @@
 #include <limits>
 #include <vector>
 
-#include "depthgrow/core/rng.hpp"
 #include "support/catch.hpp"
+#include "support/random.hpp"
 
 namespace dg = depthgrow;
-
-namespace {
-
-template <class T> std::vector<T> drawn(std::size_t count, std::uint64_t seed) {
-    dg::rng random(seed);
-    std::vector<T> out(count);
-    for (T& value : out) value = static_cast<T>(random.normal());
-    return out;
-}
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("products in tiles agree with plain loops, and write their columns alone", "", float, double) {
     using T = TestType;
     using tile = dg::detail::tile<T>;
     const std::size_t M = GENERATE(1u, 7u, 21u), N = GENERATE(1u, 15u, 16u, 33u), K = GENERATE(1u, 17u, 32u);
     const bool turned = GENERATE(false, true), add = GENERATE(false, true);
-    const auto a = drawn<T>(M * K, 1), b = drawn<T>(K * N, 2), before = drawn<T>(M * (N + 3), 3);
+    const auto a = normal_numbers<T>(M * K, 1), b = normal_numbers<T>(K * N, 2),
+               before = normal_numbers<T>(M * (N + 3), 3);
     std::vector<T> panels(tile::padded(N) * K, std::numeric_limits<T>::quiet_NaN()), c = before;
     if (turned) tile::pack_transposed(dg::matrix<const T>(b.data(), N, K), T(2), panels.data());  // b is (N, K)
     else tile::pack(dg::matrix<const T>(b.data(), K, N), panels.data());
@@ -54,7 +44,7 @@ TEMPLATE_TEST_CASE("exponentials of a row are its softmax weights, and zeros beh
     using tile = dg::detail::tile<T>;
     for (std::size_t seen : {1u, 2u, 15u, 16u, 17u, 31u, 32u, 33u, 70u}) {
         INFO("scores " << seen);
-        auto row = drawn<T>(tile::padded(seen), 4), other = row;
+        auto row = normal_numbers<T>(tile::padded(seen), 4), other = row;
         for (std::size_t u = seen; u < row.size(); ++u) other[u] = std::numeric_limits<T>::quiet_NaN();
         row[seen / 2] = T(3), other[seen / 2] = T(3);
         const auto scores = row;

@@ -225,11 +225,11 @@ private:
     /// {parts down, parts across} for a matrix of that size: a block reads its rows of a and its columns of b.
     std::pair<std::size_t, std::size_t> grid(std::size_t rows, std::size_t cols) const {
         std::pair<std::size_t, std::size_t> best{1, thread_count()};
-        double least = std::numeric_limits<double>::infinity();
+        std::size_t least = std::numeric_limits<std::size_t>::max();
         for (std::size_t down = 1; down <= thread_count(); ++down) {
             if (thread_count() % down != 0) continue;
             const std::size_t across = thread_count() / down;
-            const double reads = static_cast<double>(share(rows, 0, down).second + share(cols, 0, across).second);
+            const std::size_t reads = share(rows, 0, down).second + share(cols, 0, across).second;
             if (reads < least) least = reads, best = {down, across};
         }
         return best;

@@ -28,26 +28,26 @@ template <class Function> Function* find_function(const char* name) {
 class one_thread {
 public:
     one_thread() {
-        static const auto openmp_threads = find_function<int()>("omp_get_max_threads");
-        if (openmp_threads && set_openmp()) openmp_ = openmp_threads();
-        if (openmp_ > 1) set_openmp()(1);
-        if (set_mkl()) mkl_ = set_mkl()(1);
+        if (known().set_openmp && known().openmp) openmp_ = known().openmp();
+        if (openmp_ > 1) known().set_openmp(1);
+        if (known().set_mkl) mkl_ = known().set_mkl(1);
     }
     ~one_thread() {
-        if (openmp_ > 1) set_openmp()(openmp_);
-        if (set_mkl()) set_mkl()(mkl_);
+        if (openmp_ > 1) known().set_openmp(openmp_);
+        if (known().set_mkl) known().set_mkl(mkl_);
     }
     one_thread(const one_thread&) = delete;
     one_thread& operator=(const one_thread&) = delete;
 
 private:
-    static void (*set_openmp())(int) {
-        static const auto function = find_function<void(int)>("omp_set_num_threads");
-        return function;
-    }
-    static int (*set_mkl())(int) {
-        static const auto function = find_function<int(int)>("MKL_Set_Num_Threads_Local");
-        return function;
+    struct functions {
+        int (*openmp)() = find_function<int()>("omp_get_max_threads");
+        void (*set_openmp)(int) = find_function<void(int)>("omp_set_num_threads");
+        int (*set_mkl)(int) = find_function<int(int)>("MKL_Set_Num_Threads_Local");
+    };
+    static const functions& known() {
+        static const functions found;
+        return found;
     }
     int openmp_ = 1, mkl_ = 0;
 };

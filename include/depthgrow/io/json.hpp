@@ -3,6 +3,7 @@
 // Parsing itself is nlohmann::json; this header adds the checks that it leaves to its callers.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -212,5 +213,21 @@ private:
     const json& object_;
     std::string_view file_;
 };
+
+/// body(label, fields of the line's object) for every line that is not blank, until it gives false; `label` is file and
+/// line.
+template <class Body> void each_json_line(const std::string& content, const std::string& file, const Body& body) {
+    std::size_t number = 0;
+    for (std::size_t first = 0; first < content.size();) {
+        const std::size_t end = std::min(content.find('\n', first), content.size());
+        const std::string_view line(content.data() + first, end - first);
+        first = end + 1;
+        ++number;
+        if (line.find_first_not_of(" \t\r") == line.npos) continue;
+        const std::string label = file + " line " + std::to_string(number);
+        const json value = parse_json(line, label);
+        if (!body(label, json_fields(value, label))) return;
+    }
+}
 
 }  // namespace depthgrow

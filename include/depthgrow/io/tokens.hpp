@@ -108,21 +108,6 @@ inline std::size_t piece_end(std::string_view content, std::size_t first) {
     return content.size();
 }
 
-/// body(label, text) for the text field of every line.
-template <class Body> void each_json_line(const std::string& content, const std::string& file, Body body) {
-    std::size_t number = 0;
-    for (std::size_t first = 0; first < content.size();) {
-        const std::size_t end = std::min(content.find('\n', first), content.size());
-        const std::string_view line(content.data() + first, end - first);
-        first = end + 1;
-        ++number;
-        if (line.find_first_not_of(" \t\r") == line.npos) continue;
-        const std::string label = file + " line " + std::to_string(number);
-        const json value = parse_json(line, label);
-        body(label, json_fields(value, label).string("text"));
-    }
-}
-
 inline void append_binary(const std::string& content, const token_options& options, const std::string& label,
                           token_list& out) {
     const std::size_t width = options.bin_bytes ? options.bin_bytes : options.vocab <= 65536 ? 2 : 4;
@@ -152,8 +137,10 @@ template <class Body> void each_text(const std::filesystem::path& path, const st
         }
     };
     if (kind == ".jsonl")
-        return detail::each_json_line(
-            content, file, [&](const std::string& label, const std::string& text) { pieces(label, text + separator); });
+        return each_json_line(content, file, [&](const std::string& label, const json_fields& fields) {
+            pieces(label, fields.string("text") + separator);
+            return true;
+        });
     require(kind == ".txt", file, ": expected a name ending in .txt, .jsonl or .bin, found ",
             kind.empty() ? "no ending" : kind);
     detail::refuse_binary(content, file);
