@@ -2,7 +2,8 @@
 #include <dlfcn.h>
 
 #include <atomic>
-#include <numeric>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 #include "depthgrow/backend/blas.hpp"
@@ -19,6 +20,7 @@ TEST_CASE("a loop runs every part once, on threads below its count") {
         loops.run(runs.size(), [&](std::size_t part, std::size_t thread) {
             if (inside[thread]++ != 0) ++shared;
             ++runs[part];
+            std::this_thread::sleep_for(std::chrono::microseconds(100));  // so that threads meet, if they can
             --inside[thread];
         });
         CHECK(shared == 0);
