@@ -64,8 +64,12 @@ TEST_CASE("rounding to bfloat16 is that of the number type, NaN and infinities t
     std::vector<float> x{1.0f, -1.00390625f, 1.01171875f, 3.4e38f, 1e-40f, INFINITY, -INFINITY, NAN, 0.0f, -0.0f};
     std::vector<dg::bfloat16> y;
     dg::detail::round_rows(x.data(), x.size(), 1, x.size(), 1, y);
+    // ties to even: 1 + 1/256 to 1, 1 + 3/256 to 1 + 4/256; above the largest to infinity
+    const std::vector<std::uint16_t> bits{0x3f80, 0xbf80, 0x3f82, 0x7f80, 0x0001,
+                                          0x7f80, 0xff80, 0x7fc0, 0x0000, 0x8000};
     for (std::size_t i = 0; i < x.size(); ++i) {
         const auto back = static_cast<float>(y[i]);
+        CHECK(y[i].bits == bits[i]);
         if (std::isnan(x[i])) CHECK(std::isnan(back));
         else CHECK(back == rounded(x[i]));
     }
