@@ -1,7 +1,12 @@
 // oneDNN's products against the definition: single precision, and operands in bfloat16 with sums in float.
 #include "depthgrow/backend/onednn.hpp"
 
+#include <pthread.h>
+#include <sys/time.h>
+
+#include <atomic>
 #include <cmath>
+#include <csignal>
 #include <vector>
 
 #include "depthgrow/backend/blas.hpp"
@@ -41,7 +46,57 @@ double worst(dg::sgemm_function product, bool ta, bool tb, std::size_t m, std::s
     return most;
 }
 
+/// Where the stack of this thread lies, and the signals that came upon it and upon other memory.
+std::uintptr_t stack_begin, stack_end;
+std::atomic<int> signals_on_stack, signals_elsewhere;
+void count_signal(int) {
+    const char here = 0;
+    const auto at = reinterpret_cast<std::uintptr_t>(&here);
+    (at >= stack_begin && at < stack_end ? signals_on_stack : signals_elsewhere)++;
+}
+
+/// While it lives, a signal comes every 200 us of this process's time.
+class frequent_signals {
+public:
+    frequent_signals() : before_(std::signal(SIGPROF, count_signal)) { every(200); }
+    ~frequent_signals() {
+        every(0);
+        std::signal(SIGPROF, before_);
+    }
+
+private:
+    static void every(int microseconds) {
+        const itimerval period{{0, microseconds}, {0, microseconds}};
+        setitimer(ITIMER_PROF, &period, nullptr);
+    }
+    void (*before_)(int);
+};
+
 }  // namespace
+
+TEST_CASE("a signal during a product of oneDNN has its frame on the stack") {
+    pthread_attr_t attributes;
+    void* begin = nullptr;
+    std::size_t size = 0;
+    REQUIRE(pthread_getattr_np(pthread_self(), &attributes) == 0);
+    REQUIRE(pthread_attr_getstack(&attributes, &begin, &size) == 0);
+    pthread_attr_destroy(&attributes);
+    stack_begin = reinterpret_cast<std::uintptr_t>(begin), stack_end = stack_begin + size;
+    std::vector<dg::sgemm_function> products{&dg::onednn_product};
+    if (dg::has_bf16_products()) products.push_back(&dg::onednn_bf16_product);
+    for (const auto product : products) {
+        signals_on_stack = signals_elsewhere = 0;
+        const frequent_signals coming;
+        for (int i = 0; signals_on_stack + signals_elsewhere < 100; ++i) {
+            const std::size_t m = 64, n = i % 2 ? 96 : 192, k = i % 3 ? 64 : 128;
+            const std::vector<float> a(m * k), b(k * n);
+            std::vector<float> c(m * n);
+            for (int again = 0; again < 100; ++again)
+                product(false, i % 4 < 2, m, n, k, 1, a.data(), k, b.data(), i % 4 < 2 ? k : n, 0, c.data(), n);
+        }
+        CHECK(signals_elsewhere == 0);
+    }
+}
 
 TEST_CASE("oneDNN's products are those of the definition, in float and with operands in bfloat16") {
     const auto same = [](float x) { return static_cast<double>(x); };

@@ -4,7 +4,10 @@
 // user; double-precision products stay with CBLAS.
 #pragma once
 
+#include <pthread.h>
+
 #include <compare>
+#include <csignal>
 #include <cstddef>
 #include <dnnl.hpp>
 #include <map>
@@ -16,10 +19,32 @@
 
 namespace depthgrow {
 
+namespace detail {
+
+/// While it lives, signals wait. oneDNN's generated kernels use the stack pointer as one more register: a signal that
+/// comes meanwhile has its frame written over whatever memory that points at (seen with 2.6.3, as a broken heap).
+class signals_wait {
+public:
+    signals_wait() {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &before_);
+    }
+    ~signals_wait() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    signals_wait(const signals_wait&) = delete;
+    signals_wait& operator=(const signals_wait&) = delete;
+
+private:
+    sigset_t before_;
+};
+
+}  // namespace detail
+
 /// c = alpha * op(a) op(b) + beta * c by dnnl_sgemm; throws when oneDNN reports an error.
 inline void onednn_product(bool ta, bool tb, std::size_t m, std::size_t n, std::size_t k, float alpha, const float* a,
                            std::size_t lda, const float* b, std::size_t ldb, float beta, float* c, std::size_t ldc) {
     const detail::one_thread alone;
+    const detail::signals_wait meanwhile;
     const auto whole = [](std::size_t x) { return static_cast<dnnl_dim_t>(x); };
     const auto status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', whole(m), whole(n), whole(k), alpha, a, whole(lda),
                                    b, whole(ldb), beta, c, whole(ldc));
@@ -114,6 +139,7 @@ inline void onednn_bf16_product(bool ta, bool tb, std::size_t m, std::size_t n, 
             if (known.size() > 256) known.clear();
             found = known.try_emplace(shape, shape).first;
         }
+        const detail::signals_wait meanwhile;
         found->second(left.data(), right.data(), c);
     } catch (const dnnl::error& problem) {
         fail("[gemm] oneDNN refused a bfloat16 product of ", m, " x ", n, " x ", k, ": ", problem.what());
