@@ -12,4 +12,5 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/depthgrowConfigVersion.cm
                                  ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/depthgrowConfig.cmake ${PROJECT_BINARY_DIR}/depthgrowConfigVersion.cmake
               ${PROJECT_SOURCE_DIR}/cmake/cuda.cmake ${PROJECT_SOURCE_DIR}/cmake/find_cblas.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/native.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/depthgrow)

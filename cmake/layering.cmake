@@ -1,5 +1,5 @@
 # Checks the house: includes point only downward, siblings do not include each other, headers stay under 500 lines and
-# open with a comment, heavy headers stay out of the lower layers. Run: cmake -DROOT=<checkout> -P cmake/layering.cmake
+# open with a comment, heavy headers stay out of the lower layers, and JSON out of what needs none. Run: cmake -DROOT=<checkout> -P cmake/layering.cmake
 cmake_minimum_required(VERSION 3.22)
 
 # Layer of each folder; a header may include lower layers and its own folder.
@@ -9,6 +9,8 @@ set(allowed_siblings "optim>nn" "nn>nn")
 set(forbidden_everywhere "<iostream>" "<ranges>")
 set(forbidden_low "Eigen" "xtensor" "<cub/" "nlohmann")
 set(cap 500)
+# What needs no nlohmann_json, by itself and by what it includes.
+set(without_json "^(train|analysis|tasks)/|^io/(npy|text_file|atomic_file|html_report|svg_plot|layer_stack|bpe|unicode|token_list|training_data)\\.hpp$")
 
 function(layer_of folder out)
   foreach(entry IN LISTS layers)
@@ -63,6 +65,10 @@ foreach(header IN LISTS headers)
     list(APPEND problems "${header}: expected preprocessor conditions in core/config.hpp only")
   endif()
   string(REGEX MATCHALL "#include \"depthgrow/[^\"]+\"" includes "${content}")
+  string(REGEX REPLACE "#include \"depthgrow/([^\"]+)\"" "\\1" included_by_${header} "${includes}")
+  if(content MATCHES "#include \"depthgrow/io/json.hpp\"" AND NOT content MATCHES "[^a-z_.\"]json(::|_| )|parse_json|describe\\(")
+    list(APPEND problems "${header}: expected no io/json.hpp, of which it uses nothing")
+  endif()
   foreach(include IN LISTS includes)
     string(REGEX REPLACE "#include \"depthgrow/([^\"]+)\"" "\\1" target "${include}")
     math(EXPR edges "${edges} + 1")
@@ -92,6 +98,26 @@ foreach(header IN LISTS headers)
       list(APPEND problems "${header}: expected siblings not to include each other, found ${target}")
     endif()
   endforeach()
+endforeach()
+
+foreach(header IN LISTS headers)
+  if(NOT header MATCHES "${without_json}")
+    continue()
+  endif()
+  set(seen ${header})
+  set(waiting ${header})
+  while(waiting)
+    list(POP_FRONT waiting next)
+    foreach(target IN LISTS included_by_${next})
+      if(NOT target IN_LIST seen)
+        list(APPEND seen ${target})
+        list(APPEND waiting ${target})
+      endif()
+    endforeach()
+  endwhile()
+  if("io/json.hpp" IN_LIST seen)
+    list(APPEND problems "${header}: expected no JSON, found io/json.hpp among what it includes")
+  endif()
 endforeach()
 
 list(LENGTH headers count)

@@ -16,13 +16,7 @@ add_library(depthgrow_own INTERFACE)
 target_link_libraries(depthgrow_own INTERFACE depthgrow_warnings)
 target_compile_options(depthgrow_own INTERFACE -fno-math-errno -fno-trapping-math)
 if(DEPTHGROW_NATIVE)
-  target_compile_options(depthgrow_own INTERFACE -march=native)
-  # GCC's tuning stays at 256 bits where the processor has 512; loops over rows take a quarter less time with them.
-  include(CheckCXXCompilerFlag)
-  check_cxx_compiler_flag(-mprefer-vector-width=512 DEPTHGROW_HAS_VECTOR_WIDTH)
-  if(DEPTHGROW_HAS_VECTOR_WIDTH)
-    target_compile_options(depthgrow_own INTERFACE -mprefer-vector-width=512)
-  endif()
+  target_link_libraries(depthgrow_own INTERFACE depthgrow_native)
 endif()
 
 # The CPU backend as our programs use it: with oneDNN's products when it is there.

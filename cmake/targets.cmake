@@ -1,6 +1,7 @@
 # What users link: INTERFACE targets without global flags.
 #   depthgrow::growth     operators, schedule, grow, metrics: C++17, standard library only
 #   depthgrow::depthgrow  the whole library but for backends that need another library: C++20
+#   depthgrow::native     flags for this machine's processor, with a price (native.cmake)
 #   depthgrow::blas       the CPU backend: a CBLAS and oneTBB
 #   depthgrow::onednn     oneDNN as the provider of the CPU backend's products (only when found)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
@@ -14,6 +15,19 @@ add_library(depthgrow INTERFACE)
 add_library(depthgrow::depthgrow ALIAS depthgrow)
 target_link_libraries(depthgrow INTERFACE depthgrow_growth)
 target_compile_features(depthgrow INTERFACE cxx_std_20)
+
+include(${CMAKE_CURRENT_LIST_DIR}/native.cmake)
+
+# Headers that read JSON (most of io/) need nlohmann_json; an installed depthgrow looks for it anew.
+if(NOT TARGET nlohmann_json::nlohmann_json)
+  find_package(nlohmann_json QUIET)
+  if(TARGET nlohmann_json::nlohmann_json)
+    set_target_properties(nlohmann_json::nlohmann_json PROPERTIES IMPORTED_GLOBAL TRUE)
+  endif()
+endif()
+if(TARGET nlohmann_json::nlohmann_json)
+  target_link_libraries(depthgrow INTERFACE $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+endif()
 
 # A consumer without BLAS still gets the other targets.
 include(${CMAKE_CURRENT_LIST_DIR}/find_cblas.cmake)

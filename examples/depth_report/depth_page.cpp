@@ -31,11 +31,31 @@ dg::line_plot curves(const std::string& title, const std::string& y_label, const
 }
 
 /// Rows skip, columns change; what nothing can reach, columns below row + `first`, is left empty.
-dg::heat_map square(const std::string& title, const std::string& value, std::size_t n, std::vector<double> values,
-                    std::size_t first) {
+dg::heat_map square(const std::string& title, std::size_t n, std::vector<double> values, std::size_t first,
+                    double high = 1) {
     for (std::size_t r = 0; r < n; ++r)
         for (std::size_t c = 0; c < std::min(n, r + first); ++c) values[r * n + c] = NAN;
-    return {title, "affected layer", "skipped layer", value, n, n, std::move(values), 0, 1};
+    return {title, "affected layer", "skipped layer", "relative change", n, n, std::move(values), 0, high};
+}
+
+/// The end of one scale for all models' means, `effects(model)`: their largest value.
+template <class Effects> double common_scale(const std::vector<depth_measurement>& models, Effects effects) {
+    double high = 0;
+    for (const auto& m : models)
+        for (double value : effects(m).change_mean)
+            if (std::isfinite(value)) high = std::max(high, value);
+    return high > 0 ? high : 1;
+}
+
+/// The end of the scale of local maxima: 1, or their largest value where most of them are above 1.
+double local_scale(const std::vector<depth_measurement>& models) {
+    std::size_t cells = 0, above = 0;
+    double high = 1;
+    for (const auto& m : models)
+        for (const auto* values : {&m.local.current, &m.local.future})
+            for (double value : *values)
+                if (value > 0 && std::isfinite(value)) ++cells, above += value > 1, high = std::max(high, value);
+    return 2 * above > cells ? high : 1;
 }
 
 dg::report_section summary(const std::vector<depth_measurement>& models) {
@@ -121,9 +141,9 @@ dg::report_section predictions(const std::vector<depth_measurement>& models) {
         for (const auto* lens : {m.tuned_lens ? &*m.tuned_lens : nullptr, &m.logit_lens}) {
             if (!lens) continue;
             const std::string name = m.name + (lens == &m.logit_lens ? " (logit lens)" : " (tuned lens)");
-            overlap.series.push_back(curve(name, lens->intervals(2)));
-            kl.series.push_back(curve(name, lens->intervals(1)));
-            accuracy.series.push_back(curve(name, lens->intervals(4)));
+            overlap.series.push_back(curve(name, lens->intervals(dg::lens_quantity::top5_overlap)));
+            kl.series.push_back(curve(name, lens->intervals(dg::lens_quantity::kl_final_lens)));
+            accuracy.series.push_back(curve(name, lens->intervals(dg::lens_quantity::accuracy)));
         }
     return {"When the prediction is made",
             "A lens reads the answer off the input of each layer. A curve that is flat near its end says that the last "
@@ -138,15 +158,22 @@ dg::report_section skips(const std::vector<depth_measurement>& models) {
                                                                     : "attention";
     out.sentence = "A row is a skipped " + unit +
                    ", a column a layer after it; bright cells are layers whose own contribution changes most (1: by as "
-                   "much as it is). Current: skipped everywhere but at "
-                   "the first token. Future: skipped in the past only and measured later, so bright cells are results "
-                   "that later tokens reuse.";
+                   "much as it is, or more). Current: skipped everywhere "
+                   "but at the first token. Future: skipped in the past only and measured later, so bright cells are "
+                   "results that later tokens reuse. Maximum: the strongest change at any token of any prompt, as in "
+                   "the paper's figures, which one token can drive to the top of the scale. Mean: each prompt's "
+                   "strongest change, averaged over prompts, on a scale that ends at the largest of all models.";
+    const double current_high = common_scale(
+                     models, [](const auto&m) -> const auto& { return m.skip.current; }),
+                 future_high = common_scale(
+                     models, [](const auto&m) -> const auto& { return m.skip.future; });
     for (const auto& m : models) {
         const std::size_t L = m.config.layers;
+        out.figures.push_back(dg::svg(square(m.name + ": current, maximum", L, m.skip.current.change_max, 0)));
         out.figures.push_back(
-            dg::svg(square(m.name + ": current, maximum", "relative change", L, m.skip.current.change_max, 0)));
-        out.figures.push_back(
-            dg::svg(square(m.name + ": future, maximum", "relative change", L, m.skip.future.change_max, 1)));
+            dg::svg(square(m.name + ": current, mean", L, m.skip.current.change_mean, 0, current_high)));
+        out.figures.push_back(dg::svg(square(m.name + ": future, maximum", L, m.skip.future.change_max, 1)));
+        out.figures.push_back(dg::svg(square(m.name + ": future, mean", L, m.skip.future.change_mean, 1, future_high)));
     }
     auto current = curves(
         "Change of the prediction, skipped everywhere", "‖softmax − softmax′‖₂ (mean over prompts)", models,
@@ -163,21 +190,22 @@ dg::report_section locals(const std::vector<depth_measurement>& models) {
     dg::report_section out{"Which layer reads which",
                            "Each later layer is run alone, its input without what the row's layer had added: bright "
                            "cells are direct use, not passed on by layers between. A bright column is a layer that "
-                           "gathers from many earlier ones.",
+                           "gathers from many earlier ones. Maxima over tokens and prompts; the scale ends at 1, or "
+                           "at the largest change where most are above 1.",
                            {}};
+    const double high = local_scale(models);
     for (const auto& m : models) {
-        out.figures.push_back(
-            dg::svg(square(m.name + ": current, direct", "relative change", m.config.layers, m.local.current, 1)));
-        out.figures.push_back(
-            dg::svg(square(m.name + ": future, direct", "relative change", m.config.layers, m.local.future, 1)));
+        out.figures.push_back(dg::svg(square(m.name + ": current, direct", m.config.layers, m.local.current, 1, high)));
+        out.figures.push_back(dg::svg(square(m.name + ": future, direct", m.config.layers, m.local.future, 1, high)));
     }
     return out;
 }
 
 dg::report_section contributions(const std::vector<depth_measurement>& models) {
-    const auto plot = [&](const char* title, const char* label, std::size_t q) {
+    using dg::contribution_quantity;
+    const auto plot = [&](const char* title, const char* label, contribution_quantity q) {
         auto drawn = curves(title, label, models, [q](const auto& m) { return m.contribution.intervals(q); });
-        drawn.y_scale = q == 3 ? dg::axis_scale::linear : dg::axis_scale::log;
+        drawn.y_scale = q == contribution_quantity::attention_cosine ? dg::axis_scale::linear : dg::axis_scale::log;
         return dg::svg(drawn);
     };
     auto norm = curves(
@@ -190,14 +218,16 @@ dg::report_section contributions(const std::vector<depth_measurement>& models) {
             angle.series.push_back(
                 curve(format("%s, over %zu layer%s", m.name.c_str(), n, n == 1 ? "" : "s"), table.intervals()));
         }
-    return {"What each layer adds",
-            "Ratios compare what a sublayer adds with the residual it is added to; a cosine above 0 strengthens what "
-            "is there, below 0 erases it. Grown models show a cycle as long as their block.",
-            {plot("Attention: size of its contribution", "mean ‖a‖/‖h‖", 0),
-             plot("Attention: direction of its contribution", "mean cos(a, h)", 3),
-             plot("MLP: size of its contribution", "mean ‖m‖/‖h + a‖", 1),
-             plot("Layer: size of its contribution", "mean ‖a + m‖/‖h‖", 2),
-             plot("Block influence", "1 − cos(input, output)", 6), dg::svg(norm), dg::svg(angle)}};
+    return {
+        "What each layer adds",
+        "Ratios compare what a sublayer adds with the residual it is added to; a cosine above 0 strengthens what "
+        "is there, below 0 erases it. Grown models show a cycle as long as their block.",
+        {plot("Attention: size of its contribution", "mean ‖a‖/‖h‖", contribution_quantity::attention_ratio),
+         plot("Attention: direction of its contribution", "mean cos(a, h)", contribution_quantity::attention_cosine),
+         plot("MLP: size of its contribution", "mean ‖m‖/‖h + a‖", contribution_quantity::mlp_ratio),
+         plot("Layer: size of its contribution", "mean ‖a + m‖/‖h‖", contribution_quantity::layer_ratio),
+         plot("Block influence", "1 − cos(input, output)", contribution_quantity::block_influence), dg::svg(norm),
+         dg::svg(angle)}};
 }
 
 dg::report_section similarity(const std::vector<depth_measurement>& models) {

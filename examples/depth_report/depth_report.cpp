@@ -6,6 +6,7 @@
 #include "support/console.hpp"
 #include "support/depth_measure.hpp"
 #include "support/json_output.hpp"
+#include "support/model_names.hpp"
 #include "support/text_tokens.hpp"
 
 namespace {
@@ -35,8 +36,10 @@ void print_summary(const tools::depth_measurement& m) {
         "  brackets: 95 %% bootstrap intervals over the %zu prompts; --json and --html have those of every layer\n",
         m.prompts);
     const auto& lens = m.lens();
-    const auto ratio = m.contribution.quantity(2), influence = m.contribution.quantity(6), kl = lens.quantity(1),
-               overlap = lens.quantity(2);
+    const auto ratio = m.contribution.quantity(dg::contribution_quantity::layer_ratio),
+               influence = m.contribution.quantity(dg::contribution_quantity::block_influence),
+               kl = lens.quantity(dg::lens_quantity::kl_final_lens),
+               overlap = lens.quantity(dg::lens_quantity::top5_overlap);
     std::printf("  %5s %12s %12s %12s %12s %12s\n", "layer", "|c|/|h|", "influence", "future skip", "KL to final",
                 "top-5");
     for (std::size_t l = 0; l < m.config.layers; ++l)
@@ -55,6 +58,7 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::report_settings s;
         bool no_local = false;
+        std::vector<std::string> labels;
         tools::command_line flags("depth_report --model DIR [--model DIR ...] --prompts FILE [FLAGS]",
                                   "Measures how a checkpoint uses its depth: contributions, skip effects, depth score, "
                                   "lenses, similarity, interventions.");
@@ -64,6 +68,10 @@ int main(int argc, char** argv) {
         flags.add_required("--prompts", s.prompts,
                            "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional "
                            "\"boundaries\", \"answer_from\")");
+        flags.add(
+            "--label", labels,
+            "Name of the model on the screen, the page and in JSON; one each for several (default: the end of its "
+            "path that tells it apart)");
         flags.add_order(s.order);
         flags.add("--lens", s.lenses,
                   "Directory of the tuned lens fitted to the model; for several models one each, in their order");
@@ -97,6 +105,7 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ",
                     s.models.size(), " --model, found ", s.lenses.size());
+        s.names = tools::model_names(s.models, labels);
         dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
         s.local = !no_local;
         std::vector<tools::depth_measurement> measured;

@@ -101,6 +101,7 @@ int main(int argc, char** argv) {
         dg::require(settings.growth_plan.empty(),
                     "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ",
                     settings.growth_plan);
+        if (settings.json == "-") settings.quiet = true;  // the numbers alone
         dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
         if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
         std::vector<variant> variants;
@@ -118,6 +119,7 @@ int main(int argc, char** argv) {
             tools::resolve(checked);
         }
         std::vector<tools::named_run> shown;
+        dg::json record = dg::json::array();
         for (std::size_t s = 0; s < seeds; ++s)
             for (auto& v : variants) {
                 auto one = settings;
@@ -126,24 +128,24 @@ int main(int argc, char** argv) {
                 one.out = (out / (v.name == "none" ? "plain" : v.name) / tools::format("seed-%zu", one.seed)).string();
                 one.json.clear();
                 const auto run = tools::resolve(one);
+                const std::string name = v.name == "none" ? "plain" : v.name;
+                if (!one.quiet) std::printf("== %s, seed %zu\n", name.c_str(), one.seed);
                 if (one.dry_run) {
-                    tools::print_plan(run, tools::load_data(run), tools::planned_memory(run));
-                    std::printf("\n");
+                    record.push_back({{"variant", name}, {"folder", one.out}, {"plan", tools::dry_run(run)}});
+                    if (!one.quiet) std::printf("\n");
                     continue;
                 }
-                if (!one.quiet) std::printf("== %s, seed %zu\n", v.name == "none" ? "plain" : v.name.c_str(), one.seed);
                 v.runs.push_back(tools::train(run));
                 v.folders.push_back(one.out);
                 if (v.runs.back().interrupted) return;
-                if (s == 0) shown.push_back({v.name == "none" ? "plain" : v.name, one.out});
+                if (s == 0) shown.push_back({name, one.out});
                 if (!one.quiet) std::printf("\n");
             }
-        if (settings.dry_run) return;
+        if (settings.dry_run) return tools::write_json(settings.json, record);
         for (auto& v : variants)
             if (v.name == "none") v.name = "plain";
         const auto rows = table(variants);
-        std::printf("\n");
-        print(rows);
+        if (settings.json != "-") std::printf("\n"), print(rows);
         dg::report_page page{"Plain and grown, side by side", "", tools::training_sections(shown)};
         page.sections.insert(page.sections.begin(),
                              {"Result",
@@ -151,8 +153,7 @@ int main(int argc, char** argv) {
                               "added loss means that middle blocks can be exchanged.",
                               {dg::html_table(rows)}});
         dg::write_html_report(out / "report.html", page);
-        std::printf("\npage: %s\n", (out / "report.html").c_str());
-        dg::json record = dg::json::array();
+        if (settings.json != "-") std::printf("\npage: %s\n", (out / "report.html").c_str());
         for (const auto& v : variants)
             for (std::size_t i = 0; i < v.runs.size(); ++i)
                 record.push_back(

@@ -115,11 +115,13 @@ template <class T, class Backend> void run(const settings& s, Backend& backend) 
         }
     }
     const auto logit = dg::logit_lens(model, held_out), tuned = dg::tuned_lens_statistics(model, held_out, fitter.lens);
-    const auto logit_kl = logit.quantity(1), tuned_kl = tuned.quantity(1), logit_overlap = logit.quantity(2),
-               tuned_overlap = tuned.quantity(2);
+    constexpr auto kl = dg::lens_quantity::kl_final_lens, overlap = dg::lens_quantity::top5_overlap;
+    const auto logit_kl = logit.quantity(kl), tuned_kl = tuned.quantity(kl), logit_overlap = logit.quantity(overlap),
+               tuned_overlap = tuned.quantity(overlap);
     std::vector<dg::mean_interval> saved;  // KL, sequence by sequence
     for (std::size_t l = 0; l < config.layers; ++l)
-        saved.push_back(dg::paired_difference(logit.table(1), logit.column(1, l), tuned.table(1), tuned.column(1, l)));
+        saved.push_back(
+            dg::paired_difference(logit.table(kl), logit.column(kl, l), tuned.table(kl), tuned.column(kl, l)));
     dg::json record = {{"steps", s.steps},
                        {"tokens", s.steps * batch * length},
                        {"seconds", seconds},

@@ -204,6 +204,12 @@ int run_tool(const std::function<void()>& body) {
         std::fflush(stdout);
         std::fprintf(stderr, "error: %s\n", problem.what());
         return 1;
+    } catch (const std::filesystem::filesystem_error& problem) {  // a name that is too long, a folder that is closed
+        std::fflush(stdout);
+        const std::string name = problem.path1().string();
+        std::fprintf(stderr, "error: \"%s%s\": expected a path that can be used, found: %s\n",
+                     name.substr(0, 80).c_str(), name.size() > 80 ? "..." : "", problem.code().message().c_str());
+        return 1;
     } catch (const std::exception& problem) {
         std::fflush(stdout);
         std::fprintf(stderr, "internal error: %s\n", problem.what());

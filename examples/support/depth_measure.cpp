@@ -42,19 +42,13 @@ std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::s
 
 namespace {
 
-std::string display_name(const std::string& model) {
-    std::filesystem::path path = std::filesystem::path(model).lexically_normal();
-    if (path.filename().empty()) path = path.parent_path();
-    return path.filename().string();
-}
-
 template <class T, class Backend>
 depth_measurement measure(Backend& backend, const report_settings& settings, std::size_t index,
                           const dg::bootstrap_options& bootstrap,
                           const std::function<void(const std::string&)>& progress) {
     const std::string& path = settings.models[index];
     depth_measurement out;
-    out.name = display_name(path), out.path = path;
+    out.name = settings.names.empty() ? path : settings.names[index], out.path = path;
     const auto timed = [&](const std::string& part, auto&& work) {
         progress(out.name + ": " + part);
         stopwatch watch;
@@ -196,9 +190,9 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     dg::json interval = {
         {"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
     if (!m.order.empty()) out["order"] = m.order;
-    for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q) {
-        out["contribution"][dg::contribution_report::names[q]] = m.contribution.quantity(q);
-        interval["contribution"][dg::contribution_report::names[q]] = ends_json(m.contribution.intervals(q));
+    for (const auto q : dg::contribution_report::quantities) {
+        out["contribution"][dg::name_of(q)] = m.contribution.quantity(q);
+        interval["contribution"][dg::name_of(q)] = ends_json(m.contribution.intervals(q));
     }
     out["contribution"]["residual_norm"] = m.contribution.residual_norm.means();
     interval["contribution"]["residual_norm"] = ends_json(m.contribution.residual_norm.intervals());
@@ -226,9 +220,9 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
             {"layer", interval_json({relative(layer.mean), relative(layer.low), relative(layer.high)})}};
     }
     const auto lens = [&](const std::string& key, const dg::lens_report& report) {
-        for (std::size_t q = 0; q < dg::lens_report::quantities; ++q) {
-            out[key][dg::lens_report::names[q]] = report.quantity(q);
-            interval[key][dg::lens_report::names[q]] = ends_json(report.intervals(q));
+        for (const auto q : dg::lens_report::quantities) {
+            out[key][dg::name_of(q)] = report.quantity(q);
+            interval[key][dg::name_of(q)] = ends_json(report.intervals(q));
         }
     };
     lens("logit_lens", m.logit_lens);
@@ -283,15 +277,15 @@ dg::json compare_json(const depth_measurement& first, const depth_measurement& o
         out["relative_depth_score"] =
             interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future(), true));
     }
-    const auto lens = [&](std::size_t quantity, std::size_t layer, std::size_t layer_of_first) {
+    const auto lens = [&](dg::lens_quantity quantity, std::size_t layer, std::size_t layer_of_first) {
         const bool tuned = other.tuned_lens && first.tuned_lens;
         const auto &a = tuned ? *other.tuned_lens : other.logit_lens, &b = tuned ? *first.tuned_lens : first.logit_lens;
         return dg::paired_difference(a.table(quantity), a.column(quantity, layer), b.table(quantity),
                                      b.column(quantity, layer_of_first));
     };
     const std::size_t L = other.config.layers, first_layers = first.config.layers;
-    out["late_overlap"] = interval_json(lens(2, L - 1, first_layers - 1));
-    out["loss"] = interval_json(lens(5, L, first_layers));
+    out["late_overlap"] = interval_json(lens(dg::lens_quantity::top5_overlap, L - 1, first_layers - 1));
+    out["loss"] = interval_json(lens(dg::lens_quantity::cross_entropy, L, first_layers));
     if (L != first_layers) return out;
     // models of one depth: layer by layer
     const auto each = [&](const std::string& key, std::size_t count, const auto& difference) {
@@ -304,12 +298,13 @@ dg::json compare_json(const depth_measurement& first, const depth_measurement& o
     each("future_output", L, [&](std::size_t l) {
         return dg::paired_difference(other.layer_future().output, l, first.layer_future().output, l);
     });
-    for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q)
-        each(dg::contribution_report::names[q], L, [&](std::size_t l) {
-            return dg::paired_difference(other.contribution.layers, q * L + l, first.contribution.layers, q * L + l);
+    for (const auto q : dg::contribution_report::quantities)
+        each(dg::name_of(q), L, [&](std::size_t l) {
+            return dg::paired_difference(other.contribution.layers, other.contribution.column(q, l),
+                                         first.contribution.layers, first.contribution.column(q, l));
         });
-    for (std::size_t q = 0; q < dg::lens_report::quantities; ++q)
-        each(dg::lens_report::names[q], L + 1, [&](std::size_t l) { return lens(q, l, l); });
+    for (const auto q : dg::lens_report::quantities)
+        each(dg::name_of(q), L + 1, [&](std::size_t l) { return lens(q, l, l); });
     return out;
 }
 

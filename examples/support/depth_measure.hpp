@@ -18,7 +18,7 @@ namespace tools {
 
 /// Which measurements are made; the rest of a report's settings.
 struct report_settings {
-    std::vector<std::string> models, lenses;  // no lens, or one a model
+    std::vector<std::string> models, names, lenses;  // names as model_names has them; no lens, or one a model
     std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html,
                                 backend = "blas", precision = "fp32", tokenizer = "auto";
     std::optional<std::size_t> block;
@@ -57,9 +57,15 @@ struct depth_measurement {
     const dg::effects& layer_future() const { return future_of_layers ? *future_of_layers : skip.future; }
     const dg::lens_report& lens() const { return tuned_lens ? *tuned_lens : logit_lens; }
     /// Top-5 overlap at the last layer's input.
-    dg::mean_interval late_overlap() const { return lens().table(2).interval(lens().column(2, config.layers - 1)); }
+    dg::mean_interval late_overlap() const {
+        constexpr auto overlap = dg::lens_quantity::top5_overlap;
+        return lens().table(overlap).interval(lens().column(overlap, config.layers - 1));
+    }
     /// Of the model itself, nats per token, on all prompts.
-    dg::mean_interval loss() const { return logit_lens.table(5).interval(logit_lens.column(5, config.layers)); }
+    dg::mean_interval loss() const {
+        constexpr auto entropy = dg::lens_quantity::cross_entropy;
+        return logit_lens.table(entropy).interval(logit_lens.column(entropy, config.layers));
+    }
 };
 
 /// Measures settings.models[index] on the CPU; `progress(part)` is called before each part. Throws a sentence on bad

@@ -65,7 +65,7 @@ held_out_windows make_windows(const resolved_run& run, const dg::training_data& 
     for (std::size_t source = 0; source < data.sources(); ++source) {
         const std::size_t available = data.held_out_windows(source);
         data.held_out(source, 0, available ? std::min(share, available) : share, part);
-        split_windows(part, inputs, targets);
+        part.split(inputs, targets);
         out.inputs.insert(out.inputs.end(), inputs.begin(), inputs.end());
         out.targets.insert(out.targets.end(), targets.begin(), targets.end());
         out.weights.insert(out.weights.end(), part.weights.begin(), part.weights.end());

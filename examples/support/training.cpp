@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "support/console.hpp"
+#include "support/training_data.hpp"
 
 namespace tools {
 
@@ -160,6 +161,47 @@ void print_plan(const resolved_run& run, const dg::training_data& data, std::siz
     std::printf("backend    %s%s, %d threads, %s\n", s.backend.c_str(),
                 s.backend == "cuda" && !has_cuda() ? " (not in this build: cmake -DDEPTHGROW_CUDA=ON)" : "",
                 run.threads, s.precision.c_str());
+}
+
+dg::json plan_json(const resolved_run& run, const dg::training_data& data, std::size_t memory) {
+    const auto& m = run.model;
+    dg::json stages = dg::json::array(), growth = dg::json::array(), sources = dg::json::array();
+    for (std::size_t i = 0; i < run.plan.stages.size(); ++i) {
+        const auto& stage = run.plan.stages[i];
+        stages.push_back({{"layers", stage.layers},
+                          {"first_step", stage.first_step},
+                          {"steps", stage.steps},
+                          {"flops", static_cast<double>(stage.steps) *
+                                        dg::step_flops(run.shape(), stage.layers, run.tokens_per_step())}});
+        if (i > 0) growth.push_back({{"step", stage.first_step}, {"growth", stage.applied().to_string()}});
+    }
+    for (std::size_t i = 0; i < data.sources(); ++i)
+        sources.push_back({{"name", data.name(i)},
+                           {"training_tokens", data.training_tokens(i)},
+                           {"held_out_windows", data.held_out_windows(i)}});
+    return {{"dry_run", true},
+            {"model", {{"name", m.name}, {"width", m.width}, {"vocab", m.vocab}, {"context", m.context}}},
+            {"layers", m.layers},
+            {"parameters", m.parameters()},
+            {"data", sources},
+            {"steps", run.steps},
+            {"tokens", run.steps * run.tokens_per_step()},
+            {"stages", stages},
+            {"growth", growth},
+            {"flops", run.flops()},
+            {"flops_ratio", run.flops_ratio()},
+            {"memory_bytes", memory},
+            {"backend", run.settings.backend},
+            {"precision", run.settings.precision},
+            {"optimizer", run.settings.optimizer},
+            {"seed", run.settings.seed}};
+}
+
+dg::json dry_run(const resolved_run& run) {
+    const auto data = load_data(run);
+    const std::size_t memory = planned_memory(run);
+    if (!run.settings.quiet) print_plan(run, data, memory);
+    return plan_json(run, data, memory);
 }
 
 }  // namespace tools

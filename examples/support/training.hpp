@@ -14,6 +14,7 @@
 #include "depthgrow/io/json.hpp"
 #include "depthgrow/io/tokenizer.hpp"
 #include "depthgrow/io/tokens.hpp"
+#include "depthgrow/io/training_data.hpp"
 #include "depthgrow/nn/description.hpp"
 #include "depthgrow/nn/shape.hpp"
 #include "depthgrow/optim/lr_schedule.hpp"
@@ -115,5 +116,9 @@ std::size_t planned_memory(const resolved_run& run);
 
 /// Prints configuration, parameters, growth plan, FLOPs and memory (planned_memory, asked before a model is there).
 void print_plan(const resolved_run& run, const dg::training_data& data, std::size_t memory);
+/// The same for programs; what a finished run also says has the same keys.
+dg::json plan_json(const resolved_run& run, const dg::training_data& data, std::size_t memory);
+/// What --dry-run does instead of training: prints the plan unless settings.quiet, and returns it.
+dg::json dry_run(const resolved_run& run);
 
 }  // namespace tools

@@ -83,15 +83,4 @@ dg::training_data load_data(const resolved_run& run) {
     return data;
 }
 
-void split_windows(const dg::token_batch& batch, std::vector<std::int32_t>& inputs,
-                   std::vector<std::int32_t>& targets) {
-    inputs.resize(batch.rows * batch.length);
-    targets.resize(inputs.size());
-    for (std::size_t row = 0; row < batch.rows; ++row) {
-        const auto* from = batch.tokens.data() + row * (batch.length + 1);
-        std::copy_n(from, batch.length, inputs.data() + row * batch.length);
-        std::copy_n(from + 1, batch.length, targets.data() + row * batch.length);
-    }
-}
-
 }  // namespace tools

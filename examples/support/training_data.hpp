@@ -21,7 +21,4 @@ dg::training_data load_data(const resolved_run& run);
 /// Sizes of the built-in items: small ones that fit a short context of bytes, the papers' from 1024 tokens on.
 dg::primitive_options item_sizes(std::size_t length);
 
-/// Windows of T + 1 tokens as T inputs and T targets each.
-void split_windows(const dg::token_batch& batch, std::vector<std::int32_t>& inputs, std::vector<std::int32_t>& targets);
-
 }  // namespace tools

@@ -90,7 +90,7 @@ private:
             follow_order(bar);
             stopwatch step_watch;
             if (sampled != step) data_.sample(step, run_.batch, batch);
-            split_windows(batch, inputs, targets);
+            batch.split(inputs, targets);
             const dg::training_batch prepared{inputs, targets, batch.weights, batch.rows};
             const double rate = run_.rate(static_cast<std::int64_t>(step));
             trainer().start(prepared, run_.micro_batch, rate);

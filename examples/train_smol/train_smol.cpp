@@ -19,8 +19,8 @@ int main(int argc, char** argv) {
              "train_smol --init SmolLM2-135M --data book.txt --lr 3e-4 --context 512 --out runs/tuned    # from "
              "weights that are there"});
         if (!flags.parse(argc, argv)) return;
+        if (settings.json == "-") settings.quiet = true;  // the numbers alone
         const auto run = tools::resolve(settings);
-        if (settings.dry_run) return tools::print_plan(run, tools::load_data(run), tools::planned_memory(run));
-        tools::write_json(settings.json, tools::train(run).to_json());
+        tools::write_json(settings.json, settings.dry_run ? tools::dry_run(run) : tools::train(run).to_json());
     });
 }

@@ -11,6 +11,7 @@
 #include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/tokens.hpp"
+#include "depthgrow/io/training_data.hpp"
 #include "depthgrow/metrics.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"

@@ -36,9 +36,9 @@ template <class T> void check_effects(const dg::effects& got, const dg::json& wa
 }
 
 template <class T> void check_lens(const dg::lens_report& got, const dg::json& want) {
-    for (std::size_t q = 0; q < dg::lens_report::quantities; ++q) {
-        INFO(dg::lens_report::names[q]);
-        CHECK(worst<T>(got.quantity(q), want[dg::lens_report::names[q]]) < bound<T>);
+    for (const auto q : dg::lens_report::quantities) {
+        INFO(dg::name_of(q));
+        CHECK(worst<T>(got.quantity(q), want[dg::name_of(q)]) < bound<T>);
     }
 }
 
@@ -54,9 +54,9 @@ template <class T, class Backend> void matches_the_oracle(Backend& backend, cons
     SECTION("contributions, residual norms, angular distances, block similarity") {
         const auto block = want["block"].get<std::size_t>();
         const auto got = dg::contributions(f.model, f.prompts, {1, block});
-        for (std::size_t q = 0; q < dg::contribution_report::quantities; ++q) {
-            INFO(dg::contribution_report::names[q]);
-            CHECK(worst<T>(got.quantity(q), want["contribution"][dg::contribution_report::names[q]]) < bound<T>);
+        for (const auto q : dg::contribution_report::quantities) {
+            INFO(dg::name_of(q));
+            CHECK(worst<T>(got.quantity(q), want["contribution"][dg::name_of(q)]) < bound<T>);
         }
         CHECK(worst<T>(got.residual_norm.means(), want["contribution"]["residual_norm"]) < bound<T>);
         for (std::size_t n : {std::size_t{1}, block})

@@ -74,6 +74,67 @@ TEMPLATE_TEST_CASE("skips change exactly nothing before them, and exactly everyt
     }
 }
 
+TEST_CASE("logits of a tape and logits beside a trace are read by the same row and column") {
+    dg::blas backend;
+    const auto one = shapes()[0];
+    const dg::decoder<double, dg::blas> model(backend, one.config, 3);
+    dg::tape<double, dg::blas> tape(backend);
+    const dg::span<const dg::token> tokens(one.prompts[0].tokens);
+    const auto clean = dg::logits(model, tape, tokens, 1);
+    const auto [logits, trace] = dg::run_with_trace(model, tokens, dg::site::resid_pre);
+    REQUIRE(clean.rows == tokens.size());
+    REQUIRE(clean.cols == one.config.vocab);
+    REQUIRE(logits.size() == clean.size());
+    for (std::size_t t = 0; t < clean.rows; ++t)
+        for (std::size_t v = 0; v < clean.cols; ++v) REQUIRE(logits(t, v) == clean(t, v));
+    CHECK(trace.slots.size() == one.config.layers);
+}
+
+TEST_CASE("the depth score of a model is that of the effects that the metric finds in logits of runs by hand") {
+    dg::blas backend;
+    const auto one = shapes()[0];
+    const dg::decoder<double, dg::blas> model(backend, one.config, 3);
+    const std::size_t L = one.config.layers, C = one.config.width, V = one.config.vocab;
+    dg::tape<double, dg::blas> tape(backend);
+    auto prompts = one.prompts;
+    for (auto& p : prompts) p.boundaries = {2, 9};
+    /// Logits (T, V) without what layer `skipped` adds at positions 1 … until − 1.
+    const auto run = [&](const dg::prompt& p, std::size_t skipped, std::size_t until) {
+        const std::size_t T = p.tokens.size();
+        tape.start(false);
+        auto x = model.embedding(tape, dg::span<const dg::token>(p.tokens), model.extents(T, 1));
+        for (std::size_t l = 0; l < L; ++l) {
+            const auto between = model.attention_sublayer(tape, {x, {}}, l, l, model.extents(T, 1), nullptr);
+            const auto a = between.pending.value, m = model.mlp_sublayer(tape, between, l, l, nullptr).pending.value;
+            const auto next = tape.make(T, C);
+            for (std::size_t u = 0; u < T; ++u)
+                for (std::size_t i = 0; i < C; ++i)
+                    next.value(u, i) = x.value(u, i) + (l == skipped && u > 0 && u < until ? 0 : a(u, i) + m(u, i));
+            x = next;
+        }
+        const auto z = dg::ops::linear(tape, model.final_norm(tape, x, nullptr), model.head()).value;
+        return std::vector<double>(z.data, z.data + z.size());
+    };
+    std::vector<double> effects(L);
+    for (const auto& p : prompts) {
+        const auto clean = run(p, L, 0);
+        const auto view = [&](const std::vector<double>& logits) {
+            return dg::matrix<const double>(logits.data(), p.tokens.size(), V);
+        };
+        for (std::size_t l = 0; l < L; ++l) {
+            double strongest = 0;
+            for (std::size_t t : p.boundaries) {
+                const auto skipped = run(p, l, t);
+                strongest = std::max(strongest, dg::future_output_effect(view(clean), view(skipped), t));
+            }
+            effects[l] += strongest / static_cast<double>(prompts.size());
+        }
+    }
+    const auto got = dg::future_effects(model, prompts);
+    for (std::size_t l = 0; l < L; ++l) CHECK(got.output_mean[l] == Approx(effects[l]).epsilon(1e-9));
+    CHECK(dg::depth_score(got) == Approx(dg::output_depth_score(effects)).epsilon(1e-9));
+}
+
 TEST_CASE("local effects are those of each layer run by hand on the residual without what the skipped layer added") {
     dg::blas backend;
     for (const auto& one : shapes()) {

@@ -69,10 +69,10 @@ TEST_CASE("the model's own head is its own control: 0, 0, 1, 1 exactly") {
     const analysis_fixture<float, dg::blas> f(backend, "grouped");
     const auto got = dg::logit_lens(f.model, f.prompts);
     const std::size_t L = f.model.layers();
-    CHECK(got.quantity(0)[L] == 0);
-    CHECK(got.quantity(1)[L] == 0);
-    CHECK(got.quantity(2)[L] == 1);
-    CHECK(got.quantity(3)[L] == 1);
+    CHECK(got.quantity(dg::lens_quantity::kl_lens_final)[L] == 0);
+    CHECK(got.quantity(dg::lens_quantity::kl_final_lens)[L] == 0);
+    CHECK(got.quantity(dg::lens_quantity::top5_overlap)[L] == 1);
+    CHECK(got.quantity(dg::lens_quantity::agreement)[L] == 1);
 }
 
 TEST_CASE("fitting brings every layer closer to the final prediction, by SGD and by Adam") {
@@ -127,8 +127,8 @@ TEST_CASE("early exit reads the lens, and the last exit is the whole model") {
                static_cast<double>(t.size() - 1);
     };
     const std::vector<dg::prompt> one = {f.prompts[1]};
-    const auto logit = dg::logit_lens(f.model, one).quantity(5),
-               tuned = dg::tuned_lens_statistics(f.model, one, lens).quantity(5);
+    const auto logit = dg::logit_lens(f.model, one).quantity(dg::lens_quantity::cross_entropy),
+               tuned = dg::tuned_lens_statistics(f.model, one, lens).quantity(dg::lens_quantity::cross_entropy);
     for (std::size_t l = 0; l < f.model.layers(); ++l) {
         CHECK(mean_loss(l, nullptr) == Approx(logit[l]).epsilon(1e-9));
         CHECK(mean_loss(l, &lens) == Approx(tuned[l]).epsilon(1e-9));
@@ -153,8 +153,9 @@ TEST_CASE("an exit under an order is that of the model whose layers and lens wer
         grown.model.grow(order);
         const auto copied = dg::grow(f.lens("random"), order);
         const std::vector<dg::prompt> one = {f.prompts[1]};
-        const auto logit = dg::logit_lens(grown.model, one).quantity(5),
-                   tuned = dg::tuned_lens_statistics(grown.model, one, copied).quantity(5);
+        const auto logit = dg::logit_lens(grown.model, one).quantity(dg::lens_quantity::cross_entropy),
+                   tuned =
+                       dg::tuned_lens_statistics(grown.model, one, copied).quantity(dg::lens_quantity::cross_entropy);
         for (std::size_t l = 0; l <= order.size(); ++l)
             for (const auto* through : {static_cast<const dg::tuned_lens<double, dg::blas>*>(nullptr), &lens}) {
                 INFO("exit " << l << (through ? ", tuned lens" : ", logit lens"));

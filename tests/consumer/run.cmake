@@ -14,3 +14,4 @@ step(${CMAKE_COMMAND} -S ${ROOT}/tests/consumer/${WAY} -B ${work}/build -DCMAKE_
      -DDEPTHGROW_ROOT=${ROOT})
 step(${CMAKE_COMMAND} --build ${work}/build)
 step(${work}/build/uses_depthgrow)
+step(${work}/build/uses_json)

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "depthgrow/io/training_data.hpp"
 #include "io/temporary.hpp"
 #include "support/catch.hpp"
 
@@ -71,7 +72,8 @@ TEST_CASE("JSON lines become their texts, one separator after each") {
                "c.jsonl line 2: expected valid JSON"));
     CHECK(says(refusal([&] { load_tokens(folder.file("d.jsonl", "[]\n")); }),
                "d.jsonl line 1: expected a JSON object, found []"));
-    CHECK(says(refusal([&] { load_tokens(folder.file("e.jsonl", "\n\n")); }), "e.jsonl: expected text, found none"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("e.jsonl", "\n\n")); }),
+               "e.jsonl: expected documents with text, found 0"));
 }
 
 TEST_CASE("token files hold two or four little-endian bytes a token") {
@@ -89,7 +91,52 @@ TEST_CASE("token files hold two or four little-endian bytes a token") {
     CHECK(says(refusal([&] { load_tokens(path, options); }),
                "a.bin: expected tokens below the vocabulary of 513, found 513 at position 0"));
     CHECK(says(refusal([&] { load_tokens(folder.file("b.bin", "abc"), options); }),
-               "b.bin: expected a multiple of 2 bytes, found 3"));
+               "b.bin: expected tokens of 16 bits, found 3 bytes, no multiple of 2"));
+}
+
+TEST_CASE("token files whose width does not fit the vocabulary are told from those of other ids") {
+    const temporary::folder folder;
+    const auto written = [&](std::size_t width, const std::vector<std::uint32_t>& ids) {
+        std::string content;
+        for (std::uint32_t id : ids)
+            for (std::size_t k = 0; k < width; ++k) content += static_cast<char>(id >> (8 * k) & 255u);
+        return folder.file("ids.bin", content);
+    };
+    std::vector<std::uint32_t> ids, zeros(64, 0), sparse;
+    for (std::uint32_t i = 0; i < 64; ++i) ids.push_back(1 + i * 37 % 1000), sparse.push_back(i % 2 ? 0 : i + 1);
+    token_options small, large;
+    small.vocab = 50000, large.vocab = 100000;
+    CHECK(all(load_tokens(written(2, ids), small)).size() == 64);
+    CHECK(all(load_tokens(written(4, ids), large)).size() == 64);
+    CHECK(says(refusal([&] { load_tokens(written(4, ids), small); }),
+               "ids.bin: expected tokens of 16 bits (as a vocabulary of 50000 has them), found what reads as 32 bits a "
+               "token: every second one of 16 bits is 0"));
+    ids[5] = 70000;  // a vocabulary of another size
+    CHECK(says(refusal([&] { load_tokens(written(4, ids), small); }), "found what reads as 32 bits a token"));
+    ids[5] = 7;
+    CHECK(says(refusal([&] { load_tokens(written(2, ids), large); }),
+               "ids.bin: expected tokens of 32 bits (as a vocabulary of 100000 has them), found what reads as 16 bits "
+               "a token: most ids of 32 bits are beyond the vocabulary, as 2490369 at position 0"));
+    CHECK(says(refusal([&] {
+                   load_tokens(written(2, {1, 2, 3}), large);
+               }),
+               "ids.bin: expected tokens of 32 bits (as a vocabulary of 100000 has them), found 6 bytes, no multiple "
+               "of 4"));
+    ids[5] = 200000;
+    CHECK(says(refusal([&] { load_tokens(written(4, ids), large); }),
+               "ids.bin: expected tokens below the vocabulary of 100000, found 200000 at position 5"));
+    CHECK(all(load_tokens(written(2, zeros), small)).size() == 64);
+    small.bin_bytes = 2;  // the caller knows better
+    CHECK(all(load_tokens(written(2, sparse), small)).size() == 64);
+}
+
+TEST_CASE("documents without any text are refused, and a few empty ones are not") {
+    const temporary::folder folder;
+    CHECK(says(refusal([&] { load_tokens(folder.file("a.jsonl", "{\"text\": \"\"}\n{\"text\": \" \\n\"}\n")); }),
+               "a.jsonl: expected documents with text, found 2, all of them empty"));
+    CHECK(says(refusal([&] { load_tokens(folder.file("b.txt", " \n\t\r\n")); }),
+               "b.txt: expected text, found only blanks"));
+    CHECK(load_tokens(folder.file("c.jsonl", "{\"text\": \"\"}\n{\"text\": \"a\"}\n")).size() == 5);
 }
 
 TEST_CASE("a tokenizer that leaves the vocabulary is caught") {

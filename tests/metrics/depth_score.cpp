@@ -37,3 +37,16 @@ TEST_CASE("a relative depth is one at the last layer") {
     CHECK(relative_depth(11.5, 24) == 0.5);
     CHECK_THROWS_WITH(relative_depth(0, 1), "[relative_depth] expected at least 2 layers, got 1");
 }
+
+TEST_CASE("a future effect is the strongest change of the output from the boundary on") {
+    const list clean{0, 0, 0, 0, 0, 0, 0, 0}, skipped{9, 0, 9, 0, 1, 0, 2, 0};  // (4, 2)
+    const auto logits = [](const list& values) { return matrix<const double>(values.data(), 4, 2); };
+    CHECK(future_output_effect(logits(clean), logits(skipped), 2) ==
+          Approx(softmax_distance(list{0, 0}, list{2, 0})).epsilon(1e-12));
+    CHECK(future_output_effect(logits(clean), logits(clean), 2) == 0);
+    CHECK_THROWS_WITH(future_output_effect(logits(clean), logits(skipped), 4),
+                      "[future_output_effect] expected a boundary from 2 to 3 (the last position), got 4");
+    CHECK_THROWS_WITH(future_output_effect(logits(clean), logits(skipped), 1), Catch::Contains("got 1"));
+    CHECK_THROWS_WITH(future_output_effect(logits(clean), matrix<const double>(skipped.data(), 2, 4), 2),
+                      Catch::Contains("expected logits of (4, 2), got (2, 4)"));
+}

@@ -5,6 +5,7 @@
 #include "io/temporary.hpp"
 #include "support/catch.hpp"
 #include "support/depth_measure.hpp"
+#include "support/model_names.hpp"
 
 namespace dg = depthgrow;
 using temporary::refusal;
@@ -93,4 +94,28 @@ TEST_CASE("a weight that is not a number is refused with its file and tensor") {
           (here.path / "model.safetensors").string() +
               ": expected finite numbers in tensor model.layers.2.self_attn.o_proj.weight, found NaN or infinity at "
               "element 11");
+}
+
+TEST_CASE("models are told apart by the shortest ends of their paths, or by labels") {
+    using names = std::vector<std::string>;
+    CHECK(tools::model_names({"runs/lidas"}) == names{"lidas"});
+    CHECK(tools::model_names({"runs/lidas/", "runs/plain/."}) == names{"lidas", "plain"});
+    CHECK(tools::model_names({"plain/seed-1", "lidas/seed-1"}) == names{"plain/seed-1", "lidas/seed-1"});
+    CHECK(tools::model_names({"plain/seed-1/", "lidas/./seed-1", "lidas/seed-2"}) ==
+          names{"plain/seed-1", "lidas/seed-1", "seed-2"});
+    CHECK(tools::model_names({"a/x/s", "b/x/s", "b/y/s"}) == names{"a/x/s", "b/x/s", "y/s"});
+    CHECK(tools::model_names({"a", "a/../a/"}) == names{"a (1)", "a (2)"});
+    CHECK(tools::model_names({"x/a", "x/a", "y/a"}) == names{"x/a (1)", "x/a (2)", "y/a"});
+    const auto here = std::filesystem::current_path().filename().string();
+    CHECK(tools::model_names({"."}) == names{here});
+    CHECK(tools::model_names({"/"}) == names{"/"});
+    CHECK(tools::model_names({"/s", "/r/s"}) == names{"s", "r/s"});
+    CHECK(tools::model_names({"a/s", "b/s"}, {"plain", "grown"}) == names{"plain", "grown"});
+    CHECK(refusal([] {
+              tools::model_names({"a", "b"}, {"x"});
+          }) == "--label: expected one for each of 2 --model, found 1");
+    CHECK(refusal([] {
+              tools::model_names({"a", "b"}, {"x", "x"});
+          }) == "--label: expected names that differ, found x twice");
+    CHECK(refusal([] { tools::model_names({"a"}, {""}); }) == "--label: expected a name, found none");
 }

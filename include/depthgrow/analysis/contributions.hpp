@@ -7,6 +7,7 @@
 // cosine eps 1e-8.
 #pragma once
 
+#include <array>
 #include <map>
 #include <utility>
 #include <vector>
@@ -19,26 +20,48 @@
 
 namespace depthgrow {
 
-/// Tables have one row a prompt; columns of `layers` are quantity * L + layer in the order of `layer_contribution`'s
-/// first seven, of `residual_norm` the L + 1 residuals, of `angular[n]` the layers 0 … L − n.
+/// What is measured of every layer: means of ‖a‖/‖h‖, ‖m‖/‖h+a‖, ‖a+m‖/‖h‖, of the cosines, and 1 − cos(in, out).
+enum class contribution_quantity : std::size_t {
+    attention_ratio,
+    mlp_ratio,
+    layer_ratio,
+    attention_cosine,
+    mlp_cosine,
+    layer_cosine,
+    block_influence
+};
+
+/// "layer_ratio": as the JSON of reports names it.
+constexpr const char* name_of(contribution_quantity which) {
+    constexpr const char* names[] = {"attention_ratio", "mlp_ratio",    "layer_ratio",    "attention_cosine",
+                                     "mlp_cosine",      "layer_cosine", "block_influence"};
+    return names[static_cast<std::size_t>(which)];
+}
+
+/// Tables have one row a prompt; `layers` has a column for each quantity of each layer, `residual_norm` for the L + 1
+/// residuals, `angular[n]` for the layers 0 … L − n.
 struct contribution_report {
-    static constexpr std::size_t quantities = 7;
-    static constexpr const char* names[quantities] = {"attention_ratio",  "mlp_ratio",  "layer_ratio",
-                                                      "attention_cosine", "mlp_cosine", "layer_cosine",
-                                                      "block_influence"};
+    static constexpr std::array quantities = {
+        contribution_quantity::attention_ratio,  contribution_quantity::mlp_ratio,  contribution_quantity::layer_ratio,
+        contribution_quantity::attention_cosine, contribution_quantity::mlp_cosine, contribution_quantity::layer_cosine,
+        contribution_quantity::block_influence};
     std::size_t depth = 0, positions = 0;
     sample_table layers, residual_norm;
     std::map<std::size_t, sample_table> angular;
 
+    /// The column of a quantity of a layer in `layers`.
+    std::size_t column(contribution_quantity which, std::size_t layer) const {
+        return static_cast<std::size_t>(which) * depth + layer;
+    }
     /// One quantity of every layer, and its intervals.
-    std::vector<double> quantity(std::size_t index) const {
+    std::vector<double> quantity(contribution_quantity which) const {
         std::vector<double> out;
-        for (std::size_t l = 0; l < depth; ++l) out.push_back(layers.mean(index * depth + l));
+        for (std::size_t l = 0; l < depth; ++l) out.push_back(layers.mean(column(which, l)));
         return out;
     }
-    std::vector<mean_interval> intervals(std::size_t index) const {
+    std::vector<mean_interval> intervals(contribution_quantity which) const {
         std::vector<mean_interval> out;
-        for (std::size_t l = 0; l < depth; ++l) out.push_back(layers.interval(index * depth + l));
+        for (std::size_t l = 0; l < depth; ++l) out.push_back(layers.interval(column(which, l)));
         return out;
     }
 };
@@ -54,7 +77,7 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
     const std::size_t count = prompts.size();
     contribution_report out{L,
                             0,
-                            sample_table(contribution_report::quantities * L, count, bootstrap),
+                            sample_table(contribution_report::quantities.size() * L, count, bootstrap),
                             sample_table(L + 1, count, bootstrap),
                             {}};
     for (std::size_t n : spans) {
@@ -68,7 +91,7 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
         const prompt& one = prompts[p];
         const std::size_t length = one.tokens.size();
         const auto tokens = static_cast<double>(length);
-        std::vector<double> sums(contribution_report::quantities * L), norms(L + 1);
+        std::vector<double> sums(contribution_report::quantities.size() * L), norms(L + 1);
         std::vector<T> ends;  // the last token's residuals, (L + 1, C)
         const auto keep_end = [&](matrix<const T> h) {
             ends.insert(ends.end(), h.row(length - 1), h.row(length - 1) + width);
@@ -82,7 +105,8 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
                 const double values[] = {mean.attention_ratio,  mean.mlp_ratio,  mean.layer_ratio,
                                          mean.attention_cosine, mean.mlp_cosine, mean.layer_cosine,
                                          mean.block_influence};
-                for (std::size_t q = 0; q < contribution_report::quantities; ++q) sums[q * L + l] = values[q] * tokens;
+                for (const auto which : contribution_report::quantities)
+                    sums[out.column(which, l)] = values[static_cast<std::size_t>(which)] * tokens;
                 norms[l] = mean.residual_norm * tokens;
                 keep_end(h);
             },

@@ -5,6 +5,7 @@
 // Chosen: the layer's input is read; every token counts once (Csordás: every prompt); ties rank the lowest id first.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "depthgrow/analysis/prompts.hpp"
@@ -19,30 +20,50 @@ struct lens_options {
     bootstrap_options bootstrap{};  // of the means' intervals
 };
 
-/// Six quantities at layers 0 … L; the last two are over positions that have a next token.
+/// What a lens is asked; the last two are over positions that have a next token.
+enum class lens_quantity : std::size_t {
+    kl_lens_final,
+    kl_final_lens,
+    top5_overlap,
+    agreement,
+    accuracy,
+    cross_entropy
+};
+
+/// "top5_overlap": as the JSON of reports names it.
+constexpr const char* name_of(lens_quantity which) {
+    constexpr const char* names[] = {"kl_lens_final", "kl_final_lens", "top5_overlap",
+                                     "agreement",     "accuracy",      "cross_entropy"};
+    return names[static_cast<std::size_t>(which)];
+}
+
+/// Every quantity at layers 0 … L.
 struct lens_report {
-    static constexpr std::size_t quantities = 6;
-    static constexpr const char* names[quantities] = {"kl_lens_final", "kl_final_lens", "top5_overlap",
-                                                      "agreement",     "accuracy",      "cross_entropy"};
-    static constexpr std::size_t of_all_tokens = 4;
+    static constexpr std::array quantities = {lens_quantity::kl_lens_final, lens_quantity::kl_final_lens,
+                                              lens_quantity::top5_overlap,  lens_quantity::agreement,
+                                              lens_quantity::accuracy,      lens_quantity::cross_entropy};
+    static constexpr auto of_all_tokens = static_cast<std::size_t>(lens_quantity::accuracy);  // those before it
     std::size_t depth = 0;
     sample_table all_tokens, next_tokens;  // columns: quantity * (L + 1) + layer
 
-    const sample_table& table(std::size_t index) const { return index < of_all_tokens ? all_tokens : next_tokens; }
+    const sample_table& table(lens_quantity which) const {
+        return which < lens_quantity::accuracy ? all_tokens : next_tokens;
+    }
     /// The column of a quantity at a layer in its table.
-    std::size_t column(std::size_t index, std::size_t layer) const {
+    std::size_t column(lens_quantity which, std::size_t layer) const {
+        const auto index = static_cast<std::size_t>(which);
         return (index < of_all_tokens ? index : index - of_all_tokens) * (depth + 1) + layer;
     }
 
     /// One quantity at layers 0 … L, and its intervals.
-    std::vector<double> quantity(std::size_t index) const {
+    std::vector<double> quantity(lens_quantity which) const {
         std::vector<double> out;
-        for (std::size_t l = 0; l <= depth; ++l) out.push_back(table(index).mean(column(index, l)));
+        for (std::size_t l = 0; l <= depth; ++l) out.push_back(table(which).mean(column(which, l)));
         return out;
     }
-    std::vector<mean_interval> intervals(std::size_t index) const {
+    std::vector<mean_interval> intervals(lens_quantity which) const {
         std::vector<mean_interval> out;
-        for (std::size_t l = 0; l <= depth; ++l) out.push_back(table(index).interval(column(index, l)));
+        for (std::size_t l = 0; l <= depth; ++l) out.push_back(table(which).interval(column(which, l)));
         return out;
     }
 };
@@ -57,7 +78,7 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
     require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
     if (lens) lens->check(model);
     for (std::size_t p = 0; p < prompts.size(); ++p) check_prompt(prompts[p], p, model.config().context, vocab);
-    constexpr std::size_t all = lens_report::of_all_tokens, others = lens_report::quantities - all;
+    constexpr std::size_t all = lens_report::of_all_tokens, others = lens_report::quantities.size() - all;
     lens_report out{L, sample_table(all * (L + 1), prompts.size(), options.bootstrap),
                     sample_table(others * (L + 1), prompts.size(), options.bootstrap)};
     tape<T, Backend> run(backend), head(backend);
@@ -106,8 +127,9 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
                     const depthgrow::rows::comparison& c = compared[u];
                     const double values[] = {c.kl_lens_final,      c.kl_final_lens,    c.overlap,
                                              c.agrees ? 1.0 : 0.0, c.hits ? 1.0 : 0.0, c.cross_entropy};
-                    for (std::size_t i = 0; i < lens_report::quantities; ++i)
-                        (i < all ? sums : next_sums)[out.column(i, l)] += values[i];
+                    for (const auto which : lens_report::quantities)
+                        (which < lens_quantity::accuracy ? sums : next_sums)[out.column(which, l)] +=
+                            values[static_cast<std::size_t>(which)];
                 }
             }
         }

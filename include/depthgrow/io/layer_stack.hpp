@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
-#include "depthgrow/io/json.hpp"
+#include "depthgrow/io/text_file.hpp"
 
 namespace depthgrow {
 

@@ -15,7 +15,7 @@
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/io/atomic_file.hpp"
-#include "depthgrow/io/json.hpp"
+#include "depthgrow/io/text_file.hpp"
 
 namespace depthgrow {
 

@@ -3,12 +3,14 @@
 // Maths: Csordás et al. 2025 (arXiv 2505.13898), sum(l e_l) / sum(e_l); layer flavour as in their public code.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/core/span.hpp"
+#include "depthgrow/metrics/divergence.hpp"
 #include "depthgrow/metrics/reduce.hpp"
 
 namespace depthgrow {
@@ -24,6 +26,23 @@ template <class Effects> double centre_of_mass(const Effects& effects) {
     }
     require(mass > 0 && std::isfinite(mass), "[centre_of_mass] expected effects with a finite sum above 0, got ", mass);
     return moment / mass;
+}
+
+/// The future effect of one skip on the output: the largest ‖softmax clean − softmax skipped‖₂ over positions from
+/// `boundary` on, of logits (T, V) of a clean run and of one without a layer's output at positions 1 … boundary − 1.
+/// Over several boundaries the largest counts, over prompts the mean: that is e_l of the depth score.
+template <class A, class B>
+double future_output_effect(const matrix<A>& clean, const matrix<B>& skipped, std::size_t boundary) {
+    require(clean.rows == skipped.rows && clean.cols == skipped.cols, "[future_output_effect] expected logits of (",
+            clean.rows, ", ", clean.cols, "), got (", skipped.rows, ", ", skipped.cols, ")");
+    const std::size_t last = clean.rows > 0 ? clean.rows - 1 : 0;
+    require(boundary > 1 && boundary <= last, "[future_output_effect] expected a boundary from 2 to ", last,
+            " (the last position), got ", boundary);
+    double largest = 0;
+    for (std::size_t u = boundary; u < clean.rows; ++u)
+        largest = std::max(largest, softmax_distance(span<const A>(clean.row(u), clean.cols),
+                                                     span<const B>(skipped.row(u), skipped.cols)));
+    return largest;
 }
 
 /// Depth score from output effects (the paper's figure): e_l = effect of skipping layer l on the softmax.

@@ -70,6 +70,9 @@ public:
     /// Rows over the last extent: (product of the others) x (last).
     matrix<T> rows() { return {data_, shape_.rows(), shape_.back()}; }
     matrix<const T> rows() const { return {data_, shape_.rows(), shape_.back()}; }
+    /// Element `column` of row `row`, in a backend whose memory the host reads; as a view of the rows indexes it.
+    T& operator()(std::size_t row, std::size_t column) { return rows()(row, column); }
+    const T& operator()(std::size_t row, std::size_t column) const { return rows()(row, column); }
 
 private:
     void swap(tensor& other) noexcept {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
-#include "depthgrow/io/json.hpp"
+#include "depthgrow/io/text_file.hpp"
 #include "depthgrow/io/tokenizers/character_set.hpp"
 
 namespace depthgrow::detail {
