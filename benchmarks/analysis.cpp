@@ -9,6 +9,7 @@
 
 #include "depthgrow/analysis/lens_statistics.hpp"
 #include "depthgrow/analysis/local_effects.hpp"
+#include "depthgrow/backend/blas.hpp"
 #include "support/cpu_backend.hpp"
 
 namespace dg = depthgrow;
@@ -64,7 +65,7 @@ int main(int argc, char** argv) {
         else if (!std::strcmp(argv[i], "--json")) json = true;
         else if (!std::strcmp(argv[i], "--all")) all = true;
     }
-    dg::blas backend(tools::cpu_options(threads));
+    dg::blas backend({threads, tools::cpu_product_of("fp32").run});
     const auto config = dg::mini();
     const dg::decoder<float, dg::blas> model(backend, config, 1);
     std::vector<dg::prompt> prompts(prompts_count);

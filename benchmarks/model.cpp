@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "depthgrow/backend/blas.hpp"
 #include "depthgrow/nn/shape.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/cpu_backend.hpp"
@@ -94,7 +95,7 @@ int main(int argc, char** argv) {
                     "share");
     for (const auto& s : setups()) {
         if (!only.empty() && s.model.name != only) continue;
-        dg::blas backend(tools::cpu_options(threads));
+        dg::blas backend({threads, tools::cpu_product_of("fp32").run});
         dg::trainer<float, dg::blas> trainer(backend, s.model, 1, s.model.layers);
         products alone(backend, s);
         const std::size_t tokens = s.batch * s.length;

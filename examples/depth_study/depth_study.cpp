@@ -101,6 +101,7 @@ int main(int argc, char** argv) {
         dg::require(settings.growth_plan.empty(),
                     "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ",
                     settings.growth_plan);
+        settings.out = dg::output_directory(settings.out).string();
         if (settings.json == "-") settings.quiet = true;  // the numbers alone
         dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
         if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "depthgrow/backend/blas.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/grow_directory.hpp"
 #include "depthgrow/io/streamed_logits.hpp"
@@ -64,7 +65,7 @@ std::uint64_t flops(const dg::decoder_config& c) { return dg::forward_flops_per_
 /// The largest difference of logits between the two directories on drawn tokens; both run one layer at a time.
 double largest_difference(const settings& s, const dg::model_directory& in, const std::filesystem::path& after,
                           std::size_t positions) {
-    dg::blas backend(tools::cpu_options(s.threads));
+    dg::blas backend({s.threads, tools::cpu_product_of("fp32").run});
     const dg::checkpoint_reader before(in.directory());
     dg::rng random(s.seed, 0);
     std::vector<dg::token> ids;

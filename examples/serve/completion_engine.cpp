@@ -1,81 +1,78 @@
 #include "serve/completion_engine.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <numeric>
-
-#include "depthgrow/analysis/cached_decoder.hpp"
-#include "depthgrow/analysis/scoring.hpp"
-#include "depthgrow/io/growth_record.hpp"
-#include "depthgrow/io/model_checkpoint.hpp"
-#include "support/any_backend.hpp"
-#include "support/depth_files.hpp"
+#include <filesystem>
 
 namespace tools {
 
-/// What the engine asks of a model, whatever its numbers and backend.
-struct served_model {
-    virtual ~served_model() = default;
-    virtual const dg::decoder_config& config() const = 0;
-    virtual const std::vector<std::size_t>& order() const = 0;
-    virtual std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) = 0;
-    /// Generation, as cached_decoder does it.
-    virtual void rewind() = 0;
-    virtual std::size_t size() const = 0;
-    virtual dg::span<const float> append(dg::span<const dg::token> ids) = 0;
-};
-
 namespace {
 
-template <class T, class Backend> struct model_on final : served_model {
-    template <class Options>
-    model_on(const engine_settings& s, const Options& backend_options)
-        : backend(backend_options), model(dg::load_model<T>(backend, s.model)) {
-        options.order =
-            s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : parse_numbers("--order", s.order);
-        for (std::size_t source : options.order)
-            dg::require(source < model.layers(), "--order: expected layers below ", model.layers(), ", found ", source);
-        if (options.order.empty()) {
-            options.order.resize(model.layers());
-            std::iota(options.order.begin(), options.order.end(), std::size_t{0});
-        }
-        if (s.exit_layer)
-            dg::require(*s.exit_layer <= options.order.size(), "--exit-layer: expected at most ", options.order.size(),
-                        " (the layers run), found ", *s.exit_layer);
-        options.exit_layer = s.exit_layer, options.max_rows = s.max_rows;
-        if (!s.lens.empty()) lens = read_lens(s.lens, model, options.order.size());
-        options.lens = lens ? &*lens : nullptr;
-        scorer.emplace(model, options);
-        decoder.emplace(model, options);
-    }
-    const dg::decoder_config& config() const override { return model.config(); }
-    const std::vector<std::size_t>& order() const override { return options.order; }
-    std::vector<dg::position_scores> every_position(dg::span<const std::vector<dg::token>> prompts) override {
-        return scorer->every_position(prompts);
-    }
-    void rewind() override { decoder->rewind(); }
-    std::size_t size() const override { return decoder->size(); }
-    dg::span<const float> append(dg::span<const dg::token> ids) override { return decoder->append(ids); }
+namespace dg = depthgrow;
 
-    Backend backend;
-    dg::decoder<T, Backend> model;
-    std::optional<dg::tuned_lens<T, Backend>> lens;
-    dg::scoring_options<T, Backend> options;
-    std::optional<dg::scorer<T, Backend>> scorer;
-    std::optional<dg::cached_decoder<T, Backend>> decoder;
-};
-
-std::unique_ptr<served_model> load_served(const engine_settings& s) {
-    return choose_backend(s.backend, s.precision, s.threads, true,
-                          [&]<class T, class Backend>(const auto& options) -> std::unique_ptr<served_model> {
-                              return std::make_unique<model_on<T, Backend>>(s, options);
-                          });
-}
+constexpr std::size_t joined_rows = 32;    // up to so many rows a product gives each row the bits that it has alone
+constexpr std::size_t prompt_piece = 256;  // tokens of a prompt that are taken in together
 
 }  // namespace
 
-completion_engine::completion_engine(const engine_settings& s) : model_(load_served(s)), limit_(s.queue) {
+struct completion_engine::answer::state {
+    completion_request request;
+    std::function<bool()> gone;
+
+    // The worker's own.
+    std::size_t next = 0, ended = 0;  // choices that were begun, and that are whole
+    bool failed = false;
+
+    // Guarded by the engine's mutex.
+    std::condition_variable changed;
+    std::vector<completion_choice> choices;
+    std::vector<stream_part> parts;
+    std::exception_ptr problem;
+    bool begun = false, done = false, unwanted = false;
+
+    std::size_t count() const { return request.prompts.size() * request.n; }
+    /// Whether an answer is more than one token long; one token comes with the scores of its prompt.
+    bool generates() const { return request.max_tokens > 1; }
+    bool asks_for_numbers() const { return request.echo || request.max_tokens > 0; }
+    bool has_next() const { return next < count(); }
+    /// Whether the next prompt is scored piece by piece.
+    bool takes_pieces() const { return !generates() && asks_for_numbers() && next_prompt().size() > prompt_piece; }
+    const std::vector<std::int32_t>& next_prompt() const { return request.prompts[next / request.n]; }
+};
+
+/// One choice that the model is at.
+struct completion_engine::choice_run {
+    std::shared_ptr<job> of;
+    choice_progress progress;
+    std::vector<std::int32_t> following;  // what follows each token of the prompt, when they are scored
+    std::optional<std::size_t> sequence;  // none: the prompt is run at once and not kept
+    std::size_t capacity = 0;             // of the sequence
+    std::size_t taken = 0;                // tokens of the prompt
+    dg::row_scores scores;                // of those
+    std::int32_t token = 0;               // chosen last
+
+    bool reading() const { return taken < progress.prompt().size(); }
+    /// The tokens to take in next; `scored`: their share of `following`.
+    dg::span<const std::int32_t> next() const {
+        if (!reading()) return {&token, 1};
+        const dg::span<const std::int32_t> prompt = progress.prompt();
+        return prompt.subspan(taken, sequence ? std::min(prompt_piece, prompt.size() - taken) : prompt.size());
+    }
+    dg::token_piece piece() const {
+        const auto ids = next();
+        const bool last = !reading() || taken + ids.size() == progress.prompt().size();
+        dg::span<const std::int32_t> scored;
+        if (reading() && !following.empty())
+            scored = dg::span<const std::int32_t>(following).subspan(taken, ids.size());
+        return {sequence, ids, scored, last && of->request.max_tokens > 0};
+    }
+};
+
+completion_engine::completion_engine(const engine_settings& s) : settings_(s), model_(load_served(s)) {
+    auto& most = settings_;
+    dg::require(most.parallel >= 1 && most.parallel <= joined_rows, "--parallel: expected 1 to ", joined_rows,
+                ", found ", most.parallel);
+    if (most.max_rows == 0) most.max_rows = most.backend == "cuda" ? 4096 : prompt_piece;
+    if (most.cached_tokens == 0) most.cached_tokens = 8 * config().context;
     std::filesystem::path path = std::filesystem::path(s.model).lexically_normal();
     name_ = (path.filename().empty() ? path.parent_path() : path).filename().string();
     text_ = std::make_unique<text_tokens>(s.tokenizer, s.model, config().vocab);
@@ -85,16 +82,14 @@ completion_engine::completion_engine(const engine_settings& s) : model_(load_ser
 }
 
 completion_engine::~completion_engine() {
+    stop(std::chrono::milliseconds(0));
     {
         const std::lock_guard lock(guard_);
-        stopping_ = true;
+        ending_ = true;
     }
     arrived_.notify_all();
     worker_.join();
 }
-
-const dg::decoder_config& completion_engine::config() const { return model_->config(); }
-const std::vector<std::size_t>& completion_engine::order() const { return model_->order(); }
 
 namespace {
 
@@ -136,210 +131,302 @@ void completion_engine::read_token_files(const std::string& directory) {
     tokenizer_info_["vocab_size"] = config.value("vocab_size", dg::json());
 }
 
-std::vector<completion_choice> completion_engine::complete(const completion_request& request,
-                                                           const std::function<bool()>& gone) {
-    job one{&request, &gone, {}, {}, false};
-    std::unique_lock lock(guard_);
-    if (waiting_.size() >= limit_)
-        throw busy_error(
-            depthgrow::text("server: expected at most ", limit_, " waiting requests, found as many; try again later"));
+// ---- what other threads ask
+
+std::unique_ptr<completion_engine::answer> completion_engine::begin(completion_request request,
+                                                                    std::function<bool()> gone) {
+    auto one = std::make_shared<job>();
+    one->request = std::move(request), one->gone = std::move(gone);
+    one->choices.resize(one->count());
+    const std::lock_guard lock(guard_);
+    const auto waiting = std::count_if(jobs_.begin(), jobs_.end(), [](const auto& other) { return !other->begun; });
+    if (static_cast<std::size_t>(waiting) >= settings_.queue)
+        throw busy_error(dg::text("server: expected at most ", settings_.queue,
+                                  " waiting requests, found as many; try again later"));
     if (stopping_) throw busy_error("server: expected to go on, found that it is stopping");
-    waiting_.push_back(&one);
+    jobs_.push_back(one);
     arrived_.notify_one();
-    while (!finished_.wait_for(lock, std::chrono::milliseconds(100), [&] { return one.done; })) {
-        const auto place = std::find(waiting_.begin(), waiting_.end(), &one);
-        if (place == waiting_.end() || !gone()) continue;
-        waiting_.erase(place);  // its turn has not come
-        throw client_gone("request: expected a client that waits, found that it has left");
-    }
-    lock.unlock();
+    return std::unique_ptr<answer>(new answer(*this, std::move(one)));
+}
+
+completion_engine::answer::~answer() {
+    const std::lock_guard lock(engine_.guard_);
+    state_->unwanted = true;
+    state_->gone = nullptr;
+}
+
+namespace {
+
+/// A sentence of the library about a request that has been checked is the server's fault.
+void throw_problem(const std::exception_ptr& problem) {
     try {
-        if (one.problem) std::rethrow_exception(one.problem);
-    } catch (const dg::error& problem) { throw server_fault(problem.what()); }
-    return std::move(one.choices);
+        std::rethrow_exception(problem);
+    } catch (const busy_error&) { throw; } catch (const dg::error& found) {
+        throw server_fault(found.what());
+    }
+}
+
+}  // namespace
+
+std::vector<completion_choice> completion_engine::answer::all() {
+    std::unique_lock lock(engine_.guard_);
+    state_->changed.wait(lock, [&] { return state_->done; });
+    if (state_->problem) throw_problem(state_->problem);
+    return std::move(state_->choices);
+}
+
+std::vector<stream_part> completion_engine::answer::next() {
+    std::unique_lock lock(engine_.guard_);
+    state_->changed.wait(lock, [&] { return state_->done || !state_->parts.empty(); });
+    if (state_->problem) throw_problem(state_->problem);
+    return std::exchange(state_->parts, {});
+}
+
+void completion_engine::stop(std::chrono::milliseconds moment) {
+    const std::lock_guard lock(guard_);
+    stopping_ = true;
+    stop_at_ = std::min(stop_at_, clock::now() + moment);
+    arrived_.notify_one();
 }
 
 completion_engine::load_facts completion_engine::load() {
     const std::lock_guard lock(guard_);
-    return {running_, waiting_.size()};
+    load_facts out;
+    for (const auto& one : jobs_) ++(one->begun ? out.running : out.waiting);
+    return out;
 }
 
-namespace {
-
-/// Whether a request goes token by token; else its prompts are scored, and the likeliest next token comes with that.
-bool generates(const completion_request& request) {
-    if (request.max_tokens == 0) return false;
-    const auto& how = request.sampling;
-    const bool likeliest = how.temperature == 0 && !how.changes_logits() && request.min_tokens == 0;
-    return request.max_tokens > 1 || !likeliest || !request.echo;
-}
-
-}  // namespace
+// ---- the worker
 
 void completion_engine::work() {
-    for (;;) {
-        std::vector<job*> scored, generated;
-        {
-            std::unique_lock lock(guard_);
-            arrived_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
-            if (waiting_.empty()) return;
-            while (!waiting_.empty()) {  // all of them: prompts to score go together
-                job* next = waiting_.front();
-                waiting_.pop_front();
-                (generates(*next->request) ? generated : scored).push_back(next);
-                ++running_;
-            }
-        }
-        const auto finish = [&](job* one) {
-            const std::lock_guard lock(guard_);
-            one->done = true, --running_;
-            finished_.notify_all();
-        };
-        const auto try_to_score = [&](const std::vector<job*>& jobs) {
-            try {
-                score(jobs);
-            } catch (...) {
-                for (job* one : jobs) one->problem = std::current_exception();
-            }
-        };
-        try_to_score(scored);
-        for (job* one : scored) {
-            if (one->problem && scored.size() > 1) {  // another request's prompt may be what failed
-                one->problem = nullptr, one->choices.clear();
-                try_to_score({one});
-            }
-            finish(one);
-        }
-        for (job* one : generated) {
-            try {
-                generate(*one);
-            } catch (...) { one->problem = std::current_exception(); }
-            finish(one);
-        }
+    while (wait_for_work()) {
+        drop_unwanted();
+        start_generating();
+        generation_step();
+        scoring_step();
     }
 }
 
-namespace {
-
-/// The echoed part of a choice from the scores of its prompt.
-void echo(const std::vector<std::int32_t>& prompt, const dg::position_scores& scores, const text_tokens& text,
-          completion_choice& out) {
-    out.echoed = true;
-    out.tokens = prompt;
-    out.of_token = scores.of_token;
-    out.of_best.assign(scores.of_best.begin(), scores.of_best.end() - 1);
-    out.best.assign(scores.best.begin(), scores.best.end() - 1);
-    out.text = text.decode(prompt);
+bool completion_engine::wait_for_work() {
+    std::unique_lock lock(guard_);
+    arrived_.wait(lock, [&] { return ending_ || !jobs_.empty(); });
+    return !jobs_.empty();
 }
 
-/// Adds a token to what a choice says, which begins at `said_from`; true when it ends there.
-bool say(std::int32_t token, const completion_request& request, const std::vector<std::int32_t>& ends,
-         const text_tokens& text, std::size_t said_from, completion_choice& out) {
-    const auto among = [&](const std::vector<std::int32_t>& list) {
-        return std::find(list.begin(), list.end(), token) != list.end();
-    };
-    bool ended = (!request.ignore_eos && among(ends)) || among(request.stop_token_ids);
-    if (!ended) out.text += text.decode({&token, 1});
-    std::size_t cut = out.text.npos;
-    if (out.completion_tokens >= request.min_tokens)
-        for (const auto& stop : request.stop) cut = std::min(cut, out.text.find(stop, said_from));
-    if (cut != out.text.npos) out.text.resize(cut), ended = true;
-    if (ended) out.finish = "stop";
-    return ended;
+/// Gives up requests whose clients have left, and all of them when the moment to stop has come. Those that wait are
+/// asked now and then, the others in every step.
+void completion_engine::drop_unwanted() {
+    const auto now = clock::now();
+    const bool ask_all = now - asked_ > std::chrono::milliseconds(50);
+    if (ask_all) asked_ = now;
+    std::vector<std::shared_ptr<job>> left, late;
+    {
+        const std::lock_guard lock(guard_);
+        for (const auto& one : jobs_) {
+            if (now >= stop_at_) late.push_back(one);
+            else if (one->unwanted || ((one->begun || ask_all) && one->gone && one->gone())) left.push_back(one);
+        }
+    }
+    for (const auto& one : left)
+        fail(*one,
+             std::make_exception_ptr(client_gone("request: expected a client that waits, found that it has left")));
+    for (const auto& one : late)
+        fail(*one, std::make_exception_ptr(busy_error("server: expected to go on, found that it is stopping")));
 }
 
-}  // namespace
+/// Whether `held` positions and choices of one kind leave room for the next choice of a job. What a job has beside its
+/// first choice takes half of the room, so that others' requests begin at once.
+bool completion_engine::has_room(const job& of, std::size_t capacity, std::size_t choices) const {
+    if (held_ == 0) return true;
+    const std::size_t share = of.next > of.ended ? 2 : 1;
+    return choices < std::max<std::size_t>(1, settings_.parallel / share) &&
+           held_ + capacity <= settings_.cached_tokens / share;
+}
 
-void completion_engine::score(const std::vector<job*>& jobs) {
-    std::vector<std::vector<std::int32_t>> prompts;
-    std::vector<job*> of_prompt;
-    for (job* one : jobs) {
-        if ((*one->gone)()) {
-            one->problem = std::make_exception_ptr(client_gone("request: expected a client that waits, found none"));
+/// The next choice of a job, with a sequence when `capacity` says so; null when the job failed.
+std::unique_ptr<completion_engine::choice_run> completion_engine::next_choice(const std::shared_ptr<job>& of,
+                                                                              std::size_t capacity) {
+    {
+        const std::lock_guard lock(guard_);
+        of->begun = true;
+    }
+    try {
+        std::unique_ptr<choice_run> out(
+            new choice_run{of, {of->request, of->next, ends_, *text_, config().vocab}, {}, {}, 0, 0, {}, 0});
+        if (of->request.echo) {
+            const auto& prompt = out->progress.prompt();
+            out->following.assign(prompt.begin() + 1, prompt.end());
+            out->following.push_back(-1);
+        }
+        if (capacity > 0) out->sequence = model_->open(capacity), out->capacity = capacity, held_ += capacity;
+        ++of->next;
+        return out;
+    } catch (...) { fail(*of, std::current_exception()); }
+    return nullptr;
+}
+
+/// Positions that the next choice of a job takes, at most.
+std::size_t completion_engine::needed(const job& of) const {
+    const std::size_t made = of.generates() ? of.request.max_tokens - 1 : 0;  // the last one is not taken in
+    return std::min(config().context, of.next_prompt().size() + made);
+}
+
+/// Begins as many choices as there is room for, each job in turn; one whose first choice has no room holds up the rest.
+void completion_engine::start_generating() {
+    for (;;) {
+        std::shared_ptr<job> first;
+        {
+            const std::lock_guard lock(guard_);
+            const auto found = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& one) {
+                return one->generates() && one->has_next() &&
+                       (one->next == one->ended || has_room(*one, needed(*one), generating_.size()));
+            });
+            if (found == jobs_.end() || !has_room(**found, needed(**found), generating_.size())) return;
+            first = *found;
+            jobs_.erase(found), jobs_.push_back(first);  // the others' turn
+        }
+        if (auto one = next_choice(first, needed(*first))) generating_.push_back(std::move(one));
+    }
+}
+
+/// A token for every choice, and one prompt's next piece: beside them when that leaves few rows, else alone.
+void completion_engine::generation_step() {
+    std::vector<choice_run*> together, alone;
+    std::size_t rows = 0;
+    for (const auto& one : generating_)
+        if (!one->reading()) together.push_back(one.get()), ++rows;
+    for (const auto& one : generating_) {
+        if (!one->reading()) continue;
+        const std::size_t more = one->next().size();
+        if (rows + more <= joined_rows) together.push_back(one.get()), rows += more;
+        else if (alone.empty()) alone.push_back(one.get());
+    }
+    const auto of_alone = alone.empty() ? nullptr : alone[0]->of;
+    run(together);
+    if (of_alone && !of_alone->failed) run(alone);
+}
+
+/// Prompts of which no more than one token is asked, each job in turn, up to max_rows tokens: pieces of long ones
+/// first, up to half of that and one at least, and one short one at least.
+void completion_engine::scoring_step() {
+    std::vector<choice_run*> now;
+    std::list<std::unique_ptr<choice_run>> whole;
+    std::size_t rows = 0;
+    const auto add = [&](choice_run& one) { now.push_back(&one), rows += one.next().size(); };
+    for (const auto& one : scoring_)
+        if (rows == 0 || rows + one->next().size() <= settings_.max_rows / 2) add(*one);
+    for (;;) {
+        std::shared_ptr<job> first;
+        std::size_t capacity = 0;
+        {
+            const std::lock_guard lock(guard_);
+            const auto found = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& one) {
+                if (one->generates() || !one->has_next()) return false;
+                return !one->takes_pieces() || has_room(*one, needed(*one), scoring_.size());
+            });
+            if (found == jobs_.end()) break;
+            first = *found;
+            if (first->takes_pieces()) capacity = needed(*first);
+            else if (!whole.empty() && rows + first->next_prompt().size() > settings_.max_rows) break;
+            jobs_.erase(found), jobs_.push_back(first);
+        }
+        auto one = next_choice(first, capacity);
+        if (!one) continue;
+        if (capacity == 0) add(*one), whole.push_back(std::move(one));
+        else if (scoring_.push_back(std::move(one)); rows == 0) add(*scoring_.back());
+    }
+    run(now);
+}
+
+/// Takes in the next tokens of choices, in one run of the model. Choices that end are gone from the lists afterwards,
+/// and all of a job that fails.
+void completion_engine::run(const std::vector<choice_run*>& choices) {
+    std::vector<choice_run*> wanted;
+    std::vector<std::shared_ptr<job>> jobs;  // outlive their choices
+    std::vector<dg::token_piece> pieces;
+    for (choice_run* one : choices) {
+        if (!one->of->asks_for_numbers()) {
+            finish(*one);
             continue;
         }
-        for (const auto& prompt : one->request->prompts) prompts.push_back(prompt), of_prompt.push_back(one);
+        wanted.push_back(one), jobs.push_back(one->of), pieces.push_back(one->piece());
     }
-    if (prompts.empty()) return;
-    const auto scores = model_->every_position(prompts);
-    for (std::size_t p = 0; p < prompts.size(); ++p) {
-        job& one = *of_prompt[p];
-        const auto& found = scores[p];
-        completion_choice choice;
-        choice.prompt_tokens = prompts[p].size();
-        if (one.request->echo) echo(prompts[p], found, *text_, choice);
-        if (one.request->max_tokens == 1) {
-            const std::size_t said_from = choice.text.size();
-            choice.completion_tokens = 1;
-            choice.tokens.push_back(found.best.back()), choice.best.push_back(found.best.back());
-            choice.of_token.push_back(found.of_best.back()), choice.of_best.push_back(found.of_best.back());
-            say(found.best.back(), *one.request, ends_, *text_, said_from, choice);
+    if (pieces.empty()) return;
+    std::vector<dg::piece_results> results;
+    std::exception_ptr problem;
+    try {
+        results = model_->append(pieces);
+    } catch (...) { problem = std::current_exception(); }
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+        if (jobs[i]->failed) continue;
+        try {
+            if (problem) std::rethrow_exception(problem);
+            dg::require(results[i].finite, "server: expected finite logits, found NaN or infinity");
+            if (take(*wanted[i], std::move(results[i]))) finish(*wanted[i]);
+        } catch (...) { fail(*jobs[i], std::current_exception()); }
+    }
+}
+
+/// What came of a choice's piece; true when the choice ends.
+bool completion_engine::take(choice_run& one, dg::piece_results results) {
+    const auto& request = one.of->request;
+    if (one.reading()) {
+        one.taken += one.next().size();
+        const auto add = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+        add(one.scores.of_following, results.scores.of_following), add(one.scores.of_best, results.scores.of_best);
+        add(one.scores.best, results.scores.best);
+        if (one.reading()) return false;
+        if (request.echo) one.progress.echo(one.scores);
+        if (request.max_tokens == 0) return true;
+    }
+    if (one.progress.add(results.logits)) return true;
+    one.token = one.progress.token();
+    if (one.progress.prompt().size() + one.progress.choice().completion_tokens > config().context) return true;
+    if (request.stream)
+        if (auto part = one.progress.unsent(false)) {
+            const std::lock_guard lock(guard_);
+            one.of->parts.push_back(std::move(*part));
+            one.of->changed.notify_all();
         }
-        for (std::size_t i = 0; i < one.request->n; ++i) one.choices.push_back(choice);  // nothing is drawn
-    }
+    return false;
 }
 
-namespace {
-
-/// log Σ exp of logits.
-double log_sum(const std::vector<double>& z, double largest) {
-    double sum = 0;
-    for (double value : z) sum += std::exp(value - largest);
-    return largest + std::log(sum);
+/// A choice is whole, and with the last one its job.
+void completion_engine::finish(choice_run& one) {
+    const auto of = one.of;
+    {
+        const std::lock_guard lock(guard_);
+        if (of->request.stream) of->parts.push_back(*one.progress.unsent(true));
+        of->choices[one.progress.index()] = one.progress.choice();
+        if (++of->ended == of->count()) {
+            of->done = true;
+            jobs_.erase(std::find(jobs_.begin(), jobs_.end(), of));
+        }
+        of->changed.notify_all();
+    }
+    forget([&](const choice_run& other) { return &other == &one; });
 }
 
-}  // namespace
-
-void completion_engine::generate(job& one) {
-    for (std::size_t p = 0; p < one.request->prompts.size(); ++p)
-        for (std::size_t i = 0; i < one.request->n; ++i) one.choices.push_back(generate(one, p, i));
+void completion_engine::fail(job& one, std::exception_ptr problem) {
+    one.failed = true;
+    {
+        const std::lock_guard lock(guard_);
+        one.problem = std::move(problem), one.done = true;
+        one.changed.notify_all();
+    }
+    forget([&](const choice_run& other) { return other.of.get() == &one; });
+    const std::lock_guard lock(guard_);
+    std::erase_if(jobs_, [&](const auto& other) { return other.get() == &one; });
 }
 
-completion_choice completion_engine::generate(const job& one, std::size_t p, std::size_t i) {
-    const auto& request = *one.request;
-    const auto& prompt = request.prompts[p];
-    const auto present = [&] {
-        if ((*one.gone)()) throw client_gone("request: expected a client that waits, found that it has left");
-    };
-    completion_choice choice;
-    choice.prompt_tokens = prompt.size();
-    present();
-    if (request.echo) {
-        const auto scores = model_->every_position(dg::span<const std::vector<std::int32_t>>(&prompt, 1));
-        echo(prompt, scores[0], *text_, choice);
-    }
-    const std::size_t said_from = choice.text.size();
-    std::vector<std::int32_t> early_ends = request.stop_token_ids;  // not before min_tokens
-    if (!request.ignore_eos) early_ends.insert(early_ends.end(), ends_.begin(), ends_.end());
-    token_counts counts(prompt, config().vocab);
-    dg::rng random(request.seed, p * request.n + i);
-    std::vector<double> logits, changed;
-    model_->rewind();
-    dg::span<const std::int32_t> next = prompt;
-    std::int32_t token = 0;
-    for (bool ended = false; !ended && choice.completion_tokens < request.max_tokens;) {
-        if (model_->size() + next.size() > config().context) break;
-        present();
-        const auto z = model_->append(next);
-        logits.assign(z.begin(), z.end());
-        const auto is_finite = [](double value) { return std::isfinite(value); };
-        const bool finite = std::all_of(logits.begin(), logits.end(), is_finite);
-        dg::require(finite, "server: expected finite logits, found NaN or infinity");
-        const auto largest = std::max_element(logits.begin(), logits.end());
-        const auto best = static_cast<std::int32_t>(largest - logits.begin());
-        const double total = log_sum(logits, *largest), of_best = *largest - total;
-        const bool early = choice.completion_tokens < request.min_tokens;
-        changed = logits;
-        change_logits(changed, request.sampling, counts, early ? early_ends : std::vector<std::int32_t>());
-        token = choose_token(changed, request.sampling, random);
-        counts.add(token);
-        ++choice.completion_tokens;
-        choice.tokens.push_back(token), choice.best.push_back(best);  // log-likelihoods are the model's own
-        choice.of_token.push_back(logits[static_cast<std::size_t>(token)] - total), choice.of_best.push_back(of_best);
-        next = {&token, 1};
-        ended = say(token, request, ends_, *text_, said_from, choice);
-    }
-    return choice;
+/// Closes the sequences of choices, which are gone then.
+template <class Which> void completion_engine::forget(const Which& which) {
+    for (auto* list : {&generating_, &scoring_})
+        list->remove_if([&](const std::unique_ptr<choice_run>& one) {
+            if (!which(*one)) return false;
+            model_->close(*one->sequence), held_ -= one->capacity;
+            return true;
+        });
 }
 
 }  // namespace tools

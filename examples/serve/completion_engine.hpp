@@ -1,13 +1,15 @@
-// The model behind the completions endpoint: one worker that scores waiting prompts together and generates one by one.
-// Requests wait in a bounded queue; the engine finishes what it has taken in before it goes.
+// The model behind the completions endpoint: one worker that runs everybody's requests together, token by token.
+// A step takes in one token for every text that is being generated, a piece of one prompt, and prompts to score; so no
+// request waits for the end of another. Iteration-level batching: Yu et al. 2022 (Orca).
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <exception>
-#include <filesystem>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -15,16 +17,17 @@
 #include <thread>
 #include <vector>
 
-#include "depthgrow/nn/description.hpp"
-#include "serve/completions.hpp"
+#include "serve/choice_progress.hpp"
+#include "serve/served_model.hpp"
 
 namespace tools {
 
-struct engine_settings {
-    std::string model, order, lens, tokenizer = "auto", backend = "blas", precision = "fp32";
-    std::optional<std::size_t> exit_layer;
-    std::size_t max_rows = 4096, queue = 64;
-    int threads = 0;
+struct engine_settings : model_settings {
+    std::string tokenizer = "auto";
+    std::size_t queue = 64;         // requests that may wait
+    std::size_t parallel = 32;      // choices generated at once, at most 32
+    std::size_t max_rows = 0;       // tokens scored in one step; 0: 256 on a CPU, 4096 on a GPU
+    std::size_t cached_tokens = 0;  // positions that all choices hold together; 0: eight whole contexts
 };
 
 /// Thrown when the queue is full, or the server is about to go.
@@ -40,17 +43,38 @@ struct client_gone : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-struct served_model;  // tensors on a backend, behind a wall
-
 class completion_engine {
 public:
     /// Loads the model; throws a sentence on bad input.
     explicit completion_engine(const engine_settings& settings);
     ~completion_engine();
 
-    /// Waits for the answer. Throws busy_error when too many wait already, client_gone within a token after `gone` says
-    /// so (it is asked from two threads), and server_fault for whatever else goes wrong: the request is a checked one.
-    std::vector<completion_choice> complete(const completion_request& request, const std::function<bool()>& gone);
+    /// A request on its way; it is given up when this goes.
+    class answer {
+    public:
+        answer(const answer&) = delete;
+        answer& operator=(const answer&) = delete;
+        ~answer();
+        /// Waits for all choices. Throws busy_error when the server stops before, client_gone within a token after the
+        /// client left, and server_fault for whatever else goes wrong: the request is a checked one.
+        std::vector<completion_choice> all();
+        /// Waits for what a stream may send next; empty after the end. Throws as all() does.
+        std::vector<stream_part> next();
+
+    private:
+        friend class completion_engine;
+        struct state;
+        answer(completion_engine& engine, std::shared_ptr<state> of) : engine_(engine), state_(std::move(of)) {}
+        completion_engine& engine_;
+        std::shared_ptr<state> state_;
+    };
+
+    /// Takes a request in. Throws busy_error when too many wait already. `gone` says whether its client has left; it is
+    /// asked from another thread until the answer goes.
+    std::unique_ptr<answer> begin(completion_request request, std::function<bool()> gone);
+
+    /// No further requests; those that are not answered after `moment` are refused.
+    void stop(std::chrono::milliseconds moment);
 
     /// Requests that are being answered, and that wait.
     struct load_facts {
@@ -59,37 +83,52 @@ public:
     load_facts load();
 
     const text_tokens& text() const { return *text_; }
-    const depthgrow::decoder_config& config() const;
+    const depthgrow::decoder_config& config() const { return model_->config(); }
     const std::string& name() const { return name_; }
     /// Layers that run, in order.
-    const std::vector<std::size_t>& order() const;
+    const std::vector<std::size_t>& order() const { return model_->order(); }
     /// What /tokenizer_info says: eos_token, and the others that the model's files name.
     const depthgrow::json& tokenizer_info() const { return tokenizer_info_; }
 
 private:
-    struct job {
-        const completion_request* request;
-        const std::function<bool()>* gone;
-        std::vector<completion_choice> choices;
-        std::exception_ptr problem;
-        bool done = false;
-    };
-    void work();
-    void score(const std::vector<job*>& jobs);
-    void generate(job& one);
-    completion_choice generate(const job& one, std::size_t prompt, std::size_t choice);
-    void read_token_files(const std::string& directory);
+    using job = answer::state;
+    struct choice_run;
+    using clock = std::chrono::steady_clock;
 
+    void read_token_files(const std::string& directory);
+    void work();
+    bool wait_for_work();
+    void drop_unwanted();
+    void start_generating();
+    void generation_step();
+    void scoring_step();
+    std::unique_ptr<choice_run> next_choice(const std::shared_ptr<job>& of, std::size_t capacity);
+    bool has_room(const job& of, std::size_t capacity, std::size_t choices) const;
+    std::size_t needed(const job& of) const;
+    void run(const std::vector<choice_run*>& choices);
+    bool take(choice_run& one, depthgrow::piece_results results);
+    void finish(choice_run& one);
+    void fail(job& one, std::exception_ptr problem);
+    template <class Which> void forget(const Which& which);
+
+    engine_settings settings_;
     std::unique_ptr<served_model> model_;
     std::unique_ptr<text_tokens> text_;
     std::string name_;
     depthgrow::json tokenizer_info_;
     std::vector<std::int32_t> ends_;  // tokens that end a text
-    std::size_t limit_;
+
+    // The worker's own.
+    std::list<std::unique_ptr<choice_run>> generating_, scoring_;  // with sequences that are open
+    std::size_t held_ = 0;                                         // positions of all of them
+    clock::time_point asked_ = clock::now();
+
+    // Everybody's.
     std::mutex guard_;
-    std::condition_variable arrived_, finished_;
-    std::deque<job*> waiting_;
-    std::size_t running_ = 0;
+    std::condition_variable arrived_;
+    std::deque<std::shared_ptr<job>> jobs_;  // those whose turn comes first in front
+    bool ending_ = false;
+    clock::time_point stop_at_ = clock::time_point::max();
     bool stopping_ = false;
     std::thread worker_;
 };

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <random>
 
 namespace tools {
@@ -72,20 +71,16 @@ constexpr const char* known[] = {"prompt",
                                  "logprobs",
                                  "stop",
                                  "stop_token_ids",
-                                 "ignore_eos"};
+                                 "ignore_eos",
+                                 "stream",
+                                 "stream_options"};
 /// Fields of others that would change the answer, and the value that would not.
 const std::pair<const char*, dg::json> unsupported[] = {
-    {"stream", false},
-    {"suffix", ""},
-    {"use_beam_search", false},
-    {"length_penalty", 1},
-    {"early_stopping", false},
-    {"typical_p", 1},
-    {"skip_special_tokens", false},
-    {"mirostat", 0},
-    {"dry_multiplier", 0},
-    {"tfs_z", 1},
-    {"include_stop_str_in_output", false},
+    {"suffix", ""},        {"use_beam_search", false},
+    {"length_penalty", 1}, {"early_stopping", false},
+    {"typical_p", 1},      {"skip_special_tokens", false},
+    {"mirostat", 0},       {"dry_multiplier", 0},
+    {"tfs_z", 1},          {"include_stop_str_in_output", false},
 };
 
 bool says_nothing(const dg::json& value) {
@@ -168,6 +163,16 @@ completion_request parse_completion(std::string_view body, const text_tokens& te
     dg::require(out.min_tokens <= out.max_tokens, here, ": expected min_tokens of at most max_tokens (", out.max_tokens,
                 "), found ", out.min_tokens);
     out.ignore_eos = fields.boolean("ignore_eos", false);
+    out.stream = fields.boolean("stream", false);
+    if (fields.find("stream_options")) {
+        dg::require(out.stream, here, ": expected stream_options beside \"stream\": true, found no stream");
+        for (const auto& [key, given] : fields.object("stream_options").items())
+            dg::require(key == "include_usage" || given.is_null() || given == false, here,
+                        ": expected stream_options to hold include_usage, found \"", dg::detail::quotable(key, 40),
+                        "\"");
+        const dg::json_fields options(fields.object("stream_options"), std::string(here) + ": stream_options");
+        out.stream_usage = options.boolean("include_usage", false);
+    }
     read_sampling(fields, limits, out.sampling);
     if (fields.find("stop_token_ids"))
         for (const std::size_t id : fields.indices("stop_token_ids"))
@@ -216,47 +221,72 @@ std::vector<std::size_t> text_offsets(const std::vector<std::string>& pieces) {
     return out;
 }
 
-dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices,
-                         const text_tokens& text, const std::string& model, std::uint64_t id) {
-    dg::json list = dg::json::array();
-    std::size_t read = 0, made = 0;
-    for (std::size_t i = 0; i < choices.size(); ++i) {
-        const auto& choice = choices[i];
-        if (i % request.n == 0) read += choice.prompt_tokens;  // a prompt is read once for its n choices
-        made += choice.completion_tokens;
-        dg::json entry = {{"index", i},
-                          {"text", dg::valid_utf8(choice.text)},
-                          {"finish_reason", choice.finish},
-                          {"logprobs", nullptr}};
-        if (request.logprobs) {
-            dg::json tokens = dg::json::array(), of_token = dg::json::array(), top = dg::json::array();
-            std::vector<std::string> pieces;
-            for (std::size_t t = 0; t < choice.tokens.size(); ++t) {
-                pieces.push_back(text.decode({&choice.tokens[t], 1}));
-                tokens.push_back(dg::valid_utf8(pieces.back()));
-                if (t == 0 && choice.echoed) {
-                    of_token.push_back(nullptr), top.push_back(nullptr);
-                    continue;
-                }
-                of_token.push_back(choice.of_token[t]);
-                dg::json likeliest = dg::json::object();
-                if (*request.logprobs > 0)
-                    likeliest[dg::valid_utf8(text.decode({&choice.best[t], 1}))] = choice.of_best[t];
-                top.push_back(std::move(likeliest));
-            }
-            entry["logprobs"] = {{"tokens", tokens},
-                                 {"token_logprobs", of_token},
-                                 {"top_logprobs", top},
-                                 {"text_offset", text_offsets(pieces)}};
+namespace {
+
+dg::json logprobs_json(const answer_facts& facts, const completion_choice& choice) {
+    dg::json tokens = dg::json::array(), of_token = dg::json::array(), top = dg::json::array();
+    std::vector<std::string> pieces;
+    for (std::size_t t = 0; t < choice.tokens.size(); ++t) {
+        pieces.push_back(facts.text.decode({&choice.tokens[t], 1}));
+        tokens.push_back(dg::valid_utf8(pieces.back()));
+        if (t == 0 && choice.echoed) {
+            of_token.push_back(nullptr), top.push_back(nullptr);
+            continue;
         }
-        list.push_back(std::move(entry));
+        of_token.push_back(choice.of_token[t]);
+        dg::json likeliest = dg::json::object();
+        if (*facts.request.logprobs > 0)
+            likeliest[dg::valid_utf8(facts.text.decode({&choice.best[t], 1}))] = choice.of_best[t];
+        top.push_back(std::move(likeliest));
     }
-    return {{"id", "cmpl-" + std::to_string(id)},
+    auto offsets = text_offsets(pieces);
+    for (auto& offset : offsets) offset += choice.characters_before;
+    return {{"tokens", tokens}, {"token_logprobs", of_token}, {"top_logprobs", top}, {"text_offset", offsets}};
+}
+
+dg::json choice_json(const answer_facts& facts, std::size_t index, const completion_choice& choice, bool last) {
+    return {{"index", index},
+            {"text", dg::valid_utf8(choice.text)},
+            {"finish_reason", last ? dg::json(choice.finish) : dg::json(nullptr)},
+            {"logprobs", facts.request.logprobs ? logprobs_json(facts, choice) : dg::json(nullptr)}};
+}
+
+dg::json envelope(const answer_facts& facts, dg::json choices) {
+    return {{"id", "cmpl-" + std::to_string(facts.id)},
             {"object", "text_completion"},
-            {"created", static_cast<std::int64_t>(std::time(nullptr))},
-            {"model", model},
-            {"choices", list},
-            {"usage", {{"prompt_tokens", read}, {"completion_tokens", made}, {"total_tokens", read + made}}}};
+            {"created", facts.created},
+            {"model", facts.model},
+            {"choices", std::move(choices)}};
+}
+
+dg::json usage(const completion_request& request, std::size_t made) {
+    std::size_t read = 0;
+    for (const auto& prompt : request.prompts) read += prompt.size();  // read once for its n choices
+    return {{"prompt_tokens", read}, {"completion_tokens", made}, {"total_tokens", read + made}};
+}
+
+}  // namespace
+
+dg::json completion_json(const answer_facts& facts, const std::vector<completion_choice>& choices) {
+    dg::json list = dg::json::array();
+    std::size_t made = 0;
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+        made += choices[i].completion_tokens;
+        list.push_back(choice_json(facts, i, choices[i], true));
+    }
+    auto out = envelope(facts, std::move(list));
+    out["usage"] = usage(facts.request, made);
+    return out;
+}
+
+dg::json stream_json(const answer_facts& facts, const stream_part& part) {
+    return envelope(facts, dg::json::array({choice_json(facts, part.index, part.choice, part.last)}));
+}
+
+dg::json stream_usage_json(const answer_facts& facts, std::size_t completion_tokens) {
+    auto out = envelope(facts, dg::json::array());
+    out["usage"] = usage(facts.request, completion_tokens);
+    return out;
 }
 
 }  // namespace tools

@@ -31,7 +31,7 @@ struct completion_request {
     token_sampling sampling;
     std::uint64_t seed = 0;  // a fresh one where the request has none
     std::vector<std::int32_t> stop_token_ids;
-    bool echo = false, ignore_eos = false;
+    bool echo = false, ignore_eos = false, stream = false, stream_usage = false;
     std::optional<std::size_t> logprobs;  // likeliest tokens to list beside each; 0 or 1
     std::vector<std::string> stop;
 };
@@ -48,13 +48,31 @@ struct completion_choice {
     std::string finish = "length";
     std::size_t prompt_tokens = 0, completion_tokens = 0;
     bool echoed = false;
+    std::size_t characters_before = 0;  // of the tokens' text, where this is a part of a choice
+};
+
+/// The part of a choice that a stream sends next: its text and tokens since the last one.
+struct stream_part {
+    std::size_t index = 0;  // of the choice
+    completion_choice choice;
+    bool last = false;
 };
 
 /// For each token the characters of the text before the one in which it begins; U+FFFD counts as it is sent.
 std::vector<std::size_t> text_offsets(const std::vector<std::string>& pieces);
 
+/// What the JSON of an answer needs beside its choices.
+struct answer_facts {
+    const completion_request& request;
+    const text_tokens& text;
+    std::string model;
+    std::uint64_t id = 0;
+    std::int64_t created = 0;  // seconds since 1970
+};
 /// The response body of a request.
-dg::json completion_json(const completion_request& request, const std::vector<completion_choice>& choices,
-                         const text_tokens& text, const std::string& model, std::uint64_t id);
+dg::json completion_json(const answer_facts& facts, const std::vector<completion_choice>& choices);
+/// One event of a stream, and its last one when the request asks for the token counts.
+dg::json stream_json(const answer_facts& facts, const stream_part& part);
+dg::json stream_usage_json(const answer_facts& facts, std::size_t completion_tokens);
 
 }  // namespace tools

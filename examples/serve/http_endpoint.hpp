@@ -65,6 +65,11 @@ public:
     static void skip_body() {
         if (current_peer()) current_peer()->leave();
     }
+    /// Handlers say by this that they answer little by little: the client's time to take an answer begins anew with
+    /// every part.
+    static void answer_in_parts() {
+        if (current_peer()) current_peer()->answer_in_parts();
+    }
     /// Handlers say by this that the request of their thread is whole.
     static void request_read() {
         if (current_peer()) current_peer()->request_read();
@@ -108,7 +113,7 @@ private:
             return static_cast<ssize_t>(count);
         }
         ssize_t write(const char* from, std::size_t size) override {
-            if (answer_by_ == clock::time_point::max()) answer_by_ = clock::now() + server_.limits_.answer;
+            if (in_parts_ || answer_by_ == clock::time_point::max()) answer_by_ = clock::now() + server_.limits_.answer;
             for (;;) {
                 if (!wait(POLLOUT, answer_by_)) return -1;
                 const ssize_t count = ::send(socket_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -118,7 +123,7 @@ private:
 
         /// Waits for a request's first byte; false when there is none in time.
         bool next_request() {
-            begun_ = clock::now(), reading_ = true;
+            begun_ = clock::now(), reading_ = true, in_parts_ = false;
             if (next_ == held_ && !wait(POLLIN, clock::now() + server_.limits_.idle, true)) return false;
             deadline_ = clock::now() + server_.limits_.request;
             answer_by_ = clock::time_point::max();
@@ -126,6 +131,8 @@ private:
         }
         /// The request is whole. The time for its answer begins with the answer's first byte.
         void request_read() { reading_ = false, answer_by_ = clock::time_point::max(); }
+
+        void answer_in_parts() { in_parts_ = true; }
 
         /// No further request on this connection.
         void leave() { leaving_ = true; }
@@ -165,7 +172,7 @@ private:
         const int socket_;
         std::atomic<clock::time_point> begun_;
         std::atomic<bool> reading_{true};
-        bool leaving_ = false;
+        bool leaving_ = false, in_parts_ = false;
         clock::time_point deadline_ = clock::time_point::max(), answer_by_ = clock::time_point::max();
         char buffer_[4096];
         std::size_t next_ = 0, held_ = 0;

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "depthgrow/backend/blas.hpp"
 #include "support/cli.hpp"
 #include "support/cpu_backend.hpp"
 #if DEPTHGROW_USES_CUDA
@@ -23,7 +24,8 @@ auto choose_backend(const std::string& name, const std::string& precision, int t
         return body.template operator()<float, depthgrow::cuda>(options);
     }
 #endif
-    return body.template operator()<float, depthgrow::blas>(cpu_options(resolve_threads(threads)));
+    return body.template operator()<float, depthgrow::blas>(
+        depthgrow::blas_options{resolve_threads(threads), cpu_product_of(precision).run});
 }
 
 /// body.template operator()<T>(backend).

@@ -11,6 +11,7 @@
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/atomic_file.hpp"
+#include "support/cpu_backend.hpp"
 
 namespace tools {
 
@@ -142,7 +143,8 @@ void command_line::add_output(const std::string& flag, std::string& file, const 
 }
 void command_line::add_device(std::string& backend, std::string& precision) {
     add_choice("--backend", backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
-    add_choice("--precision", precision, {"fp32", "bf16"}, "Arithmetic; bf16 needs --backend cuda");
+    add_choice("--precision", precision, {"fp32", "bf16"},
+               "Arithmetic; bf16 on a CPU: products of operands in bfloat16, where the processor has them");
 }
 void command_line::examples(const std::vector<std::string>& commands, const std::string& remarks) {
     std::string text = remarks.empty() ? "Examples:" : remarks + "\n\nExamples:";
@@ -227,8 +229,13 @@ bool has_cuda() {
 void require_backend(const std::string& backend, const std::string& precision) {
     depthgrow::require(backend != "cuda" || has_cuda(),
                        "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
-    depthgrow::require(precision == "fp32" || backend == "cuda", "--precision ", precision,
-                       ": expected --backend cuda, found --backend ", backend);
+    if (precision == "fp32" || backend == "cuda") return;
+    depthgrow::require(precision == "bf16", "--precision ", precision, ": expected --backend cuda, found --backend ",
+                       backend);
+    depthgrow::require(has_cpu_bf16(),
+                       "--precision bf16: expected --backend cuda, or oneDNN in the build and a "
+                       "processor that multiplies bfloat16 (AVX512-BF16, AMX), found --backend ",
+                       backend, " without them");
 }
 
 }  // namespace tools

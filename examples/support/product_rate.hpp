@@ -10,9 +10,9 @@ namespace tools {
 
 namespace dg = depthgrow;
 
-/// FLOPs a second of (rows, in) x (out, in)^T: the best of a quarter of a second, since other programs may run too.
+/// FLOPs a second of (rows, in) x (out, in)^T: the best of `seconds`, since other programs may run too.
 template <class T, class Backend>
-double product_rate(Backend& backend, std::size_t rows, std::size_t out, std::size_t in) {
+double product_rate(Backend& backend, std::size_t rows, std::size_t out, std::size_t in, double seconds = 0.25) {
     dg::tensor<T, Backend> x(backend, {rows, in}), w(backend, {out, in}), y(backend, {rows, out});
     backend.template fill<T>(x.data(), x.size(), T(1)), backend.template fill<T>(w.data(), w.size(), T(1));
     const auto product = [&] {
@@ -20,7 +20,7 @@ double product_rate(Backend& backend, std::size_t rows, std::size_t out, std::si
     };
     product();
     double best = 1e30;
-    for (const stopwatch whole; whole.seconds() < 0.25;) {
+    for (const stopwatch whole; whole.seconds() < seconds;) {
         const stopwatch watch;
         product();
         backend.synchronize();

@@ -37,7 +37,8 @@ struct training_settings {
     std::optional<std::size_t> steps, batch, micro_batch, warmup;
     std::optional<double> lr;
     double weight_decay = 0.01, clip = 1;
-    std::string precision = "fp32", backend = "blas", tokenizer = "auto", resume, out = "runs/latest", json;
+    std::string precision = "fp32", backend = "blas", product = "auto", tokenizer = "auto", resume, out = "runs/latest",
+                json;
     std::size_t eval_every = 0, save_every = 0, keep = 2, log_every = 0, eval_windows = 64, seed = 1;
     int threads = 0;
     std::vector<std::string> data;
@@ -59,6 +60,7 @@ struct resolved_run {
     std::vector<std::string> tasks;  // of the built-in corpus
     bool built_in = false;           // whether the built-in corpus is among the sources
     int threads = 1;
+    std::string product;                                  // who multiplies, once that is settled
     std::vector<std::size_t> loop_order, cooldown_order;  // layers run, when not all once
     std::shared_ptr<const dg::tokenizer> tokenizer;       // null: bytes
     dg::json config_base = dg::json::object(),

@@ -1,5 +1,6 @@
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/optim/optimizer.hpp"
+#include "support/cpu_backend.hpp"
 #include "support/training.hpp"
 
 namespace tools {
@@ -68,10 +69,16 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--weight-decay", s.weight_decay,
           "Weight decay on every tensor, decoupled (sgd_nesterov: added to the gradient)");
     f.add("--clip", s.clip, "Global gradient norm to clip at (0: never)");
-    f.add_choice("--precision", s.precision, {"fp32", "bf16", "fp8"},
-                 "Arithmetic; bf16 needs --backend cuda, as fp8 does: bf16 with the inner layers' linear maps in e4m3");
+    f.add_choice(
+        "--precision", s.precision, {"fp32", "bf16", "fp8"},
+        "Arithmetic; fp8 needs --backend cuda: bf16 with the inner layers' linear maps in e4m3; bf16 on a CPU: "
+        "products of operands in bfloat16, where the processor has them");
     f.add_choice("--backend", s.backend, {"blas", "cuda"},
                  "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
+    std::vector<std::string> products = {"auto"};
+    for (const auto& one : cpu_products()) products.push_back(one.name);
+    f.add_choice("--product", s.product, products,
+                 "Library that multiplies matrices on the CPU; auto: the fastest on this model's shapes, measured");
     f.add_switch("--deterministic", s.deterministic,
                  "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
     f.add_switch(

@@ -66,9 +66,10 @@ private:
         peak_flops_ = product_rate<T>(backend_, rows, out, in);
         if (!settings_.quiet)
             std::printf(
-                "peak       %sFLOP/s, the backend's product of %zu x %zu x %zu, measured now; share = training FLOPs "
+                "peak       %sFLOP/s, the backend's product%s of %zu x %zu x %zu, measured now; share = training FLOPs "
                 "over it, or over the best line so far\n\n",
-                human(peak_flops_).c_str(), rows, out, in);
+                human(peak_flops_).c_str(), run_.product.empty() ? "" : (" (" + run_.product + ")").c_str(), rows, out,
+                in);
     }
 
     void loop() {

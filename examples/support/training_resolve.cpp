@@ -106,6 +106,7 @@ resolved_run resolve(const training_settings& given) {
     auto& s = run.settings;
     auto& m = run.model;
     std::optional<dg::checkpoint_reader> init;
+    s.out = dg::output_directory(s.out).string();
     dg::require(s.growth_plan.empty() || s.growth == "none",
                 "--growth, --growth-plan: expected one of the two, found both");
     dg::require(s.growth_plan.empty() || s.optimizer_state == "copy",
@@ -154,8 +155,10 @@ resolved_run resolve(const training_settings& given) {
                                     : dg::norm_placement::ln_scaling;
     m = m.with_depth(m.layers);
     m.validate();
-    dg::require(s.precision == "fp32" || s.backend == "cuda", "--precision ", s.precision,
-                ": expected --backend cuda, found --backend ", s.backend);
+    if (s.backend != "cuda") require_backend(s.backend, s.precision);
+    dg::require(s.product == "auto" || (s.backend == "blas" && s.precision == "fp32"), "--product ", s.product,
+                ": expected --backend blas --precision fp32, found --backend ", s.backend, " --precision ",
+                s.precision);
     dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(),
                 init ? "--init: expected a vocabulary of at least " : "--vocab: expected at least ",
                 run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);

@@ -87,6 +87,7 @@ public:
                            {"data_position", step * run_.batch},
                            {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
                            {"growth", so_far.growth},
+                           {"product", run_.product},
                            {"settings", run_.identity()}},
                           2));
         folder.commit();

@@ -21,7 +21,10 @@ struct settings {
     bool quiet = false;
 };
 
-void run(const settings& s) {
+void run(settings s) {
+    const bool one_file = s.out.ends_with(".json");
+    if (one_file) dg::require_output_file(s.out);
+    else s.out = dg::output_directory(s.out).string();
     tools::stopwatch watch;
     const int threads = tools::resolve_threads(s.threads);
     std::size_t bytes = 0;
@@ -29,7 +32,7 @@ void run(const settings& s) {
     const double read = watch.seconds();
     const auto made = dg::train_bpe(texts, {s.vocab, s.special, s.digits == "single", s.least, threads});
     const double trained = watch.seconds();
-    if (s.out.ends_with(".json")) dg::write_file(s.out, made.text());
+    if (one_file) dg::write_file(s.out, made.text());
     else {
         std::error_code problem;
         std::filesystem::create_directories(s.out, problem);

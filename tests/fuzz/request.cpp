@@ -32,9 +32,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             const std::vector<double> scores(prompt.size(), -1.5);
             for (std::size_t i = 0; i < request.n; ++i)
                 choices.push_back(
-                    {prompt, scores, scores, prompt, text.decode(prompt), "length", prompt.size(), 0, request.echo});
+                    {prompt, scores, scores, prompt, text.decode(prompt), "length", prompt.size(), 0, request.echo, 0});
         }
-        depthgrow::json_line(tools::completion_json(request, choices, text, "model", 1));
+        depthgrow::json_line(tools::completion_json({request, text, "model", 1, 0}, choices));
     } catch (const depthgrow::error& problem) {
         if (std::string(problem.what()).find('\n') != std::string::npos) std::abort();
     }

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "depthgrow/analysis/cached_decoder.hpp"
+#include "depthgrow/backend/blas.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/cli.hpp"
 #include "support/cpu_backend.hpp"
@@ -15,7 +16,8 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         dg::require(argc >= 5, "expected MODEL PROMPTS OUT NEW_TOKENS, found ", argc - 1, " arguments");
         const auto limit = static_cast<std::size_t>(std::stoul(argv[4]));
-        dg::blas backend(tools::cpu_options(tools::resolve_threads(argc > 5 ? std::stoi(argv[5]) : 0)));
+        dg::blas backend(
+            {tools::resolve_threads(argc > 5 ? std::stoi(argv[5]) : 0), tools::cpu_product_of("fp32").run});
         const auto model = dg::load_model<float>(backend, argv[1]);
         const auto& config = model.config();
         const auto prompts = tools::read_prompts(argv[2], {config.vocab, config.context, dg::encode_bytes, {2}});

@@ -42,6 +42,16 @@ refused 'expected a path of at most' "${grow[@]}" "$(printf 'nnnnnnnnn/%.0s' {1.
 
 "$TOOLS/train_smol" "${tiny[@]}" --out model
 fit=("$TOOLS/fit_lens" --model model --steps 1 --tokens-per-step 64 --context 32 --held-out 1 --threads 1 --quiet)
+tokens=("$TOOLS/train_tokenizer" --data model/config.json --vocab 300 --quiet)
+echo '{"text": "some words and some words"}' > words.jsonl; tokens[2]=words.jsonl
+for name in .. . ./ model/.. /; do
+  refused 'expected the name of a directory to write' "$TOOLS/train_smol" "${tiny[@]}" --out "$name"
+  refused 'expected the name of a directory to write' "$TOOLS/depth_study" "${tiny[@]:0:${#tiny[@]}-1}" --growth none --out "$name"
+  refused 'expected the name of a directory to write' "${tokens[@]}" --out "$name"
+done
+mkdir folder.json; refused 'folder.json: expected a file, found a directory' "${tokens[@]}" --out folder.json
+"${tokens[@]}" --out tokens1/; "${tokens[@]}" --out tokens2.json/
+[[ -f tokens1/tokenizer.json && -f tokens2.json/tokenizer.json ]] || fail "expected directories of tokenizers named with a slash"
 "${fit[@]}" --out lens1/; [[ -f lens1/params.safetensors ]] || fail "expected a lens directory named with a slash"
 refused 'expected the name of a directory to write' "${fit[@]}" --out ..
 
@@ -191,5 +201,5 @@ broken() {  # broken NUMBER ASKED...: one number of token 0's row
   kill -TERM $pid; wait $pid
 }
 broken '\x00\x00\xc0\x7f' "${generated[@]}" "${scored[@]}"  # NaN
-broken '\x00\x00\x80\x7f' "${generated[@]}"                 # infinity, of either sign in a logit; minus leaves scores as they are
+broken '\x00\x00\x80\x7f' "${generated[@]}" "${scored[@]}"  # infinity, of either sign in a logit
 echo "strangers: devices, names, ends, parameters, offsets, stops, bodies, crowds, leavers, tricklers, faults"

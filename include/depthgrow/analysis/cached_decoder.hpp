@@ -18,7 +18,8 @@ public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
     explicit cached_decoder(const Model& model, scoring_options<T, Backend> options = {})
         : run_("cached_decoder", model, std::move(options)), logits_(model.config().vocab) {
-        for (std::size_t slot = 0; slot < run_.exit(); ++slot) caches_.emplace_back(model.backend(), model.config());
+        for (std::size_t slot = 0; slot < run_.exit(); ++slot)
+            caches_.emplace_back(model.backend(), model.config(), model.config().context);
     }
 
     /// Positions seen so far.
@@ -37,7 +38,7 @@ public:
                 " tokens (what is left of the context), got ", ids.size());
         const row_stretch all{0, ids.size(), length_};
         const auto h = run_.stretches(
-            ids, {&all, 1}, [&](std::size_t slot) -> auto& { return caches_[slot]; });
+            ids, {&all, 1}, [&](std::size_t slot, std::size_t) -> auto& { return caches_[slot]; });
         const matrix<const T> last = run_.answer({h.value.row_range(ids.size() - 1, 1), nullptr, true});
         const matrix<wide_t<T>> z(run_.tape().make_wide(logits_.size()).data(), 1, logits_.size());
         ops::unembed<T>(model.backend(), last, model.head().value, z);

@@ -58,7 +58,8 @@ public:
             return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr);
         });
     }
-    /// The same of stretches of sequences, stacked, (rows, C): `cache(slot)` holds what comes before them.
+    /// The same of stretches of sequences, stacked, (rows, C): the layer_cache `cache(slot, i)` holds what comes before
+    /// stretch i.
     template <class CacheOf>
     requires concepts::has_cached_attention<Backend, T> variable<T> stretches(span<const token> tokens,
                                                                               span<const row_stretch> parts,
@@ -66,10 +67,12 @@ public:
         take(tokens);
         const auto h = model_.embedding(tape_, ids_.flat(), parts);
         const auto positions = model_.positions(tape_, parts);
+        std::vector<layer_cache<T, Backend>*> caches(parts.size());
         return layers(h, [&](residual_stream<T> in, std::size_t slot) {
             const std::size_t source = options_.order[slot];
+            for (std::size_t i = 0; i < parts.size(); ++i) caches[i] = &cache(slot, i);
             return model_.attention_sublayer(tape_, in, source, slot,
-                                             model_.cached(positions, tokens.size(), source, cache(slot)), nullptr);
+                                             model_.cached(positions, tokens.size(), source, caches), nullptr);
         });
     }
     /// Norm_f of rows of the residual at the exit, through the lens if there is one: what the head takes. (rows, C).

@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-#include "depthgrow/analysis/model_run.hpp"
+#include "depthgrow/analysis/row_scores.hpp"
 
 namespace depthgrow {
 
@@ -140,7 +140,7 @@ private:
                                       item.tokens.size() * x.cols);
             r += item.tokens.size();
         }
-        score_rows(items, which, rows, out);
+        score_items(items, which, rows, out);
     }
     /// The same for families: a context's rows, then those of its continuations, all stacked.
     void score_families(span<const continuation> items, span<const family> families,
@@ -164,20 +164,20 @@ private:
                 ids.insert(ids.end(), tokens.begin(), tokens.end() - 1);
             }
         }
-        if (!cache_) cache_.emplace(model_.backend(), model_.config());
+        if (!cache_) cache_.emplace(model_.backend(), model_.config(), model_.config().context);
         const auto h = run_.stretches(
-            ids, stretches, [&](std::size_t) -> auto& { return *cache_; });  // one layer after another
+            ids, stretches, [&](std::size_t, std::size_t) -> auto& { return *cache_; });  // one layer after another
         const auto rows = run_.tape().make(wanted, h.value.cols);
         std::size_t r = 0;
         for (const auto& p : predicting) {
             backend_.template copy<T>(h.value.row(p.first), rows.value.row(r), p.count * h.value.cols);
             r += p.count;
         }
-        score_rows(items, which, run_.answer(rows), out);
+        score_items(items, which, run_.answer(rows), out);
     }
     /// Scores of items from the rows that predict their tokens, one after another.
-    void score_rows(span<const continuation> items, span<const std::size_t> which, matrix<const T> rows,
-                    std::vector<continuation_score>& out) {
+    void score_items(span<const continuation> items, span<const std::size_t> which, matrix<const T> rows,
+                     std::vector<continuation_score>& out) {
         const std::size_t wanted = rows.rows, vocab = model_.config().vocab;
         std::vector<token> targets;
         for (std::size_t i : which) targets.insert(targets.end(), items[i].tokens.begin(), items[i].tokens.end());
@@ -219,36 +219,16 @@ private:
             std::copy(prompt.begin() + 1, prompt.end(), targets.begin() + static_cast<std::ptrdiff_t>(b * length));
         }
         const auto x = run_.answer(run_.sequences(ids, which.size()));
-        const std::size_t vocab = model_.config().vocab, chunk = std::min<std::size_t>(x.rows, 256);
-        const auto z = run_.tape().make(chunk, vocab).value, again = run_.tape().make(chunk, vocab).value;
-        const auto device_targets = tensor<token, Backend>::from_host(backend_, {targets.size()}, targets);
-        const auto loss = run_.tape().make_wide(x.rows), best_loss = run_.tape().make_wide(x.rows);
-        const span<token> best(run_.tape().memory().template take<token>(x.rows), x.rows);
-        ops::each_logits<T>(backend_, x, model_.head().value, z, [&](std::size_t first, matrix<T> part) {
-            const std::size_t count = part.rows;
-            const auto copy = again.row_range(0, count);
-            backend_.template copy<T>(part.data, copy.data, count * vocab);
-            backend_.template row_argmax<T>(part, best.subspan(first, count));
-            backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, count), {},
-                                                       loss.subspan(first, count), false);
-            backend_.template cross_entropy_inplace<T>(copy, best.subspan(first, count), {},
-                                                       best_loss.subspan(first, count), false);
-        });
-        std::vector<wide_t<T>> losses(x.rows), best_losses(x.rows);
-        std::vector<token> likeliest(x.rows);
-        backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), x.rows);
-        backend_.template to_host<wide_t<T>>(best_loss.data(), best_losses.data(), x.rows);
-        backend_.template to_host<token>(best.data(), likeliest.data(), x.rows);
+        const auto rows = score_rows(run_, matrix<const T>(x), targets);
         for (std::size_t b = 0; b < which.size(); ++b) {
             auto& scores = out[which[b]];
             scores = {{0}, {0}, {-1}};
             for (std::size_t t = 0; t < prompts[which[b]].size(); ++t) {
                 const std::size_t row = b * length + t;
-                require(std::isfinite(losses[row]) && std::isfinite(best_losses[row]),
-                        "[scorer] expected finite log-likelihoods, got NaN or infinity in prompt ", which[b]);
-                if (t + 1 < prompts[which[b]].size()) scores.of_token.push_back(-static_cast<double>(losses[row]));
-                scores.of_best.push_back(-static_cast<double>(best_losses[row]));
-                scores.best.push_back(likeliest[row]);
+                require(rows.finite[row], "[scorer] expected finite logits, got NaN or infinity in prompt ", which[b]);
+                if (t + 1 < prompts[which[b]].size()) scores.of_token.push_back(rows.of_following[row]);
+                scores.of_best.push_back(rows.of_best[row]);
+                scores.best.push_back(rows.best[row]);
             }
         }
     }

@@ -187,13 +187,13 @@ public:
     }
     /// What a run of stretches shares between its layers, in memory of the tape.
     stretch_positions<T> positions(tape<T, Backend>& tape, span<const row_stretch> stretches) const;
-    /// What the queries of layer `source` attend to in a run of stretches.
+    /// What the queries of layer `source` attend to in a run of stretches, each with its cache.
     cached_keys<T, Backend> cached(const stretch_positions<T>& at, std::size_t rows, std::size_t source,
-                                   layer_cache<T, Backend>& cache) const {
+                                   span<layer_cache<T, Backend>* const> caches) const {
         const int which = config_.kind(source).rope;
         return {config_.attention(1, rows, source),
                 which == layer_kind::no_rope ? ops::rope_table<T>{} : at.tables[static_cast<std::size_t>(which)],
-                at.stretches, &cache};
+                at.stretches, caches};
     }
 
     set weights;

@@ -13,10 +13,10 @@
 
 namespace depthgrow {
 
-/// Keys and values of one layer: room for a whole context, (H_kv, context, D) each.
+/// Keys and values of one layer for `capacity` positions, (H_kv, capacity, D) each.
 template <class T, class Backend> struct layer_cache {
-    layer_cache(Backend& backend, const decoder_config& c)
-        : capacity(c.context), keys(backend, {c.kv_heads, capacity, c.head_width()}), values(backend, keys.extents()) {}
+    layer_cache(Backend& backend, const decoder_config& c, std::size_t positions)
+        : capacity(positions), keys(backend, {c.kv_heads, capacity, c.head_width()}), values(backend, keys.extents()) {}
     key_value_cache<T> at(std::size_t length) { return {keys.flat(), values.flat(), capacity, length}; }
 
     std::size_t capacity;
@@ -34,20 +34,22 @@ template <class T> struct own_keys {
     }
 };
 
-/// Stretches of sequences behind a cache; nothing is recorded for a backward pass.
+/// Stretches of sequences, each behind a cache, which several may share; nothing is recorded for a backward pass.
 template <class T, class Backend> struct cached_keys {
     attention_shape extents;   // of all rows as one sequence, with the layer's window
     ops::rope_table<T> table;  // of the rows' positions, (rows, pairs)
     span<const row_stretch> stretches;
-    layer_cache<T, Backend>* cache = nullptr;
+    span<layer_cache<T, Backend>* const> caches;  // one a stretch
 
     attention_shape rows() const { return extents; }
     variable<T> attend(tape<T, Backend>& tape, variable<T> qkv) const {
         const auto mixed = tape.make(qkv.value.rows, extents.width());
-        for (const auto& s : stretches) {
+        for (std::size_t i = 0; i < stretches.size(); ++i) {
+            const auto& s = stretches[i];
             attention_shape part = extents;
             part.length = s.count;
-            tape.backend().template cached_attention<T>(qkv.value.row_range(s.first, s.count), part, cache->at(s.start),
+            tape.backend().template cached_attention<T>(qkv.value.row_range(s.first, s.count), part,
+                                                        caches[i]->at(s.start),
                                                         mixed.value.row_range(s.first, s.count));
         }
         return mixed;
