@@ -13,5 +13,7 @@ rows = [json.loads(line) for line in sys.stdin]
 ours, theirs = [r for r in rows if "floor" in r], [r for r in rows if "torch" in r]
 ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs))
 floor = statistics.median(a["seconds"] / a["floor"] for a in ours)
-print("current skips of mini, %d prompts of 256 tokens: %.3f s a prompt, PyTorch %s %.3f s: %.2f times faster; %.2f times the products alone" % (
-    ours[0]["prompts"], statistics.median(a["seconds"] for a in ours), theirs[0]["torch"], statistics.median(b["seconds"] for b in theirs), ratio, floor))'
+print("current skips of mini, %d prompts of 256 tokens: %.3f s a prompt, PyTorch %s %.3f s: %.2f times faster; "
+      "%.2f times the products alone" % (
+          ours[0]["prompts"], statistics.median(a["seconds"] for a in ours), theirs[0]["torch"],
+          statistics.median(b["seconds"] for b in theirs), ratio, floor))'

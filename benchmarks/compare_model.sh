@@ -20,5 +20,7 @@ def times(compiled):
     return statistics.median(a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(ours, theirs, strict=True))
 share = statistics.median(r["share"] for r in ours)
 torch = next(r["torch"] for r in rows if "torch" in r)
-print("%-14s %.2f times PyTorch %s eager, %.2f times compiled; %.0f%% of the step is what its matrix products take alone" % (ours[0]["model"], times(False), torch, times(True), 100 * share), flush=True)'
+print("%-14s %.2f times PyTorch %s eager, %.2f times compiled; "
+      "%.0f%% of the step is what its matrix products take alone" % (
+          ours[0]["model"], times(False), torch, times(True), 100 * share), flush=True)'
 done

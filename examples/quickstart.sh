@@ -14,7 +14,8 @@ if [[ $# -gt 0 && "$1" != --* ]]; then
 fi
 install_packages g++ cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev nlohmann-json3-dev libcli11-dev
 cd "$root"
-cmake -S . -B build-quickstart -G Ninja -DDEPTHGROW_BUILD_TESTS=OFF > build-quickstart.log || { cat build-quickstart.log >&2; exit 1; }
+cmake -S . -B build-quickstart -G Ninja -DDEPTHGROW_BUILD_TESTS=OFF > build-quickstart.log ||
+  { cat build-quickstart.log >&2; exit 1; }
 echo "building (about a minute) ..."
 ninja -C build-quickstart depth_study >> build-quickstart.log || { tail -n 40 build-quickstart.log >&2; exit 1; }
 rm -f build-quickstart.log

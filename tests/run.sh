@@ -5,7 +5,8 @@ set -euo pipefail
 start=$SECONDS
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$root/cmake/debian.sh"
-install_packages g++ clang cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev nlohmann-json3-dev libcli11-dev libcpp-httplib-dev \
+install_packages g++ clang cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev nlohmann-json3-dev \
+    libcli11-dev libcpp-httplib-dev \
   catch2 librapidcheck-dev libbenchmark-dev libeigen3-dev libxtensor-dev libxtensor-blas-dev
 cd "$root"
 cuda=OFF
@@ -17,5 +18,6 @@ ninja -C build-tests
 label=()
 [[ "${1:-}" == quick ]] && label=(-L quick)
 ctest --test-dir build-tests --output-on-failure "${label[@]}"
-[[ $cuda == ON ]] && echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" || echo "no CUDA toolkit here: the CUDA backend was not compiled"
+[[ $cuda == ON ]] && echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" ||
+  echo "no CUDA toolkit here: the CUDA backend was not compiled"
 echo "built and tested in $((SECONDS - start)) s: $(ctest --test-dir build-tests -N "${label[@]}" | tail -n 1)"

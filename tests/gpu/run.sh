@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds the CUDA backend's checks and runs them on this machine's GPU; prints a table. Exit code 1: a check failed; 77: no GPU.
-# Usage: bash tests/gpu/run.sh [memcheck|racecheck|initcheck] [CMAKE FLAGS]      for another card than Hopper's: -DDEPTHGROW_CUDA_ARCHITECTURE=80
+# Builds the CUDA backend's checks and runs them on this machine's GPU; prints a table.
+# Exit code 1: a check failed; 77: no GPU.
+# Usage: bash tests/gpu/run.sh [memcheck|racecheck|initcheck] [CMAKE FLAGS]
+# For another card than Hopper's: -DDEPTHGROW_CUDA_ARCHITECTURE=80
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 export PATH="$PATH:/usr/local/cuda/bin"

@@ -2,7 +2,10 @@
 # Bad input: one sentence, exit 1, nothing overwritten.
 source "$(dirname "$0")/common.sh"
 train=("$TOOLS/train_smol" "${tiny[@]}" --out out)
-printf 'short' > short.txt; : > empty.txt; head -c 4096 /dev/zero > zero.txt; printf '{"text": "fine"}\n{"text": 3}\n' > bad.jsonl
+printf 'short' > short.txt
+: > empty.txt
+head -c 4096 /dev/zero > zero.txt
+printf '{"text": "fine"}\n{"text": 3}\n' > bad.jsonl
 printf '\xff\xff' > odd.bin; mkdir folder
 refused 'missing.txt: expected' "${train[@]}" --data missing.txt
 refused 'empty.txt: expected' "${train[@]}" --data empty.txt
@@ -30,7 +33,8 @@ refused 'expected a new folder, found another run' "${train[@]}"
 refused 'expected the settings of this run, found' "${train[@]}" --resume auto --lr 1e-4
 [[ "$(cat out/log.jsonl out/model.safetensors | cksum)" == "$sum" ]] || fail "expected the other run untouched"
 mkdir linked && ln -s "$work/elsewhere.jsonl" linked/log.jsonl
-refused 'linked/log.jsonl: expected a file, found a link that leads nowhere' "$TOOLS/train_smol" "${tiny[@]}" --out linked
+refused 'linked/log.jsonl: expected a file, found a link that leads nowhere' \
+    "$TOOLS/train_smol" "${tiny[@]}" --out linked
 [[ ! -e elsewhere.jsonl ]] || fail "expected nothing written through a link"
 
 # A damaged checkpoint: nothing is begun, and with a good one the same command goes on.
@@ -40,7 +44,8 @@ refused 'model.safetensors: expected' "$TOOLS/train_smol" "${tiny[@]}" --out aga
 cp out/model.safetensors damaged/model.safetensors; echo '{"step": 3' > damaged/trainer_state.json
 refused 'trainer_state.json' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume damaged
 refused 'nowhere' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume nowhere
-refused 'expected the settings of this run, found lr' "$TOOLS/train_smol" "${tiny[@]}" --out again --resume out --lr 1e-4
+refused 'expected the settings of this run, found lr' \
+    "$TOOLS/train_smol" "${tiny[@]}" --out again --resume out --lr 1e-4
 [[ ! -e again ]] || fail "expected nothing begun by a refused --resume, found $(ls -A again)"
 "$TOOLS/train_smol" "${tiny[@]}" --out again --resume out
 
@@ -53,9 +58,11 @@ mkdir disk
 if mount -t tmpfs -o size=1500k tmpfs disk 2> /dev/null; then
   trap 'umount "$work/disk"; rm -rf "$work"' EXIT
   code=0; said=$("$TOOLS/train_smol" "${tiny[@]}" --steps 40 --save-every 1 --keep 50 --out disk/run 2>&1) || code=$?
-  [[ $code -eq 1 && "$said" == *"error: "* && $(wc -l <<< "$said") -eq 1 ]] || fail "expected one sentence and exit code 1 on a full disk, found $code: $said"
+  [[ $code -eq 1 && "$said" == *"error: "* && $(wc -l <<< "$said") -eq 1 ]] ||
+    fail "expected one sentence and exit code 1 on a full disk, found $code: $said"
   newest=$(ls -d disk/run/checkpoints/step-* | tail -n 1)
-  "$TOOLS/train_smol" "${tiny[@]}" --steps 40 --out elsewhere --resume "$newest" || fail "expected the last good checkpoint to open after a full disk"
+  "$TOOLS/train_smol" "${tiny[@]}" --steps 40 --out elsewhere --resume "$newest" ||
+    fail "expected the last good checkpoint to open after a full disk"
   ls -a disk/run/checkpoints | grep -q '^\.tmp' && fail "expected no half-written checkpoint to stay"
   echo "full disk: '$said'"
 else

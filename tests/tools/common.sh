@@ -1,10 +1,12 @@
-# Shared by the tool tests: $TOOLS is the folder of the built tools, $1 of each script; a fresh work folder, small helpers.
+# Shared by the tool tests: $TOOLS is the folder of the built tools, $1 of each script; a fresh work folder,
+# small helpers.
 set -euo pipefail
 TOOLS=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-tiny=(--preset tiny --layers 4 --block 2 --steps 12 --batch 2 --context 32 --growth lidas --eval-every 6 --eval-windows 2 --tasks arithmetic --threads 2 --quiet)
+tiny=(--preset tiny --layers 4 --block 2 --steps 12 --batch 2 --context 32 --growth lidas --eval-every 6
+      --eval-windows 2 --tasks arithmetic --threads 2 --quiet)
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
@@ -22,7 +24,8 @@ refused() {
 # lineage REPORT: where the layers come from as a depth_report's JSON has it, without blanks.
 lineage() { tr -d ' \n' < "$1" | grep -o '"lineage":{.*"stages":[0-9]*}'; }
 # What it is for the tiny run.
-grown_once='"lineage":{"descends_from":[0,1,0,1],"growth":[{"order":[0,1,0,1],"step":3}],"initial_layers":2,"shared_until":[[2,0,1,0],[0,2,0,1],[1,0,2,0],[0,1,0,2]],"stages":2}'
+grown_once='"lineage":{"descends_from":[0,1,0,1],"growth":[{"order":[0,1,0,1],"step":3}],"initial_layers":2,'
+grown_once+='"shared_until":[[2,0,1,0],[0,2,0,1],[1,0,2,0],[0,1,0,2]],"stages":2}'
 
 # losses LOG: step and loss of every training line, without timings.
 losses() { grep '"gradient_norm"' "$1" | sed -E 's/"seconds":[^,}]*//; s/"tokens_per_second":[^,}]*//'; }

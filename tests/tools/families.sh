@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Every family through the tools: trained from its config.json with growth, resumed, grown on disk byte for byte as in the
-# trainer, new layers of zero effect with the proof, diagnosed, given a lens, scored early and under an order.
+# Every family through the tools: trained from its config.json with growth, resumed, grown on disk byte for byte as in
+# the trainer, new layers of zero effect with the proof, diagnosed, given a lens, scored early and under an order.
 fixtures="$(cd "$(dirname "$0")/../fixtures/families" && pwd)"
 source "$(dirname "$0")/common.sh"
 echo '{"tokens": [3, 7, 1, 40, 22, 9, 17, 33, 50, 2, 8, 61, 5, 12, 30, 44, 20, 11, 6, 59]}' > prompts.jsonl
-flags=(--layers 4 --block 2 --steps 8 --batch 2 --context 32 --growth lidas --eval-every 8 --eval-windows 1 --tasks arithmetic --threads 1 --quiet)
+flags=(--layers 4 --block 2 --steps 8 --batch 2 --context 32 --growth lidas --eval-every 8 --eval-windows 1
+       --tasks arithmetic --threads 1 --quiet)
 for folder in "$fixtures"/*; do
   name=$(basename "$folder")
   rm -rf whole part grown rest zero lens
@@ -32,6 +33,7 @@ for folder in "$fixtures"/*; do
   "$TOOLS/depth_report" --model "$folder" --prompts prompts.jsonl --quiet --json report.json
   grep -q '"depth_score"' report.json || fail "$name: expected a depth score in the report"
   "$TOOLS/depth_report" --model zero --prompts prompts.jsonl --sweeps none --no-local --quiet --json report.json
-  "$TOOLS/evaluate" --model whole --task arithmetic --items 4 --shots 1 --exit-layer 2 --lens lens --quiet --json - > scores.json 2> scores.txt || fail "$name: $(cat scores.txt)"
+  "$TOOLS/evaluate" --model whole --task arithmetic --items 4 --shots 1 --exit-layer 2 --lens lens --quiet --json - \
+      > scores.json 2> scores.txt || fail "$name: $(cat scores.txt)"
 done
 echo "families: $(ls "$fixtures" | wc -l) trained, resumed, grown on disk, diagnosed and scored"

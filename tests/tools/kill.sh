@@ -10,7 +10,8 @@ for ((i = 1; i <= times; ++i)); do
   sleep "0.$((RANDOM % 900 + 100))"
   kill -9 $pid 2> /dev/null || fail "expected a running trainer at kill $i"
   wait $pid 2> /dev/null || true
-  [[ -f run/latest/model.safetensors && -f run/latest/optimizer.safetensors && -f run/latest/trainer_state.json ]] || fail "expected a whole checkpoint after kill $i"
+  [[ -f run/latest/model.safetensors && -f run/latest/optimizer.safetensors && -f run/latest/trainer_state.json ]] ||
+    fail "expected a whole checkpoint after kill $i"
   step=$(grep -o '"step": [0-9]*' run/latest/trainer_state.json | head -n 1 | grep -o '[0-9]*')
   [[ $step -ge $last ]] || fail "expected a checkpoint no older than step $last, found $step"
   last=$step

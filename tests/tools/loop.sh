@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Looped models and retrofitted recurrence: trained, resumed bit for bit, run as trained by every tool, unrolled on disk.
+# Looped models and retrofitted recurrence: trained, resumed bit for bit, run as trained by every tool,
+# unrolled on disk.
 source "$(dirname "$0")/common.sh"
 run=("$TOOLS/train_smol" "${tiny[@]/lidas/none}")
 "${run[@]}" --layers 3 --loop 1-1x3-1 --out looped --save-every 4 --keep 9
@@ -23,14 +24,19 @@ cmp looped.lens unrolled.lens || fail "expected the looped model to compute what
 # A lens of a looped model has a translator for each layer that runs, as that of the unrolled copy; every tool reads it.
 for model in looped unrolled; do
   "$TOOLS/fit_lens" --model $model --steps 2 --tokens-per-step 64 --held-out 2 --threads 2 --quiet --out $model.tuned
-  "$TOOLS/evaluate" --model $model --exit-layer all --lens $model.tuned --task lambada=words.jsonl | grep 'exit at' > $model.exits
+  "$TOOLS/evaluate" --model $model --exit-layer all --lens $model.tuned --task lambada=words.jsonl |
+    grep 'exit at' > $model.exits
 done
-cmp looped.tuned/params.safetensors unrolled.tuned/params.safetensors || fail "expected one lens for a looped model and its unrolled copy"
-"$TOOLS/evaluate" --model looped --exit-layer all --task lambada=words.jsonl | grep 'exit at' | sed 's/logit/tuned/' > logit.exits
+cmp looped.tuned/params.safetensors unrolled.tuned/params.safetensors ||
+  fail "expected one lens for a looped model and its unrolled copy"
+"$TOOLS/evaluate" --model looped --exit-layer all --task lambada=words.jsonl | grep 'exit at' |
+  sed 's/logit/tuned/' > logit.exits
 diff looped.exits unrolled.exits || fail "expected the same early exits of a looped model and its unrolled copy"
-[[ $(diff looped.exits logit.exits | grep -c '^<') -eq 5 ]] || fail "expected another perplexity through the lens at each of 5 exits, found: $(cat looped.exits logit.exits)"
+[[ $(diff looped.exits logit.exits | grep -c '^<') -eq 5 ]] ||
+  fail "expected another perplexity through the lens at each of 5 exits, found: $(cat looped.exits logit.exits)"
 "$TOOLS/depth_report" --model looped --lens looped.tuned --prompts prompts.jsonl --sweeps none --no-local --quiet
-refused 'looped.tuned: [tuned_lens] expected a model of 5 layers, got 3' "$TOOLS/evaluate" --model looped --order 0,1,2 --exit-layer 1 --lens looped.tuned --task choices=choices.jsonl
+refused 'looped.tuned: [tuned_lens] expected a model of 5 layers, got 3' \
+    "$TOOLS/evaluate" --model looped --order 0,1,2 --exit-layer 1 --lens looped.tuned --task choices=choices.jsonl
 
 # Growth with a block that runs twice in the cooldown.
 "$TOOLS/train_smol" "${tiny[@]}" --cooldown-loop 1:2 --out retrofitted

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every optimiser through a growth plan: stopped and resumed where the model grows, bit for bit; growth on disk in between; a plan
-# that is another, or another optimiser, is refused.
+# Every optimiser through a growth plan: stopped and resumed where the model grows, bit for bit; growth on disk in
+# between; a plan that is another, or another optimiser, is refused.
 source "$(dirname "$0")/common.sh"
 cat > plan.txt <<'P'
 # two layers grow to four, five, four, eight and nine
@@ -10,9 +10,12 @@ cat > plan.txt <<'P'
 8  interleave init=average
 9  0 1 2 3 4 5 6 7 7 init=random seed=7 state=zero
 P
-planned=("$TOOLS/train_smol" --preset tiny --initial-layers 2 --growth-plan plan.txt --steps 11 --batch 2 --context 32 --eval-every 11 --eval-windows 2 --tasks arithmetic --threads 2 --quiet --keep 100 --save-every 1)
+planned=("$TOOLS/train_smol" --preset tiny --initial-layers 2 --growth-plan plan.txt --steps 11 --batch 2
+         --context 32 --eval-every 11 --eval-windows 2 --tasks arithmetic --threads 2 --quiet --keep 100
+         --save-every 1)
 "$TOOLS/train_smol" --preset tiny --initial-layers 2 --growth-plan plan.txt --steps 11 --dry-run > dry.txt
-grep -qF 'step 4 0 1 0.5*1+0.5*2 2 3 state=zero' dry.txt || fail "expected the plan in the dry run, found: $(cat dry.txt)"
+grep -qF 'step 4 0 1 0.5*1+0.5*2 2 3 state=zero' dry.txt ||
+  fail "expected the plan in the dry run, found: $(cat dry.txt)"
 for optimizer in adamw sgd_nesterov muon; do
   "${planned[@]}" --optimizer $optimizer --out $optimizer
   losses $optimizer/log.jsonl > whole.txt
@@ -26,13 +29,19 @@ for optimizer in adamw sgd_nesterov muon; do
     done
     "${planned[@]}" --optimizer $optimizer --out part --resume auto
     losses part/log.jsonl | cmp - whole.txt || fail "losses of $optimizer differ after a resume at step $step"
-    for file in model optimizer; do cmp $optimizer/$file.safetensors part/$file.safetensors || fail "$file of $optimizer differs after a resume at step $step"; done
+    for file in model optimizer; do
+      cmp $optimizer/$file.safetensors part/$file.safetensors ||
+        fail "$file of $optimizer differs after a resume at step $step"
+    done
   done
   # The same growths on disk.
   rm -rf rest other
-  "$TOOLS/grow_checkpoint" --quiet $optimizer/checkpoints/step-00000009 other --order 0,1,2,3,4,5,6,7,7 --init random --init-seed 7 --optimizer-state zero
+  "$TOOLS/grow_checkpoint" --quiet $optimizer/checkpoints/step-00000009 other --order 0,1,2,3,4,5,6,7,7 --init random \
+      --init-seed 7 --optimizer-state zero
   "${planned[@]}" --optimizer $optimizer --out rest --resume other
-  for file in model optimizer; do cmp $optimizer/$file.safetensors rest/$file.safetensors || fail "$file of $optimizer differs after growth on disk"; done
+  for file in model optimizer; do
+    cmp $optimizer/$file.safetensors rest/$file.safetensors || fail "$file of $optimizer differs after growth on disk"
+  done
 done
 cmp -s adamw/model.safetensors muon/model.safetensors && fail "expected other weights from another optimiser"
 grep -q '"mixture":"0 1 0.5\*1+0.5\*2 2 3"' muon/log.jsonl || fail "expected the mixture in the log"

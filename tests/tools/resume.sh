@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A stopped run goes on bit for bit: stops just before, at and after a growth, by --save-every, by SIGTERM and by kill -9.
+# A stopped run goes on bit for bit: stops just before, at and after a growth, by --save-every, by SIGTERM and
+# by kill -9.
 source "$(dirname "$0")/common.sh"
 "$TOOLS/train_smol" "${tiny[@]}" --out whole --save-every 1 --keep 100
 losses whole/log.jsonl > whole.txt

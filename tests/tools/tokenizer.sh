@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # A vocabulary from text, a model trained with it, and text through the tools that take text.
 source "$(dirname "$0")/common.sh"
-for i in $(seq 1 120); do echo "In the year $((1900 + i)) the tower had $i floors, and the masons of the old town were glad of it."; done > text.txt
+for i in $(seq 1 120); do echo \
+    "In the year $((1900 + i)) the tower had $i floors, and the masons of the old town were glad of it."; done \
+    > text.txt
 "$TOOLS/train_tokenizer" --data text.txt --vocab 290 --out one.json --threads 1 --quiet
 "$TOOLS/train_tokenizer" --data text.txt --vocab 290 --out two --threads 2 --quiet
 cmp one.json two/tokenizer.json || fail "expected the same vocabulary from any number of threads"
@@ -28,10 +30,12 @@ refused 'expected train: and a number of tokens' "${run[@]}" --out x --tokenizer
 refused 'expected a vocabulary of at least 257' "${run[@]}" --out x --tokenizer train:100
 refused '--vocab: expected at least 290' "${run[@]}" --out x --tokenizer one.json --vocab 280
 "$TOOLS/train_tokenizer" --data text.txt --vocab 300 --out big.json --quiet
-refused 'big.json: expected at most 290 tokens' "$TOOLS/evaluate" --model file --tokenizer big.json --task choices=choices.jsonl
+refused 'big.json: expected at most 290 tokens' \
+    "$TOOLS/evaluate" --model file --tokenizer big.json --task choices=choices.jsonl
 refused 'text.txt: expected valid JSON' "$TOOLS/evaluate" --model file --tokenizer text.txt --task choices=choices.jsonl
 # A special token that is a letter of the byte alphabet would take the place of a byte.
-refused 'expected special tokens that are not letters of the byte alphabet' "$TOOLS/train_tokenizer" --data text.txt --out pilcrow.json --vocab 300 --special '¶'
+refused 'expected special tokens that are not letters of the byte alphabet' \
+    "$TOOLS/train_tokenizer" --data text.txt --out pilcrow.json --vocab 300 --special '¶'
 "$TOOLS/train_tokenizer" --data text.txt --vocab 300 --special '<|début|>' a --out special.json --quiet
 "${run[@]}" --out special --tokenizer special.json
 echo "tokenizer: trained, used and refused as it should be"
