@@ -4,6 +4,7 @@ The model is that of peer_pytorch.py (mini). For each layer a hook leaves every 
 layer; contributions of all layers and the softmax are compared with the clean run's. Prints one JSON line.
 Usage: python3 peer_analysis.py [--prompts 20] [--length 256] [--threads 2]
 """
+
 import argparse, json, time
 import torch
 import torch.nn as nn
@@ -21,7 +22,7 @@ class Block(nn.Module):
     def forward(self, x, cos, sin):
         B, T, d = x.shape
         q, k, v = (t.view(B, T, -1, self.hd).transpose(1, 2) for t in self.qkv(self.n1(x)).split(d, -1))
-        turn = lambda t: t * cos + torch.cat([-t[..., self.hd // 2:], t[..., : self.hd // 2]], -1) * sin
+        turn = lambda t: t * cos + torch.cat([-t[..., self.hd // 2 :], t[..., : self.hd // 2]], -1) * sin
         a = self.o(F.scaled_dot_product_attention(turn(q), turn(k), v, is_causal=True).transpose(1, 2).reshape(B, T, d))
         g, u = self.gate_up(self.n2(x + a)).chunk(2, -1)
         return a + self.down(F.silu(g) * u)  # the layer's contribution

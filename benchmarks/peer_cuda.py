@@ -1,6 +1,8 @@
-"""The optimiser step of `device.cpp` in PyTorch on a GPU, as its users run it: torch.compile, bfloat16 autocast over float32
-weights, cuDNN attention, fused AdamW, gradient clip. Prints one JSON line a model. Usage: peer_cuda.py [--only NAME] [--steps 20]
+"""The optimiser step of `device.cpp` in PyTorch on a GPU, as its users run it: torch.compile, bfloat16 autocast over
+float32 weights, cuDNN attention, fused AdamW, gradient clip. Prints one JSON line a model.
+Usage: peer_cuda.py [--only NAME] [--steps 20]
 """
+
 import argparse, json, statistics, time
 import torch
 import torch.nn.functional as F
@@ -35,27 +37,53 @@ def train(name, steps):
         torch.cuda.synchronize()
         times.append(time.perf_counter() - t)
     seconds = statistics.median(times[4:])
-    print(json.dumps({"row": "train " + name, "torch": torch.__version__, "tokens_per_second": s[6] * s[7] / seconds,
-                      "gib": torch.cuda.max_memory_allocated() / 2**30}), flush=True)
+    print(
+        json.dumps(
+            {
+                "row": "train " + name,
+                "torch": torch.__version__,
+                "tokens_per_second": s[6] * s[7] / seconds,
+                "gib": torch.cuda.max_memory_allocated() / 2**30,
+            }
+        ),
+        flush=True,
+    )
 
 
 def attention(name):
     L, d, f, h, kv, V, B, T = SETUPS[name]
     hd = d // h
     qkv = torch.randn(B * T, d + 2 * kv * hd, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+
     def once(backward):
         q, k, v = (t.view(B, T, -1, hd).transpose(1, 2) for t in qkv.split([d, kv * hd, kv * hd], -1))
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=h != kv)
-        if backward: torch.autograd.grad(y, (q, k, v), torch.randn_like(y))
+        if backward:
+            torch.autograd.grad(y, (q, k, v), torch.randn_like(y))
         return y
+
     out = {}
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
         for backward in (False, True):
-            for _ in range(3): once(backward)
-            torch.cuda.synchronize(); t = time.perf_counter()
-            for _ in range(10): once(backward)
-            torch.cuda.synchronize(); out["both" if backward else "forward"] = (time.perf_counter() - t) / 10
-    print(json.dumps({"row": "attention " + name, "layers": L, "forward_ms_all_layers": out["forward"] * L * 1e3, "backward_ms_all_layers": (out["both"] - out["forward"]) * L * 1e3}), flush=True)
+            for _ in range(3):
+                once(backward)
+            torch.cuda.synchronize()
+            t = time.perf_counter()
+            for _ in range(10):
+                once(backward)
+            torch.cuda.synchronize()
+            out["both" if backward else "forward"] = (time.perf_counter() - t) / 10
+    print(
+        json.dumps(
+            {
+                "row": "attention " + name,
+                "layers": L,
+                "forward_ms_all_layers": out["forward"] * L * 1e3,
+                "backward_ms_all_layers": (out["both"] - out["forward"]) * L * 1e3,
+            }
+        ),
+        flush=True,
+    )
 
 
 p = argparse.ArgumentParser()

@@ -1,8 +1,10 @@
 """The same optimiser step in PyTorch on the CPU, as its users write it: eager or torch.compile, SDPA, fused AdamW.
 
-Needs a current PyTorch, installed outside this project. Prints one JSON line a model, keys as `benchmarks/model --json`.
+Needs a current PyTorch, installed outside this project. Prints one JSON line a model, keys as those of
+`benchmarks/model --json`.
 Usage: python3 peer_pytorch.py [--compile] [--threads 2] [--repeats 7] [--only NAME]
 """
+
 import argparse, json, statistics, time
 import torch
 import torch.nn as nn
@@ -29,7 +31,7 @@ class Block(nn.Module):
         B, T, d = x.shape
         q, k, v = self.qkv(self.n1(x)).split([d, self.kv * self.hd, self.kv * self.hd], -1)
         q, k, v = (t.view(B, T, -1, self.hd).transpose(1, 2) for t in (q, k, v))
-        turn = lambda t: t * cos + torch.cat([-t[..., self.hd // 2:], t[..., : self.hd // 2]], -1) * sin
+        turn = lambda t: t * cos + torch.cat([-t[..., self.hd // 2 :], t[..., : self.hd // 2]], -1) * sin
         y = F.scaled_dot_product_attention(turn(q), turn(k), v, is_causal=True, enable_gqa=self.h != self.kv)
         x = x + self.o(y.transpose(1, 2).reshape(B, T, d))
         g, u = self.gate_up(self.n2(x)).chunk(2, -1)
@@ -81,7 +83,18 @@ def main():
             optimizer.step()
             times.append(time.perf_counter() - t)
         seconds = statistics.median(times[1:])
-        print(json.dumps({"model": name, "torch": torch.__version__, "compiled": a.compile, "seconds": seconds, "tokens_per_second": B * T / seconds}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "model": name,
+                    "torch": torch.__version__,
+                    "compiled": a.compile,
+                    "seconds": seconds,
+                    "tokens_per_second": B * T / seconds,
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

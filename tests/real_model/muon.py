@@ -5,6 +5,7 @@ Liu et al. 2025 (arXiv 2502.16982); AdamW (Loshchilov & Hutter 2019) on what is 
 Kapl et al. 2025 (arXiv 2512.08819), momentum and moments copied with their layers.
 Usage: python tests/real_model/muon.py     (needs torch, safetensors)
 """
+
 import json
 import math
 import pathlib
@@ -18,8 +19,10 @@ FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 RATE, DECAY, CLIP, MU, BETA1, BETA2, EPS = 3e-3, 0.01, 1.0, 0.95, 0.9, 0.95, 1e-8
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 KEPT = ["model.embed_tokens.weight", "model.norm.weight"] + [
-    f"model.layers.{layer}.{part}.weight" for layer in (1, 5) for part in (
-        "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm")]
+    f"model.layers.{layer}.{part}.weight"
+    for layer in (1, 5)
+    for part in ("self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm")
+]
 
 
 def forward(weights, tokens, config):
@@ -27,7 +30,9 @@ def forward(weights, tokens, config):
     batch, length = tokens.shape
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     width = config["hidden_size"] // heads
-    angles = torch.outer(torch.arange(length).double(), config["rope_theta"] ** (-torch.arange(0, width, 2).double() / width))
+    angles = torch.outer(
+        torch.arange(length).double(), config["rope_theta"] ** (-torch.arange(0, width, 2).double() / width)
+    )
     turn = torch.polar(torch.ones_like(angles), angles)
 
     def rotated(x):
@@ -42,8 +47,14 @@ def forward(weights, tokens, config):
     for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
         x = norm(h, at + "input_layernorm")
-        split = lambda part, count: F.linear(x, weights[f"{at}self_attn.{part}_proj.weight"]).unflatten(-1, (count, width)).transpose(1, 2)
-        keys, values = (torch.repeat_interleave(m, heads // groups, 1) for m in (rotated(split("k", groups)), split("v", groups)))
+        split = (
+            lambda part, count: F.linear(x, weights[f"{at}self_attn.{part}_proj.weight"])
+            .unflatten(-1, (count, width))
+            .transpose(1, 2)
+        )
+        keys, values = (
+            torch.repeat_interleave(m, heads // groups, 1) for m in (rotated(split("k", groups)), split("v", groups))
+        )
         mixed = F.scaled_dot_product_attention(rotated(split("q", heads)), keys, values, is_causal=True)
         h = h + F.linear(mixed.transpose(1, 2).flatten(2), weights[at + "self_attn.o_proj.weight"])
         x = norm(h, at + "post_attention_layernorm")
@@ -86,7 +97,13 @@ def grown(tensors, sources):
     out = {name: value for name, value in tensors.items() if ".layers." not in name}
     for slot, source in enumerate(sources):
         start = f"model.layers.{source}."
-        out.update({f"model.layers.{slot}.{name[len(start):]}": value for name, value in tensors.items() if name.startswith(start)})
+        out.update(
+            {
+                f"model.layers.{slot}.{name[len(start):]}": value
+                for name, value in tensors.items()
+                if name.startswith(start)
+            }
+        )
     return out
 
 
@@ -98,7 +115,10 @@ def main():
     for operator in ("midas", "lidas"):
         config = json.loads((plain / "config.json").read_text())
         weights = {name: w.double() for name, w in files.load_file(plain / "model.safetensors").items()}
-        states = {name: {kind: torch.zeros_like(w) for kind in ("momentum_buffer", "exp_avg", "exp_avg_sq")} for name, w in weights.items()}
+        states = {
+            name: {kind: torch.zeros_like(w) for kind in ("momentum_buffer", "exp_avg", "exp_avg_sq")}
+            for name, w in weights.items()
+        }
         losses, norms = [], []
         for count in range(1, 7):
             if count == 4:
