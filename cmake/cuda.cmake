@@ -9,13 +9,16 @@ find_library(DEPTHGROW_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolk
 find_library(DEPTHGROW_CUDART_LIBRARY NAMES cudart HINTS ${CUDAToolkit_LIBRARY_DIR})
 find_library(DEPTHGROW_CUBLASLT_LIBRARY NAMES cublasLt HINTS ${CUDAToolkit_LIBRARY_DIR})
 mark_as_advanced(DEPTHGROW_CUDNN_INCLUDE DEPTHGROW_CUDNN_LIBRARY DEPTHGROW_CUDART_LIBRARY DEPTHGROW_CUBLASLT_LIBRARY)
-set(DEPTHGROW_CUDA_ARCHITECTURE "90" CACHE STRING "Compute capability that kernels are compiled for, without the dot: 80, 86, 89, 90, ...")
+set(DEPTHGROW_CUDA_ARCHITECTURE "90" CACHE STRING
+    "Compute capability that kernels are compiled for, without the dot: 80, 86, 89, 90, ...")
 
 set(DEPTHGROW_CUDA_MISSING "")
 if(NOT CUDAToolkit_FOUND)
-  list(APPEND DEPTHGROW_CUDA_MISSING "the CUDA toolkit, 12.5 or newer (put its nvcc on the PATH, or -DCUDAToolkit_ROOT=DIR)")
+  list(APPEND DEPTHGROW_CUDA_MISSING
+       "the CUDA toolkit, 12.5 or newer (put its nvcc on the PATH, or -DCUDAToolkit_ROOT=DIR)")
 endif()
-foreach(part "CUDNN_INCLUDE=cuDNN 9's cudnn.h" "CUDNN_LIBRARY=cuDNN 9's library" "CUDART_LIBRARY=the CUDA runtime library" "CUBLASLT_LIBRARY=the cuBLASLt library")
+foreach(part "CUDNN_INCLUDE=cuDNN 9's cudnn.h" "CUDNN_LIBRARY=cuDNN 9's library"
+        "CUDART_LIBRARY=the CUDA runtime library" "CUBLASLT_LIBRARY=the cuBLASLt library")
   string(REGEX MATCH "^([A-Z_]+)=(.*)$" part "${part}")
   if(NOT DEPTHGROW_${CMAKE_MATCH_1})
     list(APPEND DEPTHGROW_CUDA_MISSING "${CMAKE_MATCH_2} (-DDEPTHGROW_${CMAKE_MATCH_1}=...)")
@@ -27,9 +30,11 @@ if(NOT DEPTHGROW_CUDA_MISSING)
   if(NOT TARGET depthgrow::cuda)
     add_library(depthgrow_cuda INTERFACE)
     add_library(depthgrow::cuda ALIAS depthgrow_cuda)
-    target_link_libraries(depthgrow_cuda INTERFACE depthgrow::depthgrow ${DEPTHGROW_CUDART_LIBRARY} ${DEPTHGROW_CUBLASLT_LIBRARY} ${DEPTHGROW_CUDNN_LIBRARY})
+    target_link_libraries(depthgrow_cuda INTERFACE depthgrow::depthgrow ${DEPTHGROW_CUDART_LIBRARY}
+                          ${DEPTHGROW_CUBLASLT_LIBRARY} ${DEPTHGROW_CUDNN_LIBRARY})
     target_include_directories(depthgrow_cuda SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${DEPTHGROW_CUDNN_INCLUDE})
-    set_target_properties(depthgrow_cuda PROPERTIES DEPTHGROW_NVCC "${CUDAToolkit_NVCC_EXECUTABLE}" DEPTHGROW_INCLUDE "${DEPTHGROW_INCLUDE_DIR}"
+    set_target_properties(depthgrow_cuda PROPERTIES DEPTHGROW_NVCC "${CUDAToolkit_NVCC_EXECUTABLE}"
+                          DEPTHGROW_INCLUDE "${DEPTHGROW_INCLUDE_DIR}"
                           DEPTHGROW_ARCHITECTURE "${DEPTHGROW_CUDA_ARCHITECTURE}")
   endif()
 else()
@@ -40,7 +45,8 @@ endif()
 function(depthgrow_add_cuda_kernels target)
   cmake_parse_arguments(arg "" "" "TYPES" ${ARGN})
   if(NOT TARGET depthgrow::cuda)
-    message(FATAL_ERROR "depthgrow_add_cuda_kernels(${target}): depthgrow::cuda is off: not found: ${DEPTHGROW_CUDA_MISSING}")
+    message(FATAL_ERROR
+            "depthgrow_add_cuda_kernels(${target}): depthgrow::cuda is off: not found: ${DEPTHGROW_CUDA_MISSING}")
   endif()
   if(NOT arg_TYPES)
     message(FATAL_ERROR "depthgrow_add_cuda_kernels(${target}): expected TYPES float, bf16 or both, found none")
@@ -68,7 +74,8 @@ function(depthgrow_add_cuda_kernels target)
   endif()
   file(GLOB_RECURSE headers ${include}/depthgrow/backend/*.cuh ${include}/depthgrow/backend/cuda/*.hpp)
   add_custom_command(OUTPUT ${object}
-    COMMAND ${nvcc} -std=c++17 -O3 -gencode=arch=compute_${architecture},code=sm_${architecture} ${features} -ccbin ${CMAKE_CXX_COMPILER}
+    COMMAND ${nvcc} -std=c++17 -O3 -gencode=arch=compute_${architecture},code=sm_${architecture} ${features}
+            -ccbin ${CMAKE_CXX_COMPILER}
             -Xcompiler=-fPIC -I${include} -c ${unit} -o ${object}
     DEPENDS ${unit} ${headers} COMMENT "CUDA kernels of ${target}" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)

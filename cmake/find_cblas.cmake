@@ -1,6 +1,6 @@
 # oneTBB and a CBLAS: MKL (Debian's, oneAPI's or the Python index's mkl and mkl-devel), OpenBLAS, BLIS or Accelerate.
-# Sets DEPTHGROW_CBLAS to the name of the library found, or to nothing. -DDEPTHGROW_CBLAS_LIBRARY=FILE takes another one;
-# -DCMAKE_PREFIX_PATH=FOLDER names where to look first. Used by the project and by the installed package.
+# Sets DEPTHGROW_CBLAS to the name of the library found, or to nothing. -DDEPTHGROW_CBLAS_LIBRARY=FILE takes another
+# one; -DCMAKE_PREFIX_PATH=FOLDER names where to look first. Used by the project and by the installed package.
 find_package(TBB QUIET)
 find_package(Threads QUIET)
 foreach(names IN ITEMS "mkl_rt;libmkl_rt.so.2" openblas blis cblas Accelerate)
@@ -16,7 +16,8 @@ elseif(DEPTHGROW_CBLAS_INCLUDE AND NOT EXISTS ${DEPTHGROW_CBLAS_INCLUDE}/cblas.h
   set(depthgrow_cblas_header mkl_cblas.h)
 endif()
 if(depthgrow_cblas_header)
-  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/depthgrow_cblas/cblas.h CONTENT "#include <${depthgrow_cblas_header}>\n" @ONLY)
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/depthgrow_cblas/cblas.h
+       CONTENT "#include <${depthgrow_cblas_header}>\n" @ONLY)
 endif()
 mark_as_advanced(DEPTHGROW_CBLAS_INCLUDE DEPTHGROW_CBLAS_LIBRARY)
 set(DEPTHGROW_CBLAS "")

@@ -2,7 +2,8 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(DIRECTORY include/depthgrow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh")
+install(DIRECTORY include/depthgrow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh")
 install(TARGETS depthgrow_growth depthgrow EXPORT depthgrowTargets)
 set_target_properties(depthgrow_growth PROPERTIES EXPORT_NAME growth)
 install(EXPORT depthgrowTargets NAMESPACE depthgrow:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/depthgrow)

@@ -8,7 +8,8 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 
 add_library(depthgrow_growth INTERFACE)
 add_library(depthgrow::growth ALIAS depthgrow_growth)
-target_include_directories(depthgrow_growth INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+target_include_directories(depthgrow_growth INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                           $<INSTALL_INTERFACE:include>)
 target_compile_features(depthgrow_growth INTERFACE cxx_std_17)
 
 add_library(depthgrow INTERFACE)

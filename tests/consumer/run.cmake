@@ -10,7 +10,8 @@ endfunction()
 if(WAY STREQUAL "find_package")
   step(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
 endif()
-step(${CMAKE_COMMAND} -S ${ROOT}/tests/consumer/${WAY} -B ${work}/build -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_PREFIX_PATH=${work}/prefix
+step(${CMAKE_COMMAND} -S ${ROOT}/tests/consumer/${WAY} -B ${work}/build -DCMAKE_CXX_COMPILER=${COMPILER}
+     -DCMAKE_PREFIX_PATH=${work}/prefix
      -DDEPTHGROW_ROOT=${ROOT})
 step(${CMAKE_COMMAND} --build ${work}/build)
 step(${work}/build/uses_depthgrow)
