@@ -1,4 +1,4 @@
-# find_package(depthgrow 0.1 CONFIG): headers, targets and a config that looks for what each component needs.
+# find_package(depthgrow 0.2 CONFIG): headers, targets and a config that looks for what each component needs.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 

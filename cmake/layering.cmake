@@ -1,5 +1,5 @@
 # Checks the house: includes point only downward, siblings do not include each other, headers stay under 500 lines and
-# open with a comment, heavy headers stay out of the lower layers, and JSON out of what needs none.
+# open with a comment, heavy headers stay out of the lower layers, JSON out of what needs none, and there is one version.
 # Run: cmake -DROOT=<checkout> -P cmake/layering.cmake
 cmake_minimum_required(VERSION 3.22)
 
@@ -124,6 +124,20 @@ foreach(header IN LISTS headers)
   endwhile()
   if("io/json.hpp" IN_LIST seen)
     list(APPEND problems "${header}: expected no JSON, found io/json.hpp among what it includes")
+  endif()
+endforeach()
+
+# One version: the header's, which CMake reads, and in words the header's string, the citation and the log of changes.
+file(STRINGS "${library}/core/config.hpp" version REGEX "define DEPTHGROW_VERSION_(MAJOR|MINOR|PATCH)")
+string(REGEX REPLACE "[^0-9;]" "" version "${version}")
+string(REPLACE ";" "." version "${version}")
+foreach(pair "include/depthgrow/core/config.hpp=VERSION_STRING \"${version}\"" "CITATION.cff=version: ${version}\n"
+             "CHANGELOG.md=## ${version}\n")
+  string(REGEX MATCH "^([^=]+)=(.*)$" pair "${pair}")
+  file(READ "${ROOT}/${CMAKE_MATCH_1}" content)
+  string(FIND "${content}" "${CMAKE_MATCH_2}" place)
+  if(place LESS 0)
+    list(APPEND problems "${CMAKE_MATCH_1}: expected version ${version}, found another or none")
   endif()
 endforeach()
 
