@@ -1,5 +1,5 @@
 # Checks the house: includes point only downward, siblings do not include each other, headers stay under 500 lines and
-# open with a comment, heavy headers stay out of the lower layers, JSON out of what needs none, and there is one version.
+# open with a comment, heavy headers stay out of the lower layers, JSON out of what needs none; there is one version.
 # Run: cmake -DROOT=<checkout> -P cmake/layering.cmake
 cmake_minimum_required(VERSION 3.22)
 

@@ -14,7 +14,7 @@
 
 namespace depthgrow {
 
-/// \p{L}, \p{N}, \s, or none of them.
+/// `\p{L}`, `\p{N}`, `\s`, or none of them.
 enum class char_class : std::uint8_t { other, letter, number, space };
 
 /// General category, in the order of the tables.
@@ -167,7 +167,7 @@ inline bool is_numeric(char32_t code) {
     return false;
 }
 
-/// \w: alphabetic characters, marks, decimal digits, connectors and joiners.
+/// `\w`: alphabetic characters, marks, decimal digits, connectors and joiners.
 inline bool is_word_character(char32_t code) {
     const unicode_category category = category_of(code);
     if (category <= unicode_category::nl || category == unicode_category::pc) return true;

@@ -36,7 +36,7 @@ public:
         for (char32_t code = 0; code < 128; ++code)
             if (((mask >> static_cast<unsigned>(category_of(code))) & 1u) != 0) set_ascii(code);
     }
-    /// \s, or \S.
+    /// `\s`, or `\S`.
     void add_space(bool complement) {
         const std::uint32_t separators = bits(unicode_category::zs, unicode_category::zp);
         if (!complement) {
