@@ -155,7 +155,7 @@ void command_line::examples(const std::vector<std::string>& commands, const std:
 bool command_line::parse(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
-        if (word.rfind("-", 0) != 0 || word.size() < 2 || word.find_first_of("0123456789.") == 1) continue;
+        if (word.rfind('-', 0) != 0 || word.size() < 2 || word.find_first_of("0123456789.") == 1) continue;
         const std::string flag = word.substr(0, word.find('='));
         const auto& known = inner_->flags;
         if (std::find(known.begin(), known.end(), flag) == known.end())

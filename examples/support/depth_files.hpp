@@ -54,7 +54,7 @@ dg::decoder<T, Backend> load_finite_model(Backend& backend, const dg::checkpoint
 template <class T, class Backend>
 std::vector<std::size_t> unroll(dg::decoder<T, Backend>& model, const dg::checkpoint_reader& checkpoint,
                                 const std::string& wanted) {
-    const auto sources = wanted.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", wanted);
+    auto sources = wanted.empty() ? dg::recorded_order(checkpoint) : parse_numbers("--order", wanted);
     if (sources.empty()) return sources;
     dg::require(model.config().norms != dg::norm_placement::mix,
                 "--order: expected a model without post-norm layers, found norm placement mix");

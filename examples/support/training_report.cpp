@@ -69,7 +69,8 @@ std::vector<dg::report_section> training_sections(const std::vector<named_run>& 
     for (const auto& run : runs) {
         auto curves = read_curves(run);
         for (auto* plot : {&loss, &held_out, &accuracy})
-            for (auto marker : curves.growths) plot->markers.push_back({marker.x, plot == &loss ? marker.label : ""});
+            for (const auto& marker : curves.growths)
+                plot->markers.push_back({marker.x, plot == &loss ? marker.label : ""});
         loss.series.push_back(std::move(curves.loss));
         held_out.series.push_back(std::move(curves.held_out));
         layers.series.push_back(std::move(curves.layers));

@@ -7,8 +7,6 @@
 #include "support/catch.hpp"
 
 namespace dg = depthgrow;
-using temporary::refusal;
-using temporary::says;
 
 namespace {
 

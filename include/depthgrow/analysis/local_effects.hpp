@@ -53,7 +53,7 @@ private:
         const auto clean = contribution(l, stream_.rows(), 1);  // (T, C)
         const auto c = kept_.rows().row_range(l * length_, length_);
         backend_.template copy<T>(clean.data, c.data, c.size());
-        const auto norms = distances({}, c, length_);
+        auto norms = distances({}, c, length_);
         const std::size_t together =
             std::max<std::size_t>(1, std::min(options_.max_rows, options_.layer_rows) / length_);
         for (std::size_t first = 0; first < earlier.size(); first += together) {

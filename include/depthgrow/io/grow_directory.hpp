@@ -298,7 +298,7 @@ inline void write_moments(const safetensors_file& file, const std::filesystem::p
 /// Writes the grown directory, whole or not at all.
 inline directory_growth_plan grow_directory(const model_directory& in, const std::filesystem::path& out,
                                             const growth& how, const directory_check& check = {}) {
-    const directory_growth_plan plan = plan_directory_growth(in, how);
+    directory_growth_plan plan = plan_directory_growth(in, how);
     require_new_directory(out);
     atomic_directory folder(out);
 

@@ -104,7 +104,7 @@ public:
     /// bytes, `answer`. With `answers_only` the other bytes weigh 0. Every window begins with a document.
     template <class Training, class HeldOut>
     void add_documents(const std::string& name, Training training, HeldOut evaluation, double weight = 1,
-                       bool answers_only = false, encode_function encode = encode_bytes) {
+                       bool answers_only = false, const encode_function& encode = encode_bytes) {
         source item{name, token_list(2), 0, {}, {}, 0};
         const auto packer = [answers_only, encode](auto make) {
             return [make, encode, answers_only](std::uint64_t index, std::vector<std::int32_t>& tokens,
