@@ -2,8 +2,9 @@
 # long; -DDEPTHGROW_TIDY="tests/io/npy.cpp;..." names others. Where clang-tidy is installed.
 find_program(DEPTHGROW_CLANG_TIDY NAMES clang-tidy-14 clang-tidy)
 mark_as_advanced(DEPTHGROW_CLANG_TIDY)
-set(DEPTHGROW_TIDY "examples/support/text_tokens.cpp;examples/support/held_out_sets.cpp;\
-examples/support/depth_measure.cpp;tests/growth/schedule.cpp;tests/metrics/overlap.cpp" CACHE STRING "Units that the target tidy looks at")
+set(DEPTHGROW_TIDY examples/support/text_tokens.cpp examples/support/held_out_sets.cpp
+    examples/support/depth_measure.cpp tests/growth/schedule.cpp tests/metrics/overlap.cpp
+    CACHE STRING "Units that the target tidy looks at")
 if(NOT DEPTHGROW_CLANG_TIDY)
   message(STATUS "The target tidy is off: it needs clang-tidy")
   return()
