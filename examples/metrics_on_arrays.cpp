@@ -35,7 +35,7 @@ int main() {
             kl += dg::kl_divergence(own, lens) / static_cast<double>(T);
         }
         double effect = 0;  // the strongest over boundaries; with several prompts, average over them
-        for (std::size_t boundary : {4, 8}) {
+        for (std::size_t boundary : {std::size_t(4), std::size_t(8)}) {
             const auto skipped = array(T, V);  // of a run without layer l's output at positions 1 ... boundary - 1
             effect = std::max(effect, dg::future_output_effect(view(logits, V), view(skipped, V), boundary));
         }

@@ -41,7 +41,8 @@ int main(int argc, char** argv) try {
         }
         data.sample(step, batch, rows);
         rows.split(inputs, targets);
-        const auto result = trainer.step({inputs, targets, rows.weights, batch}, batch, rate(step));
+        const auto result =
+            trainer.step({inputs, targets, rows.weights, batch}, batch, rate(static_cast<std::int64_t>(step)));
         if (step % 20 == 0) std::printf("step %3zu: loss %.3f nats per token\n", step, result.loss);
     }
     data.held_out(0, 0, 32, rows);

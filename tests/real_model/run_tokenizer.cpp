@@ -15,8 +15,9 @@ int main(int argc, char** argv) {
         const auto tokenizer = dg::read_tokenizer(argv[1]);
         unsigned char head[4];
         while (std::fread(head, 1, 4, stdin) == 4) {
-            std::string text(head[0] | (head[1] << 8) | (head[2] << 16) | (static_cast<std::size_t>(head[3]) << 24),
-                             '\0');
+            std::size_t bytes = 0;
+            for (int i = 3; i >= 0; --i) bytes = bytes << 8 | head[i];
+            std::string text(bytes, '\0');
             dg::require(std::fread(text.data(), 1, text.size(), stdin) == text.size(),
                         "run_tokenizer: expected whole frames");
             if (argc == 3) {
