@@ -2,8 +2,8 @@
 # Run: cmake -DROOT=<checkout> -P cmake/columns.cmake
 cmake_minimum_required(VERSION 3.22)
 set(columns 120)
-# Data, pictures and pages of results are as wide as they are; the scripts named last are not yet brought into shape.
-set(wide "^tests/(fixtures|fuzz/corpus)/|^examples/pictures/|\\.jsonl$|^tests/tools/(serve|serving|strangers)\\.sh$")
+# Data, pictures and pages of results are as wide as they are.
+set(wide "^tests/(fixtures|fuzz/corpus)/|^examples/pictures/|\\.jsonl$")
 
 execute_process(COMMAND git -C "${ROOT}" ls-files RESULT_VARIABLE code OUTPUT_VARIABLE files ERROR_QUIET)
 if(code)

@@ -9,7 +9,8 @@ start() {  # start FLAGS...: a server of the folder $model on a free port, $pid 
 ask() {  # ask METHOD PATH [BODY [HEADER]]: status and body in $status and $body, all in $answer
   exec 3<> "/dev/tcp/127.0.0.1/$port"
   local text=${3:-}
-  printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s' "$1" "$2" "${4:+$4$'\r\n'}" "${#text}" "$text" >&3
+  printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s' "$1" "$2" \
+    "${4:+$4$'\r\n'}" "${#text}" "$text" >&3
   answer=$(cat <&3); exec 3>&-
   status=$(head -n 1 <<< "$answer" | cut -d' ' -f2); body=$(tail -n 1 <<< "$answer")
 }
