@@ -70,6 +70,72 @@ void print(const std::vector<std::vector<std::string>>& rows) {
     }
 }
 
+void run(tools::training_settings settings, const std::string& names, std::size_t seeds) {
+    dg::require(settings.growth == "none",
+                "--growth: expected --variants, the operators that a study compares, found --growth ", settings.growth);
+    dg::require(settings.growth_plan.empty(),
+                "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ",
+                settings.growth_plan);
+    settings.out = dg::output_directory(settings.out).string();
+    if (settings.json == "-") settings.quiet = true;  // the numbers alone
+    dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
+    if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
+    std::vector<variant> variants;
+    for (std::size_t first = 0; first < names.size();) {
+        const std::size_t end = std::min(names.find(',', first), names.size());
+        variants.push_back({names.substr(first, end - first), {}, {}});
+        first = end + 1;
+    }
+    dg::require(!variants.empty(), "--variants: expected at least one, found none");
+    const std::filesystem::path out = settings.out;
+    for (auto& v : variants) {  // everything is checked before the first run starts
+        auto checked = settings;
+        checked.growth = v.name;
+        if (v.name != "none") dg::make_operator(v.name, 4);
+        tools::resolve(checked);
+    }
+    std::vector<tools::named_run> shown;
+    dg::json record = dg::json::array();
+    for (std::size_t s = 0; s < seeds; ++s)
+        for (auto& v : variants) {
+            auto one = settings;
+            one.growth = v.name;
+            one.seed = settings.seed + s;
+            one.out = (out / (v.name == "none" ? "plain" : v.name) / tools::format("seed-%zu", one.seed)).string();
+            one.json.clear();
+            const auto run = tools::resolve(one);
+            const std::string name = v.name == "none" ? "plain" : v.name;
+            if (!one.quiet) std::printf("== %s, seed %zu\n", name.c_str(), one.seed);
+            if (one.dry_run) {
+                record.push_back({{"variant", name}, {"folder", one.out}, {"plan", tools::dry_run(run)}});
+                if (!one.quiet) std::printf("\n");
+                continue;
+            }
+            v.runs.push_back(tools::train(run));
+            v.folders.push_back(one.out);
+            if (v.runs.back().interrupted) return;
+            if (s == 0) shown.push_back({name, one.out});
+            if (!one.quiet) std::printf("\n");
+        }
+    if (settings.dry_run) return tools::write_json(settings.json, record);
+    for (auto& v : variants)
+        if (v.name == "none") v.name = "plain";
+    const auto rows = table(variants);
+    if (settings.json != "-") std::printf("\n"), print(rows);
+    dg::report_page page{"Plain and grown, side by side", "", tools::training_sections(shown)};
+    page.sections.insert(page.sections.begin(),
+                         {"Result",
+                          "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "
+                          "added loss means that middle blocks can be exchanged.",
+                          {dg::html_table(rows)}});
+    dg::write_html_report(out / "report.html", page);
+    if (settings.json != "-") std::printf("\npage: %s\n", (out / "report.html").c_str());
+    for (const auto& v : variants)
+        for (std::size_t i = 0; i < v.runs.size(); ++i)
+            record.push_back({{"variant", v.name}, {"folder", v.folders[i].string()}, {"result", v.runs[i].to_json()}});
+    tools::write_json(settings.json, record);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -95,70 +161,6 @@ int main(int argc, char** argv) {
                        "Every variant trains as train_smol --growth VARIANT would, into OUT/VARIANT/seed-N; the other "
                        "flags are common to all.");
         if (!flags.parse(argc, argv)) return;
-        dg::require(settings.growth == "none",
-                    "--growth: expected --variants, the operators that a study compares, found --growth ",
-                    settings.growth);
-        dg::require(settings.growth_plan.empty(),
-                    "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ",
-                    settings.growth_plan);
-        settings.out = dg::output_directory(settings.out).string();
-        if (settings.json == "-") settings.quiet = true;  // the numbers alone
-        dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
-        if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
-        std::vector<variant> variants;
-        for (std::size_t first = 0; first < names.size();) {
-            const std::size_t end = std::min(names.find(',', first), names.size());
-            variants.push_back({names.substr(first, end - first), {}, {}});
-            first = end + 1;
-        }
-        dg::require(!variants.empty(), "--variants: expected at least one, found none");
-        const std::filesystem::path out = settings.out;
-        for (auto& v : variants) {  // everything is checked before the first run starts
-            auto checked = settings;
-            checked.growth = v.name;
-            if (v.name != "none") dg::make_operator(v.name, 4);
-            tools::resolve(checked);
-        }
-        std::vector<tools::named_run> shown;
-        dg::json record = dg::json::array();
-        for (std::size_t s = 0; s < seeds; ++s)
-            for (auto& v : variants) {
-                auto one = settings;
-                one.growth = v.name;
-                one.seed = settings.seed + s;
-                one.out = (out / (v.name == "none" ? "plain" : v.name) / tools::format("seed-%zu", one.seed)).string();
-                one.json.clear();
-                const auto run = tools::resolve(one);
-                const std::string name = v.name == "none" ? "plain" : v.name;
-                if (!one.quiet) std::printf("== %s, seed %zu\n", name.c_str(), one.seed);
-                if (one.dry_run) {
-                    record.push_back({{"variant", name}, {"folder", one.out}, {"plan", tools::dry_run(run)}});
-                    if (!one.quiet) std::printf("\n");
-                    continue;
-                }
-                v.runs.push_back(tools::train(run));
-                v.folders.push_back(one.out);
-                if (v.runs.back().interrupted) return;
-                if (s == 0) shown.push_back({name, one.out});
-                if (!one.quiet) std::printf("\n");
-            }
-        if (settings.dry_run) return tools::write_json(settings.json, record);
-        for (auto& v : variants)
-            if (v.name == "none") v.name = "plain";
-        const auto rows = table(variants);
-        if (settings.json != "-") std::printf("\n"), print(rows);
-        dg::report_page page{"Plain and grown, side by side", "", tools::training_sections(shown)};
-        page.sections.insert(page.sections.begin(),
-                             {"Result",
-                              "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "
-                              "added loss means that middle blocks can be exchanged.",
-                              {dg::html_table(rows)}});
-        dg::write_html_report(out / "report.html", page);
-        if (settings.json != "-") std::printf("\npage: %s\n", (out / "report.html").c_str());
-        for (const auto& v : variants)
-            for (std::size_t i = 0; i < v.runs.size(); ++i)
-                record.push_back(
-                    {{"variant", v.name}, {"folder", v.folders[i].string()}, {"result", v.runs[i].to_json()}});
-        tools::write_json(settings.json, record);
+        run(settings, names, seeds);
     });
 }

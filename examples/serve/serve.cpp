@@ -131,8 +131,8 @@ void stream(httplib::Response& response, std::shared_ptr<tools::completion_engin
         });
 }
 
-void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, const settings& s) {
-    static std::atomic<std::uint64_t> served{0};
+/// What the server is and does.
+void add_facts(tools::http_endpoint& server, tools::completion_engine& engine) {
     const auto created = static_cast<std::int64_t>(std::time(nullptr));
     add_get(server, "/health", [&engine]() -> dg::json {
         const auto [running, waiting] = engine.load();
@@ -146,6 +146,10 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
                                 {"max_model_len", engine.config().context}};
         return {{"object", "list"}, {"data", dg::json::array({model})}};
     });
+}
+
+/// Texts and their tokens.
+void add_tokens(tools::http_endpoint& server, tools::completion_engine& engine, const settings& s) {
     add_get(server, "/tokenizer_info", [&engine] { return engine.tokenizer_info(); });
     add_post(server, "/tokenize", s.max_request, [&engine](const std::string& body, httplib::Response& response) {
         const dg::json value = dg::parse_json(body, "request");
@@ -166,6 +170,10 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
         }
         answer(response, 200, {{"prompt", dg::valid_utf8(engine.text().decode(ids))}});
     });
+}
+
+void add_completions(tools::http_endpoint& server, tools::completion_engine& engine, const settings& s) {
+    static std::atomic<std::uint64_t> served{0};
     const tools::completion_limits limits{engine.config().context, engine.config().vocab, s.max_prompts, 64};
     add_post(server, "/v1/completions", s.max_request,
              [&engine, limits](const std::string& body, httplib::Response& response) {
@@ -186,6 +194,10 @@ void add_routes(tools::http_endpoint& server, tools::completion_engine& engine, 
                "request: expected /v1/completions and a prompt with the roles written out, found "
                "/v1/chat/completions (chat templates are not supported)");
     });
+}
+
+/// What nothing else answers.
+void add_refusals(tools::http_endpoint& server, const settings& s) {
     const auto unknown = [](const httplib::Request& request, httplib::Response& response) {
         refuse(response, 404, "request: expected a known path, found " + dg::detail::quotable(request.path, 80));
     };
@@ -240,7 +252,10 @@ void run(const settings& s) {
     limits.request = std::chrono::seconds(s.request_seconds);
     tools::http_endpoint server(limits);
     server.set_tcp_nodelay(true);
-    add_routes(server, engine, s);
+    add_facts(server, engine);
+    add_tokens(server, engine, s);
+    add_completions(server, engine, s);
+    add_refusals(server, s);
     const int port =
         s.port ? (server.bind_to_port(s.host.c_str(), s.port) ? s.port : -1) : server.bind_to_any_port(s.host.c_str());
     dg::require(port > 0, "--host, --port: expected an address that is free, found ", s.host, ":", s.port,

@@ -75,63 +75,23 @@ private:
     void loop() {
         progress_bar bar(run_.steps);
         auto& step = state_.step;
-        const std::size_t first_step = step;
+        first_step_ = step;
         if (!settings_.quiet && step < run_.steps)
             std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s",
                         "GFLOP/s", "share", "left");
         dg::token_batch batch, ahead;
         std::size_t sampled = run_.steps + 1;  // the step whose batch is at hand
-        std::vector<dg::token> inputs, targets;
-        std::size_t logged_steps = 0;
-        double logged_loss = 0, line_seconds = 0, line_flops = 0;
         stopwatch whole;
         while (step < run_.steps && !stop_requested) {
             for (const std::size_t now = run_.plan.stage_at(step); state_.stage < now;)
                 grow_to(run_.plan.stages[++state_.stage], bar);
             follow_order(bar);
-            stopwatch step_watch;
+            stopwatch watch;
             if (sampled != step) data_.sample(step, run_.batch, batch);
-            batch.split(inputs, targets);
-            const dg::training_batch prepared{inputs, targets, batch.weights, batch.rows};
-            const double rate = run_.rate(static_cast<std::int64_t>(step));
-            trainer().start(prepared, run_.micro_batch, rate);
-            data_.sample(sampled = step + 1, run_.batch, ahead);  // while a device computes
-            const auto result = trainer().finish();
-            if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) diverged(prepared, result);
+            take_step(batch, [&] { data_.sample(sampled = step + 1, run_.batch, ahead); });
             std::swap(batch, ahead);
-            const std::size_t layers = trainer().model.layers();
-            const double flops = dg::step_flops(run_.shape(), run_.layers_run(step), run_.tokens_per_step());
-            ++step;
-            so_far().loss = result.loss;
-            so_far().flops += flops;
-            line_flops += flops;
-            so_far().tokens += static_cast<double>(run_.tokens_per_step());
-            so_far().seconds += step_watch.seconds();
-            line_seconds += step_watch.seconds();
-            folder_.log({{"step", step},
-                         {"layers", layers},
-                         {"loss", result.loss},
-                         {"gradient_norm", result.gradient_norm},
-                         {"lr", rate},
-                         {"seconds", so_far().seconds}});
-            logged_loss += result.loss;
-            ++logged_steps;
-            const double left =
-                whole.seconds() / static_cast<double>(step - first_step) * static_cast<double>(run_.steps - step);
-            bar.update(step, format("loss %.3f  %s left", result.loss, duration(left).c_str()));
-            if (step % settings_.log_every == 0 || step == run_.steps) {
-                bar.clear();
-                peak_flops_ = std::max(peak_flops_, line_flops / line_seconds);
-                if (!settings_.quiet)
-                    std::printf(
-                        "%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step, layers,
-                        logged_loss / static_cast<double>(logged_steps), result.gradient_norm, rate,
-                        human(static_cast<double>(logged_steps * run_.tokens_per_step()) / line_seconds).c_str(),
-                        line_flops / line_seconds * 1e-9, 100 * line_flops / line_seconds / peak_flops_,
-                        duration(left).c_str()),
-                        std::fflush(stdout);
-                logged_loss = 0, logged_steps = 0, line_flops = 0, line_seconds = 0;
-            }
+            so_far().seconds += watch.seconds(), line_.seconds += watch.seconds();
+            report_step(bar, whole.seconds());
             if (step % settings_.eval_every == 0 || step == run_.steps) {
                 bar.clear();
                 evaluate();
@@ -146,6 +106,47 @@ private:
             if (!settings_.quiet)
                 std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step, settings_.out.c_str());
         }
+    }
+
+    /// One optimiser step on a batch; meanwhile() is called while a device computes.
+    template <class Meanwhile> void take_step(dg::token_batch& batch, const Meanwhile& meanwhile) {
+        batch.split(inputs_, targets_);
+        const dg::training_batch prepared{inputs_, targets_, batch.weights, batch.rows};
+        rate_ = run_.rate(static_cast<std::int64_t>(state_.step));
+        trainer().start(prepared, run_.micro_batch, rate_);
+        meanwhile();
+        result_ = trainer().finish();
+        if (!std::isfinite(result_.loss) || !std::isfinite(result_.gradient_norm)) diverged(prepared, result_);
+        const double flops = dg::step_flops(run_.shape(), run_.layers_run(state_.step), run_.tokens_per_step());
+        ++state_.step;
+        so_far().loss = result_.loss;
+        so_far().flops += flops, line_.flops += flops;
+        so_far().tokens += static_cast<double>(run_.tokens_per_step());
+        line_.loss += result_.loss, ++line_.steps;
+    }
+
+    /// The step in the log, and now and then a line of what came since the last one. `seconds`: of all steps here.
+    void report_step(progress_bar& bar, double seconds) {
+        const std::size_t step = state_.step, layers = trainer().model.layers();
+        folder_.log({{"step", step},
+                     {"layers", layers},
+                     {"loss", result_.loss},
+                     {"gradient_norm", result_.gradient_norm},
+                     {"lr", rate_},
+                     {"seconds", so_far().seconds}});
+        const double left = seconds / static_cast<double>(step - first_step_) * static_cast<double>(run_.steps - step);
+        bar.update(step, format("loss %.3f  %s left", result_.loss, duration(left).c_str()));
+        if (step % settings_.log_every != 0 && step != run_.steps) return;
+        bar.clear();
+        const double speed = line_.flops / line_.seconds, steps = static_cast<double>(line_.steps);
+        peak_flops_ = std::max(peak_flops_, speed);
+        if (!settings_.quiet)
+            std::printf("%8zu %6zu %8.4f %8.3f %9.2e %8s %9.1f %5.0f%% %7s\n", step, layers, line_.loss / steps,
+                        result_.gradient_norm, rate_,
+                        human(steps * static_cast<double>(run_.tokens_per_step()) / line_.seconds).c_str(),
+                        speed * 1e-9, 100 * speed / peak_flops_, duration(left).c_str()),
+                std::fflush(stdout);
+        line_ = {};
     }
 
     /// Lets the trainer run the layers that this step's order names.
@@ -249,6 +250,14 @@ private:
     held_out_windows windows_;
     std::vector<question_set> questions_;
     double peak_flops_ = 1;
+    std::size_t first_step_ = 0;
+    std::vector<dg::token> inputs_, targets_;  // of the last step
+    dg::step_result result_;
+    double rate_ = 0;
+    struct {
+        std::size_t steps = 0;
+        double loss = 0, seconds = 0, flops = 0;
+    } line_;  // what the next line of progress sums up
 };
 
 }  // namespace tools

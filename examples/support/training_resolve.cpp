@@ -98,6 +98,133 @@ void take_from(const dg::checkpoint_reader& init, resolved_run& run) {
             run.tokenizer_files[name] = dg::read_text_file(init.directory() / name);
 }
 
+/// Layers, widths and vocabulary; of --init but for what flags may change of it.
+void resolve_shape(const dg::checkpoint_reader* init, const std::optional<loop_shape>& looped, resolved_run& run) {
+    auto& s = run.settings;
+    auto& m = run.model;
+    m.layers = s.layers.value_or(m.layers);
+    if (looped) {
+        dg::require(s.growth_plan.empty(), "--loop: expected no --growth-plan, found one");
+        dg::require(s.growth == "none", "--loop: expected --growth none, found ", s.growth);
+        dg::require(!s.layers || *s.layers == looped->layers(), "--layers: expected ", looped->layers(), " for --loop ",
+                    s.loop, ", found ", s.layers.value_or(0));
+        dg::require(!init || init->config().layers == looped->layers(), "--loop: expected one of the ", m.layers,
+                    " layers of --init ", s.init, ", found one of ", looped->layers());
+        m.layers = looped->layers();
+    }
+    m.width = s.width.value_or(m.width);
+    m.ffn = s.ffn.value_or(m.ffn);
+    m.heads = s.heads.value_or(m.heads);
+    m.kv_heads = s.kv_heads.value_or(s.heads ? std::min(m.kv_heads, m.heads) : m.kv_heads);
+    run.length = s.context.value_or(m.context);
+    dg::require(!init || (run.length >= 2 && run.length <= m.context), "--context: expected 2 to ", m.context,
+                " (the context of --init ", s.init, "), found ", run.length);
+    if (!init) m.context = run.length;
+    run.tokenizer = make_tokenizer(s);
+    const bool byte_files = s.tokenizer == "bytes" && std::none_of(s.data.begin(), s.data.end(),
+                                                                   [](const auto& f) { return f.ends_with(".bin"); });
+    if (!init) m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
+    if (!s.norm.empty())
+        m.norms = s.norm == "pre"   ? dg::norm_placement::pre
+                  : s.norm == "mix" ? dg::norm_placement::mix
+                                    : dg::norm_placement::ln_scaling;
+    m = m.with_depth(m.layers);
+    m.validate();
+    dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(),
+                init ? "--init: expected a vocabulary of at least " : "--vocab: expected at least ",
+                run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
+    dg::require(m.vocab >= 256 || !byte_files, "--vocab: expected at least 256 for bytes, found ", m.vocab);
+}
+
+/// Who computes, and in which numbers.
+void require_device(const training_settings& s) {
+    if (s.backend != "cuda") require_backend(s.backend, s.precision);
+    dg::require(s.product == "auto" || (s.backend == "blas" && s.precision == "fp32"), "--product ", s.product,
+                ": expected --backend blas --precision fp32, found --backend ", s.backend, " --precision ",
+                s.precision);
+}
+
+/// Steps, batches and the learning rate; gives the steps at the peak rate.
+std::size_t resolve_steps(const preset_defaults& d, resolved_run& run) {
+    const auto& s = run.settings;
+    run.steps = s.steps.value_or(d.steps);
+    run.batch = s.batch.value_or(d.batch);
+    run.micro_batch = s.micro_batch.value_or(std::min(d.micro_batch, run.batch));
+    dg::require(run.steps > 0 && run.batch > 0, "--steps, --batch: expected at least 1, found ", run.steps, " and ",
+                run.batch);
+    dg::require(run.steps <= 1'000'000'000, "--steps: expected at most 1000000000, found ", run.steps);
+    dg::require(run.micro_batch > 0 && run.batch % run.micro_batch == 0,
+                "--micro-batch: expected a divisor of the batch of ", run.batch, ", found ", run.micro_batch);
+    dg::require(s.plateau > 0 && s.plateau <= 1, "--plateau: expected a share above 0 and at most 1, found ",
+                s.plateau);
+    const auto whole = [](std::size_t n) { return static_cast<std::int64_t>(n); };
+    const std::size_t plateau =
+        std::max<std::size_t>(1, static_cast<std::size_t>(static_cast<double>(run.steps) * s.plateau + 0.5));
+    run.rate = {s.lr.value_or(d.lr), whole(s.warmup.value_or(std::min(d.warmup, run.steps / 10))), whole(plateau),
+                whole(run.steps)};
+    dg::require(run.rate.peak > 0, "--lr: expected a rate above 0, found ", run.rate.peak);
+    return plateau;
+}
+
+/// When the model grows, and how.
+void resolve_growth(const preset_defaults& d, std::size_t plateau, resolved_run& run) {
+    auto& s = run.settings;
+    auto& m = run.model;
+    if (s.block == 0) s.block = d.block;
+    if (!s.growth_plan.empty()) {
+        const std::size_t initial = s.initial_layers ? s.initial_layers : std::min(s.block, m.layers);
+        try {
+            run.plan = dg::parse_growth_plan(dg::read_text_file(s.growth_plan), initial, run.steps, {.block = s.block});
+        } catch (const dg::error& problem) {
+            const std::string sentence = problem.what();
+            dg::fail(sentence.find("[growth_plan] ") == 0 ? s.growth_plan + ": " + sentence.substr(14) : sentence);
+        }
+        const std::size_t last = run.plan.final_layers();
+        dg::require(!s.layers || *s.layers == last, "--layers: expected ", last, ", the depth that ", s.growth_plan,
+                    " ends at, found ", s.layers.value_or(0));
+        m = m.with_depth(last);
+        s.growth = "plan";
+    } else if (s.growth == "none") {
+        run.plan = dg::plan_plain(m.layers, run.steps);
+    } else {
+        const auto rounding = s.rounding == "floor" ? dg::step_rounding::floor : dg::step_rounding::largest_remainder;
+        const std::size_t initial = s.initial_layers ? s.initial_layers : std::min(s.block, m.layers);
+        if (s.growth == "midas")
+            dg::require(m.layers % s.block == 0, "--layers: expected a multiple of the block ", s.block,
+                        " for midas, found ", m.layers);
+        run.plan = dg::plan_growth(dg::make_operator(s.growth, s.block),
+                                   {initial, m.layers, plateau, run.steps, s.alpha, rounding});
+    }
+}
+
+/// Orders of layers that are run more than once.
+void resolve_loops(const dg::checkpoint_reader* init, const std::optional<loop_shape>& looped, resolved_run& run) {
+    const auto& s = run.settings;
+    const auto& m = run.model;
+    if (looped) run.loop_order = dg::loop(m.layers, looped->own_first, looped->shared, looped->times - 1).sources();
+    if (init) {
+        const auto trained = dg::recorded_order(*init);
+        dg::require(trained.empty() || trained == run.loop_order, "--loop: expected one that runs the layers ",
+                    dg::layer_order(trained, m.layers).to_string(), ", as --init ", s.init, " was trained, found ",
+                    s.loop.empty() ? "none" : s.loop);
+    }
+    if (!s.cooldown_loop.empty()) run.cooldown_order = parse_cooldown_loop(s.cooldown_loop, m.layers);
+    dg::require(run.loop_order.empty() || run.cooldown_order.empty(),
+                "--loop, --cooldown-loop: expected one of the two, found both");
+}
+
+/// What is trained on and asked beside the text.
+void resolve_tasks(resolved_run& run) {
+    const auto& s = run.settings;
+    run.built_in = s.data.empty() && s.mix.empty();
+    for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix))
+        run.built_in = run.built_in || entry.source == "built-in";
+    run.tasks = split(s.tasks);
+    if (run.tasks.empty() && run.length < 1024) run.tasks = {"arithmetic", "psm", "copy_words", "assign_basic_0"};
+    if (run.tasks.empty()) run.tasks = dg::primitive_names();
+    for (const auto& task : run.tasks) dg::require_primitive(task);
+}
+
 }  // namespace
 
 resolved_run resolve(const training_settings& given) {
@@ -126,104 +253,15 @@ resolved_run resolve(const training_settings& given) {
     const auto* preset =
         std::find_if(std::begin(defaults), std::end(defaults), [&](const auto& d) { return m.name == d.name; });
     const preset_defaults& d = preset == std::end(defaults) || init ? defaults[1] : *preset;
-    m.layers = s.layers.value_or(m.layers);
+    const auto* begins = init ? &*init : nullptr;
     const auto looped = parse_loop(s.loop);
-    if (looped) {
-        dg::require(s.growth_plan.empty(), "--loop: expected no --growth-plan, found one");
-        dg::require(s.growth == "none", "--loop: expected --growth none, found ", s.growth);
-        dg::require(!s.layers || *s.layers == looped->layers(), "--layers: expected ", looped->layers(), " for --loop ",
-                    s.loop, ", found ", s.layers.value_or(0));
-        dg::require(!init || init->config().layers == looped->layers(), "--loop: expected one of the ", m.layers,
-                    " layers of --init ", s.init, ", found one of ", looped->layers());
-        m.layers = looped->layers();
-    }
-    m.width = s.width.value_or(m.width);
-    m.ffn = s.ffn.value_or(m.ffn);
-    m.heads = s.heads.value_or(m.heads);
-    m.kv_heads = s.kv_heads.value_or(s.heads ? std::min(m.kv_heads, m.heads) : m.kv_heads);
-    run.length = s.context.value_or(m.context);
-    dg::require(!init || (run.length >= 2 && run.length <= m.context), "--context: expected 2 to ", m.context,
-                " (the context of --init ", s.init, "), found ", run.length);
-    if (!init) m.context = run.length;
-    run.tokenizer = make_tokenizer(s);
-    const bool byte_files = s.tokenizer == "bytes" && std::none_of(s.data.begin(), s.data.end(),
-                                                                   [](const auto& f) { return f.ends_with(".bin"); });
-    if (!init) m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
-    if (!s.norm.empty())
-        m.norms = s.norm == "pre"   ? dg::norm_placement::pre
-                  : s.norm == "mix" ? dg::norm_placement::mix
-                                    : dg::norm_placement::ln_scaling;
-    m = m.with_depth(m.layers);
-    m.validate();
-    if (s.backend != "cuda") require_backend(s.backend, s.precision);
-    dg::require(s.product == "auto" || (s.backend == "blas" && s.precision == "fp32"), "--product ", s.product,
-                ": expected --backend blas --precision fp32, found --backend ", s.backend, " --precision ",
-                s.precision);
-    dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(),
-                init ? "--init: expected a vocabulary of at least " : "--vocab: expected at least ",
-                run.tokenizer ? run.tokenizer->size() : 0, " (the tokenizer's), found ", m.vocab);
-    dg::require(m.vocab >= 256 || !byte_files, "--vocab: expected at least 256 for bytes, found ", m.vocab);
-
-    run.steps = s.steps.value_or(d.steps);
-    run.batch = s.batch.value_or(d.batch);
-    run.micro_batch = s.micro_batch.value_or(std::min(d.micro_batch, run.batch));
-    dg::require(run.steps > 0 && run.batch > 0, "--steps, --batch: expected at least 1, found ", run.steps, " and ",
-                run.batch);
-    dg::require(run.steps <= 1'000'000'000, "--steps: expected at most 1000000000, found ", run.steps);
-    dg::require(run.micro_batch > 0 && run.batch % run.micro_batch == 0,
-                "--micro-batch: expected a divisor of the batch of ", run.batch, ", found ", run.micro_batch);
-    dg::require(s.plateau > 0 && s.plateau <= 1, "--plateau: expected a share above 0 and at most 1, found ",
-                s.plateau);
-    const auto whole = [](std::size_t n) { return static_cast<std::int64_t>(n); };
-    const std::size_t plateau =
-        std::max<std::size_t>(1, static_cast<std::size_t>(static_cast<double>(run.steps) * s.plateau + 0.5));
-    run.rate = {s.lr.value_or(d.lr), whole(s.warmup.value_or(std::min(d.warmup, run.steps / 10))), whole(plateau),
-                whole(run.steps)};
-    dg::require(run.rate.peak > 0, "--lr: expected a rate above 0, found ", run.rate.peak);
-
-    if (s.block == 0) s.block = d.block;
-    if (!s.growth_plan.empty()) {
-        const std::size_t initial = s.initial_layers ? s.initial_layers : std::min(s.block, m.layers);
-        try {
-            run.plan = dg::parse_growth_plan(dg::read_text_file(s.growth_plan), initial, run.steps, {.block = s.block});
-        } catch (const dg::error& problem) {
-            const std::string sentence = problem.what();
-            dg::fail(sentence.find("[growth_plan] ") == 0 ? s.growth_plan + ": " + sentence.substr(14) : sentence);
-        }
-        const std::size_t last = run.plan.final_layers();
-        dg::require(!s.layers || *s.layers == last, "--layers: expected ", last, ", the depth that ", s.growth_plan,
-                    " ends at, found ", s.layers.value_or(0));
-        m = m.with_depth(last);
-        s.growth = "plan";
-    } else if (s.growth == "none") {
-        run.plan = dg::plan_plain(m.layers, run.steps);
-    } else {
-        const auto rounding = s.rounding == "floor" ? dg::step_rounding::floor : dg::step_rounding::largest_remainder;
-        const std::size_t initial = s.initial_layers ? s.initial_layers : std::min(s.block, m.layers);
-        if (s.growth == "midas")
-            dg::require(m.layers % s.block == 0, "--layers: expected a multiple of the block ", s.block,
-                        " for midas, found ", m.layers);
-        run.plan = dg::plan_growth(dg::make_operator(s.growth, s.block),
-                                   {initial, m.layers, plateau, run.steps, s.alpha, rounding});
-    }
-    if (looped) run.loop_order = dg::loop(m.layers, looped->own_first, looped->shared, looped->times - 1).sources();
-    if (init) {
-        const auto trained = dg::recorded_order(*init);
-        dg::require(trained.empty() || trained == run.loop_order, "--loop: expected one that runs the layers ",
-                    dg::layer_order(trained, m.layers).to_string(), ", as --init ", s.init, " was trained, found ",
-                    s.loop.empty() ? "none" : s.loop);
-    }
-    if (!s.cooldown_loop.empty()) run.cooldown_order = parse_cooldown_loop(s.cooldown_loop, m.layers);
-    dg::require(run.loop_order.empty() || run.cooldown_order.empty(),
-                "--loop, --cooldown-loop: expected one of the two, found both");
+    resolve_shape(begins, looped, run);
+    require_device(s);
+    const std::size_t plateau = resolve_steps(d, run);
+    resolve_growth(d, plateau, run);
+    resolve_loops(begins, looped, run);
+    resolve_tasks(run);
     run.threads = resolve_threads(s.threads);
-    run.built_in = s.data.empty() && s.mix.empty();
-    for (const auto& entry : s.mix.empty() ? std::vector<dg::mix_entry>{} : dg::parse_mix(s.mix))
-        run.built_in = run.built_in || entry.source == "built-in";
-    run.tasks = split(s.tasks);
-    if (run.tasks.empty() && run.length < 1024) run.tasks = {"arithmetic", "psm", "copy_words", "assign_basic_0"};
-    if (run.tasks.empty()) run.tasks = dg::primitive_names();
-    for (const auto& task : run.tasks) dg::require_primitive(task);
     if (s.eval_every == 0) s.eval_every = std::max<std::size_t>(1, run.steps / 10);
     if (s.log_every == 0) s.log_every = std::max<std::size_t>(1, run.steps / 40);
     return run;
