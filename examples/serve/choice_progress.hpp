@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "depthgrow/analysis/batched_pieces.hpp"
+#include "depthgrow/io/unicode.hpp"
 #include "serve/completions.hpp"
 
 namespace tools {
@@ -16,13 +17,8 @@ class choice_progress {
 public:
     /// Choice `index` of `request`, of prompt index / n; `ends` are the model's tokens that end a text.
     choice_progress(const completion_request& request, std::size_t index, const std::vector<std::int32_t>& ends,
-                    const text_tokens& text, std::size_t vocab)
-        : request_(request),
-          index_(index),
-          ends_(ends),
-          text_(text),
-          counts_(prompt(), vocab),
-          random_(request.seed, index) {
+                    const text_tokens& text)
+        : request_(request), index_(index), ends_(ends), text_(text), counts_(prompt()), random_(request.seed, index) {
         choice_.prompt_tokens = prompt().size();
         early_ends_ = request.stop_token_ids;  // not before min_tokens
         if (!request.ignore_eos) early_ends_.insert(early_ends_.end(), ends.begin(), ends.end());
@@ -48,7 +44,7 @@ public:
         choice_.of_best = behind_the_first(scores.of_best, 0.0);
         choice_.best = behind_the_first(scores.best, -1);
         choice_.text = text_.decode(prompt());
-        said_from_ = choice_.text.size();
+        stop_from_ = choice_.text.size();
     }
     /// Chooses the next token by its logits; true when the choice ends with it.
     bool add(const std::vector<double>& logits) {
@@ -78,7 +74,9 @@ public:
             pieces.push_back(text_.decode({&choice_.tokens[t], 1}));
         std::string all;
         for (const auto& piece : pieces) all += piece;
-        if (!last && (pieces.empty() || unfinished_character(all) || unfinished_character(choice_.text))) return {};
+        if (!last &&
+            (pieces.empty() || depthgrow::unfinished_utf8(all) > 0 || depthgrow::unfinished_utf8(choice_.text) > 0))
+            return {};
         stream_part part{index_, {}, last};
         auto& out = part.choice;
         const std::size_t until = last ? choice_.text.size() : choice_.text.size() - may_become_stop();
@@ -107,33 +105,26 @@ private:
         };
         bool ended = (!request_.ignore_eos && among(ends_)) || among(request_.stop_token_ids);
         if (!ended) choice_.text += text_.decode({&token, 1});
+        if (choice_.completion_tokens < request_.min_tokens) {  // stop texts until here are none
+            stop_from_ = choice_.text.size();
+            return false;
+        }
         std::size_t cut = choice_.text.npos;
-        if (choice_.completion_tokens >= request_.min_tokens)
-            for (const auto& stop : request_.stop) cut = std::min(cut, choice_.text.find(stop, said_from_));
+        for (const auto& stop : request_.stop) cut = std::min(cut, choice_.text.find(stop, stop_from_));
         if (cut != choice_.text.npos) choice_.text.resize(cut), ended = true;
+        else stop_from_ = choice_.text.size() - may_become_stop();
         if (ended) choice_.finish = "stop";
         return ended;
     }
     /// Bytes at the text's end that are the beginning of a stop text.
     std::size_t may_become_stop() const {
-        const std::string_view said = std::string_view(choice_.text).substr(said_from_);
-        if (!request_.stop.empty() && choice_.completion_tokens < request_.min_tokens) return said.size();
+        const std::string_view said = std::string_view(choice_.text).substr(stop_from_);
         std::size_t most = 0;
         for (const std::string_view stop : request_.stop)
             for (std::size_t n = std::min(said.size(), stop.size() - 1); n > most; --n)
                 if (said.substr(said.size() - n) == stop.substr(0, n)) most = n;
         return most;
     }
-    /// Whether bytes end within a character of UTF-8.
-    static bool unfinished_character(std::string_view bytes) {
-        for (std::size_t back = 1; back <= std::min<std::size_t>(3, bytes.size()); ++back) {
-            const auto lead = static_cast<unsigned char>(bytes[bytes.size() - back]);
-            if ((lead & 0xc0) == 0x80) continue;
-            return lead >= 0xc2 && lead < 0xf5 && back < (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u);
-        }
-        return false;
-    }
-
     const completion_request& request_;
     std::size_t index_;
     const std::vector<std::int32_t>& ends_;
@@ -142,7 +133,7 @@ private:
     depthgrow::rng random_;
     std::vector<std::int32_t> early_ends_;
     completion_choice choice_;
-    std::size_t said_from_ = 0;  // where the text's completion begins
+    std::size_t stop_from_ = 0;  // where in the text a stop text may begin
     std::size_t sent_text_ = 0, sent_tokens_ = 0, sent_completion_ = 0, sent_characters_ = 0;
 };
 

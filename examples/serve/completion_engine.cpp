@@ -10,6 +10,7 @@ namespace {
 namespace dg = depthgrow;
 
 constexpr std::size_t joined_rows = 32;    // up to so many rows a product gives each row the bits that it has alone
+constexpr std::size_t most_whole = 128;    // short prompts of one step, each with a row of logits
 constexpr std::size_t prompt_piece = 256;  // tokens of a prompt that are taken in together
 
 }  // namespace
@@ -244,15 +245,15 @@ bool completion_engine::has_room(const job& of, std::size_t capacity, std::size_
 }
 
 /// The next choice of a job, with a sequence when `capacity` says so; null when the job failed.
-std::unique_ptr<completion_engine::choice_run> completion_engine::next_choice(const std::shared_ptr<job>& of,
+std::shared_ptr<completion_engine::choice_run> completion_engine::next_choice(const std::shared_ptr<job>& of,
                                                                               std::size_t capacity) {
     {
         const std::lock_guard lock(guard_);
         of->begun = true;
     }
     try {
-        std::unique_ptr<choice_run> out(
-            new choice_run{of, {of->request, of->next, ends_, *text_, config().vocab}, {}, {}, 0, 0, {}, 0});
+        std::shared_ptr<choice_run> out(
+            new choice_run{of, {of->request, of->next, ends_, *text_}, {}, {}, 0, 0, {}, 0});
         if (of->request.echo) {
             const auto& prompt = out->progress.prompt();
             out->following.assign(prompt.begin() + 1, prompt.end());
@@ -271,12 +272,23 @@ std::size_t completion_engine::needed(const job& of) const {
     return std::min(config().context, of.next_prompt().size() + made);
 }
 
+/// Whether the first of the jobs that need a sequence and have none finds no room for it. Nobody begins before it, or
+/// smaller ones would take what it waits for. With guard_ held.
+bool completion_engine::one_waits_for_room() const {
+    for (const auto& one : jobs_)
+        if ((one->generates() || (one->has_next() && one->takes_pieces())) && one->has_next() &&
+            one->next == one->ended)
+            return held_ > 0 && held_ + needed(*one) > settings_.cached_tokens;
+    return false;
+}
+
 /// Begins as many choices as there is room for, each job in turn; one whose first choice has no room holds up the rest.
 void completion_engine::start_generating() {
     for (;;) {
         std::shared_ptr<job> first;
         {
             const std::lock_guard lock(guard_);
+            if (one_waits_for_room()) return;
             const auto found = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& one) {
                 return one->generates() && one->has_next() &&
                        (one->next == one->ended || has_room(*one, needed(*one), generating_.size()));
@@ -291,65 +303,63 @@ void completion_engine::start_generating() {
 
 /// A token for every choice, and one prompt's next piece: beside them when that leaves few rows, else alone.
 void completion_engine::generation_step() {
-    std::vector<choice_run*> together, alone;
+    choice_runs together, alone;
     std::size_t rows = 0;
     for (const auto& one : generating_)
-        if (!one->reading()) together.push_back(one.get()), ++rows;
+        if (!one->reading()) together.push_back(one), ++rows;
     for (const auto& one : generating_) {
         if (!one->reading()) continue;
         const std::size_t more = one->next().size();
-        if (rows + more <= joined_rows) together.push_back(one.get()), rows += more;
-        else if (alone.empty()) alone.push_back(one.get());
+        if (rows + more <= joined_rows) together.push_back(one), rows += more;
+        else if (alone.empty()) alone.push_back(one);
     }
-    const auto of_alone = alone.empty() ? nullptr : alone[0]->of;
     run(together);
-    if (of_alone && !of_alone->failed) run(alone);
+    run(alone);
 }
 
 /// Prompts of which no more than one token is asked, each job in turn, up to max_rows tokens: pieces of long ones
 /// first, up to half of that and one at least, and one short one at least.
 void completion_engine::scoring_step() {
-    std::vector<choice_run*> now;
-    std::list<std::unique_ptr<choice_run>> whole;
-    std::size_t rows = 0;
-    const auto add = [&](choice_run& one) { now.push_back(&one), rows += one.next().size(); };
+    choice_runs now;
+    std::size_t rows = 0, whole = 0;
+    const auto add = [&](const std::shared_ptr<choice_run>& one) { now.push_back(one), rows += one->next().size(); };
     for (const auto& one : scoring_)
-        if (rows == 0 || rows + one->next().size() <= settings_.max_rows / 2) add(*one);
+        if (rows == 0 || rows + one->next().size() <= settings_.max_rows / 2) add(one);
     for (;;) {
         std::shared_ptr<job> first;
         std::size_t capacity = 0;
         {
             const std::lock_guard lock(guard_);
+            const bool held_up = one_waits_for_room();
             const auto found = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& one) {
                 if (one->generates() || !one->has_next()) return false;
-                return !one->takes_pieces() || has_room(*one, needed(*one), scoring_.size());
+                return !one->takes_pieces() || (!held_up && has_room(*one, needed(*one), scoring_.size()));
             });
             if (found == jobs_.end()) break;
             first = *found;
             if (first->takes_pieces()) capacity = needed(*first);
-            else if (!whole.empty() && rows + first->next_prompt().size() > settings_.max_rows) break;
+            else if (whole > 0 && (whole == most_whole || rows + first->next_prompt().size() > settings_.max_rows))
+                break;
             jobs_.erase(found), jobs_.push_back(first);
         }
         auto one = next_choice(first, capacity);
         if (!one) continue;
-        if (capacity == 0) add(*one), whole.push_back(std::move(one));
-        else if (scoring_.push_back(std::move(one)); rows == 0) add(*scoring_.back());
+        if (capacity > 0) scoring_.push_back(one);
+        if (capacity == 0 || rows == 0) add(one);
+        whole += capacity == 0;
     }
     run(now);
 }
 
 /// Takes in the next tokens of choices, in one run of the model. Choices that end are gone from the lists afterwards,
 /// and all of a job that fails.
-void completion_engine::run(const std::vector<choice_run*>& choices) {
-    std::vector<choice_run*> wanted;
-    std::vector<std::shared_ptr<job>> jobs;  // outlive their choices
+void completion_engine::run(const choice_runs& choices) {
+    choice_runs wanted;
     std::vector<dg::token_piece> pieces;
-    for (choice_run* one : choices) {
-        if (!one->of->asks_for_numbers()) {
-            finish(*one);
-            continue;
-        }
-        wanted.push_back(one), jobs.push_back(one->of), pieces.push_back(one->piece());
+    for (const auto& one : choices) {
+        if (one->of->failed) continue;
+        if (!one->of->asks_for_numbers()) finish(*one);
+        else wanted.push_back(one), pieces.push_back(one->piece());
     }
     if (pieces.empty()) return;
     std::vector<dg::piece_results> results;
@@ -357,13 +367,13 @@ void completion_engine::run(const std::vector<choice_run*>& choices) {
     try {
         results = model_->append(pieces);
     } catch (...) { problem = std::current_exception(); }
-    for (std::size_t i = 0; i < jobs.size(); ++i) {
-        if (jobs[i]->failed) continue;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (wanted[i]->of->failed) continue;
         try {
             if (problem) std::rethrow_exception(problem);
             dg::require(results[i].finite, "server: expected finite logits, found NaN or infinity");
             if (take(*wanted[i], std::move(results[i]))) finish(*wanted[i]);
-        } catch (...) { fail(*jobs[i], std::current_exception()); }
+        } catch (...) { fail(*wanted[i]->of, std::current_exception()); }
     }
 }
 
@@ -422,7 +432,7 @@ void completion_engine::fail(job& one, std::exception_ptr problem) {
 /// Closes the sequences of choices, which are gone then.
 template <class Which> void completion_engine::forget(const Which& which) {
     for (auto* list : {&generating_, &scoring_})
-        list->remove_if([&](const std::unique_ptr<choice_run>& one) {
+        list->remove_if([&](const std::shared_ptr<choice_run>& one) {
             if (!which(*one)) return false;
             model_->close(*one->sequence), held_ -= one->capacity;
             return true;

@@ -93,6 +93,7 @@ public:
 private:
     using job = answer::state;
     struct choice_run;
+    using choice_runs = std::vector<std::shared_ptr<choice_run>>;
     using clock = std::chrono::steady_clock;
 
     void read_token_files(const std::string& directory);
@@ -102,10 +103,11 @@ private:
     void start_generating();
     void generation_step();
     void scoring_step();
-    std::unique_ptr<choice_run> next_choice(const std::shared_ptr<job>& of, std::size_t capacity);
+    std::shared_ptr<choice_run> next_choice(const std::shared_ptr<job>& of, std::size_t capacity);
     bool has_room(const job& of, std::size_t capacity, std::size_t choices) const;
     std::size_t needed(const job& of) const;
-    void run(const std::vector<choice_run*>& choices);
+    bool one_waits_for_room() const;
+    void run(const choice_runs& choices);
     bool take(choice_run& one, depthgrow::piece_results results);
     void finish(choice_run& one);
     void fail(job& one, std::exception_ptr problem);
@@ -119,7 +121,7 @@ private:
     std::vector<std::int32_t> ends_;  // tokens that end a text
 
     // The worker's own.
-    std::list<std::unique_ptr<choice_run>> generating_, scoring_;  // with sequences that are open
+    std::list<std::shared_ptr<choice_run>> generating_, scoring_;  // with sequences that are open
     std::size_t held_ = 0;                                         // positions of all of them
     clock::time_point asked_ = clock::now();
 

@@ -25,12 +25,13 @@
 namespace tools {
 
 struct endpoint_limits {
-    std::size_t connections = 512;             // served at once; others wait
-    std::size_t body = std::size_t{16} << 20;  // bytes
-    std::chrono::milliseconds request{30000};  // for all of a request's header and body
-    std::chrono::milliseconds idle{2000};      // between two requests of a connection
-    std::chrono::milliseconds answer{60000};   // for a client to take an answer
-    std::chrono::milliseconds stop{1500};      // after stop(), for requests that are still being sent
+    std::size_t connections = 512;                // served at once; others wait
+    std::size_t body = std::size_t{16} << 20;     // bytes
+    std::chrono::milliseconds request{30000};     // for all of a request's header and body
+    std::chrono::milliseconds idle{5000};         // between two requests of a connection
+    std::chrono::milliseconds answer{60000};      // for a client to take an answer
+    std::chrono::milliseconds stop{1500};         // after stop_gently(), for requests that are still being sent
+    std::chrono::milliseconds last_answer{3500};  // and for clients to take their answers
 };
 
 class http_endpoint : public httplib::Server {
@@ -39,6 +40,7 @@ public:
 
     explicit http_endpoint(const endpoint_limits& limits) : limits_(limits) {
         set_payload_max_length(limits.body);
+        set_keep_alive_timeout(std::chrono::duration_cast<std::chrono::seconds>(limits.idle).count());
         new_task_queue = [this] { return new connection_threads(*this); };
     }
 
@@ -49,7 +51,7 @@ public:
     void stop_gently() {
         stopping_at_ = clock::now().time_since_epoch().count();
         stopping_ = true;
-        stop();
+        ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept(); stop() would end answers in parts, too
     }
 
     /// Whether the client of the request that this thread answers has closed its connection; from any thread.
@@ -158,6 +160,8 @@ private:
                 auto end = until;
                 if (server_.stopping_ && events == POLLIN)
                     end = std::min(end, idle ? clock::now() : server_.stopping_time() + server_.limits_.stop);
+                if (server_.stopping_ && events == POLLOUT)
+                    end = std::min(end, server_.stopping_time() + server_.limits_.last_answer);
                 pollfd one{socket_, events, 0};
                 const int found = ::poll(&one, 1, 0);
                 if (found > 0) return (one.revents & (POLLNVAL)) == 0;

@@ -115,12 +115,13 @@ void stream(httplib::Response& response, std::shared_ptr<tools::completion_engin
             bool there = true;  // somebody who reads
             std::size_t made = 0;
             const auto all = [&] {
-                for (auto parts = std::move(*first); !parts.empty() && there; parts = coming->next())
+                for (auto parts = std::move(*first); !parts.empty(); parts = coming->next())
                     for (const auto& part : parts) {
                         made += part.choice.completion_tokens;
-                        there = there && send(line(tools::stream_json(facts, part)));
+                        there = send(line(tools::stream_json(facts, part)));
+                        if (!there) return;
                     }
-                if (there && request->stream_usage) there = send(line(tools::stream_usage_json(facts, made)));
+                if (request->stream_usage) there = send(line(tools::stream_usage_json(facts, made)));
                 there = there && send("[DONE]");
             };
             guard(all, [&](int status, const std::string& sentence) {

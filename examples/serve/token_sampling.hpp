@@ -30,30 +30,29 @@ struct token_sampling {
     }
 };
 
-/// What has been read and written so far, as the penalties count it.
+/// What has been read and written so far, as the penalties count it: times made of every token seen, 0 for those of the
+/// prompt alone.
 class token_counts {
 public:
-    token_counts(const std::vector<std::int32_t>& prompt, std::size_t vocab) : seen_(vocab, 0), made_(vocab, 0) {
-        for (const std::int32_t id : prompt) seen_[static_cast<std::size_t>(id)] = 1;
+    explicit token_counts(const std::vector<std::int32_t>& prompt) {
+        for (const std::int32_t id : prompt) made_.emplace(id, 0);
     }
-    void add(std::int32_t id) { ++made_[static_cast<std::size_t>(id)], seen_[static_cast<std::size_t>(id)] = 1; }
-    bool seen(std::size_t id) const { return seen_[id] != 0; }
-    std::size_t made(std::size_t id) const { return made_[id]; }
+    void add(std::int32_t id) { ++made_[id]; }
+    const std::map<std::int32_t, std::size_t>& seen() const { return made_; }
 
 private:
-    std::vector<char> seen_;         // in the prompt or the completion
-    std::vector<std::size_t> made_;  // times in the completion
+    std::map<std::int32_t, std::size_t> made_;
 };
 
 /// Changes a row of logits as the request says; `banned` tokens cannot be chosen afterwards.
 inline void change_logits(std::vector<double>& z, const token_sampling& how, const token_counts& counts,
                           const std::vector<std::int32_t>& banned) {
     for (const auto& [id, added] : how.bias) z[static_cast<std::size_t>(id)] += added;
-    for (std::size_t v = 0; v < z.size(); ++v) {
-        if (how.repetition_penalty != 1 && counts.seen(v))
-            z[v] = z[v] > 0 ? z[v] / how.repetition_penalty : z[v] * how.repetition_penalty;
-        if (const std::size_t times = counts.made(v))
-            z[v] -= how.frequency_penalty * static_cast<double>(times) + how.presence_penalty;
+    for (const auto& [id, times] : counts.seen()) {
+        double& value = z[static_cast<std::size_t>(id)];
+        if (how.repetition_penalty != 1)
+            value = value > 0 ? value / how.repetition_penalty : value * how.repetition_penalty;
+        if (times > 0) value -= how.frequency_penalty * static_cast<double>(times) + how.presence_penalty;
     }
     for (const std::int32_t id : banned) z[static_cast<std::size_t>(id)] = -std::numeric_limits<double>::infinity();
 }

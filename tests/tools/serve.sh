@@ -87,6 +87,10 @@ for asked in '"temperature": 0.9, "seed": 5' '"temperature": 0.9, "seed": 5, "ec
   done
   [[ $(grep -c '^data: {' <<< "$answer") -gt 2 ]] || fail "expected several parts: $answer"
 done
+biased='"prompt": "ab", "max_tokens": 4, "temperature": 0, "logit_bias": {"97": 100}'  # aaaa
+ask POST /v1/completions "{$biased, \"stop\": \"a\"}"; expect 200 '"text":""'; expect 200 '"completion_tokens":1,'
+ask POST /v1/completions "{$biased, \"min_tokens\": 2, \"stop\": \"a\"}"; expect 200 '"text":"a"'
+expect 200 '"completion_tokens":2,'
 ask POST /v1/completions '{"prompt": ["a", "b"], "max_tokens": 3, "n": 2, "stream": true}'
 [[ "$(parts index '[0-9]' | sort -u | tr -d '\n')" == 0123 ]] || fail "expected parts of four choices: $answer"
 ask POST /v1/completions '{"prompt": "a", "max_tokens": 100, "stream": true, "top_p": 7}'
@@ -135,13 +139,14 @@ model=slow start --queue 1 --parallel 1
 (ask POST /v1/completions '{"prompt": "a", "max_tokens": 1200, "ignore_eos": true}'; echo "$status" > long.txt) & \
   background=$!
 until_health '"running":1'
-(ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5}'; echo "$status" > waits.txt) & waits=$!
+(ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5, "stream": true}'
+  echo "$status $(grep -c '^data: \[DONE\]' <<< "$answer")" > waits.txt) & waits=$!
 until_health '"waiting":1'
 ask POST /v1/completions '{"prompt": "abc", "max_tokens": 5}'
 expect 503 'expected at most 1 waiting requests, found as many'
 kill -TERM $pid; wait $pid || fail "expected exit code 0 after SIGTERM"
 wait $background $waits
-[[ "$(cat long.txt) $(cat waits.txt)" == "200 200" ]] ||
+[[ "$(cat long.txt) $(cat waits.txt)" == "200 200 1" ]] ||
   fail "expected the requests taken in to be answered, found $(cat long.txt) $(cat waits.txt)"
 
 # Refused at the start; one that is not would serve for ever.

@@ -29,7 +29,7 @@ public:
                 config().context, " positions (the model's context), got ", capacity);
         std::unique_ptr<caches> memory;
         const auto free = free_.lower_bound(capacity);
-        if (free != free_.end() && free->first <= 2 * capacity) {
+        if (free != free_.end() && free->first <= capacity + capacity / 8) {
             memory = std::move(free->second);
             free_.erase(free);
         } else {
