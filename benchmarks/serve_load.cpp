@@ -41,7 +41,7 @@ dg::json request(const settings& s, std::size_t number) {
     if (s.chat) body["messages"] = dg::json::array({{{"role", "user"}, {"content", prompt}}});
     else if (s.kind == "score")
         body["prompt"] = prompt, body["echo"] = true, body["logprobs"] = 1, body["max_tokens"] = 1;
-    else body["prompt"] = prompt, body["ignore_eos"] = true;
+    else body["prompt"] = prompt;
     return body;
 }
 
