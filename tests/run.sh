@@ -2,6 +2,10 @@
 # Installs what the tests need, builds everything with warnings as errors, and runs every test.
 # Usage: bash tests/run.sh [quick|packages]   (quick: only the tests that take seconds; packages: install, no more)
 set -euo pipefail
+case "${1:-}" in
+  "" | quick | packages) ;;
+  *) echo "error: expected quick, packages or nothing, found $1" >&2; exit 1 ;;
+esac
 start=$SECONDS
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$root/cmake/debian.sh"

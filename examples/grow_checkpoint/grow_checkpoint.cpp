@@ -190,8 +190,8 @@ int main(int argc, char** argv) {
              "after",
              "grow_checkpoint SmolLM2-135M grown --operator lidas --block 5 --zero-new   # new layers begin as "
              "identities, and the proof",
-             "grow_checkpoint gpt2 grown --operator interleave --init average           # a family that the library "
-             "cannot run",
+             "grow_checkpoint gpt2 grown --operator interleave --init average           # new layers are means of "
+             "their neighbours",
              "grow_checkpoint SmolLM2-135M shallow --operator collapse --start 20 --length 3",
              "train_smol --init grown --data book.txt --out runs/grown                   # training goes on from the "
              "weights"},
