@@ -83,7 +83,7 @@ void add_training_flags(command_line& f, training_settings& s) {
                  "The same losses bit for bit on a GPU too, at a price (a CPU always gives them)");
     f.add_switch(
         "--recompute", s.recompute,
-        "Keep one activation a layer and compute the rest again on the way back: less memory, a third more work");
+        "Keep one activation a layer and compute the rest again in the backward pass: less memory, a third more work");
     f.add_threads(s.threads);
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");

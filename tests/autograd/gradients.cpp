@@ -1,4 +1,4 @@
-// Every operation's way back against central differences, in double on the reference backend.
+// Every operation's backward pass against central differences, in double on the reference backend.
 #include <functional>
 #include <vector>
 

@@ -97,7 +97,7 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
         reference.embedding_backward<double>(ids, dout.want(), dtable.want());
         dtable.agrees(bound<T>(rows));
     }
-    SECTION("RMSNorm, alone and after a residual add, and its way back with and without a skip gradient") {
+    SECTION("RMSNorm, alone and after a residual add, and its backward pass with and without a skip gradient") {
         operand<T> x(rows, cols, 1), a(rows, cols, 2), gain(1, cols, 3), y(rows, cols, 0), sum(rows, cols, 0),
             rstd(1, rows, 0);
         blas.rms_norm_forward<T>(x.got(), gain.got_flat(), T(1e-5), T(0.6), y.got(), rstd.got_flat());
@@ -121,7 +121,7 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
             dgain.agrees(bound<T>(rows));
         }
     }
-    SECTION("SwiGLU and its way back") {
+    SECTION("SwiGLU and its backward pass") {
         operand<T> gate_up(rows, 2 * cols, 1), out(rows, cols, 0), dout(rows, cols, 2), d(rows, 2 * cols, 0);
         blas.gated_forward<T>(dg::activation::silu, gate_up.got(), out.got());
         reference.gated_forward<double>(dg::activation::silu, gate_up.want(), out.want());
@@ -316,7 +316,7 @@ TEMPLATE_TEST_CASE("blas attention behind a cache agrees with the reference in d
     values.agrees(0);
 }
 
-TEST_CASE("attention's way back refuses gradients of other extents") {
+TEST_CASE("attention's backward pass refuses gradients of other extents") {
     dg::blas blas;
     std::vector<float> numbers(512), sums(4);
     const dg::attention_shape s{1, 2, 2, 1, 4};

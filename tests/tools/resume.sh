@@ -34,7 +34,7 @@ done
 losses again/log.jsonl | cmp - whole.txt || fail "the same seed gave other losses"
 "$TOOLS/train_smol" "${tiny[@]}" --out other --seed 2
 if losses other/log.jsonl | cmp -s - whole.txt; then fail "another seed gave the same losses"; fi
-# Activations computed again on the way back change no loss.
+# Activations computed again in the backward pass change no loss.
 "$TOOLS/train_smol" "${tiny[@]}" --out spare --recompute
 losses spare/log.jsonl | cmp - whole.txt || fail "--recompute gave other losses"
 echo "resume: bit for bit at steps $((grown - 1)), $grown, $((grown + 1)); signals save"

@@ -69,7 +69,7 @@ std::vector<std::vector<double>> integrated_gradients(const Model& model, const 
             const auto h = add_pending(tape, stream);
             const auto z = ops::linear(tape, model.final_norm(tape, h, nullptr), model.head());
             const auto value = tape.make_wide(total);
-            // z becomes its own gradient; nothing on the way back reads the logits
+            // z becomes its own gradient; nothing in the backward pass reads the logits
             rows::probability_gradient_inplace<T>(backend, z.value, gold, value);
             tape.seed(z, z.value);
             tape.backward();

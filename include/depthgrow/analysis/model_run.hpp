@@ -1,5 +1,5 @@
 // A model run as scoring and generation ask: under an order of layers, up to an exit, answering there through a lens.
-// Assumes a model that outlives it; nothing is recorded for a way back.
+// Assumes a model that outlives it; nothing is recorded for a backward pass.
 // Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
 #pragma once
 

@@ -1,6 +1,6 @@
-// Reverse-mode differentiation as a flat tape: operations append their way back in execution order, `backward` walks
-// the list once from the end. Assumes one loss; coarse operations; closures that own nothing.
-// Parameter gradients accumulate into the caller's memory; activation gradients are made when first written to.
+// Reverse-mode differentiation as a flat tape: operations append their backward steps in execution order, `backward`
+// walks the list once from the end. Assumes one loss; coarse operations; closures that own nothing. Parameter gradients
+// accumulate into the caller's memory; activation gradients are made when first written to.
 #pragma once
 
 #include <cstddef>
@@ -53,7 +53,7 @@ public:
         host_.rewind();
         recording_ = record, passing_ = false;
     }
-    /// Whether a recording run keeps only what enters each layer and computes the rest again on the way back.
+    /// Whether a recording run keeps only what enters each layer and computes the rest again in the backward pass.
     bool recomputes() const { return recomputes_; }
     void recompute(bool on) { recomputes_ = on; }
 
@@ -66,12 +66,13 @@ public:
     span<wide_t<T>> make_wide(std::size_t count) {
         return {noted(memory_.template take<wide_t<T>>(count), count), count};
     }
-    /// Returns an activation's memory when nothing will need it on a way back.
+    /// Returns an activation's memory when nothing will need it in a backward pass.
     void drop(const variable<T>& v) {
         if (!recording_ && !passing_ && !v.kept && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
     }
 
-    /// What `forward` makes from what it reads, without a way back: only its result, a variable of the tape, stays.
+    /// What `forward` makes from what it reads, without a backward pass: only its result, a variable of the tape,
+    /// stays.
     template <class Forward> variable<T> only_result(const Forward& forward) {
         recording_ = false, passing_ = true;
         auto y = forward();
@@ -80,7 +81,7 @@ public:
         y.slot = host_.template make<gradient_slot<T>>();
         return y;
     }
-    /// The way back of such a result: runs `forward` once more, recording, hands it y's gradient and walks back to
+    /// The backward step of such a result: runs `forward` once more, recording, hands it y's gradient and walks back to
     /// where it began.
     template <class Forward> void backward_again(const variable<T>& y, const Forward& forward) {
         const std::size_t before = nodes_.size();
@@ -92,7 +93,7 @@ public:
         passing_ = false;
     }
 
-    /// Appends a way back. The closure is copied into the tape's own memory and never destroyed.
+    /// Appends a backward step. The closure is copied into the tape's own memory and never destroyed.
     template <class Closure> void record(Closure way_back) {
         static_assert(std::is_trivially_destructible_v<Closure> && std::is_trivially_copyable_v<Closure>,
                       "depthgrow: a tape closure may hold only views and numbers, since it is never destroyed");
@@ -100,7 +101,7 @@ public:
         auto* kept = host_.template make<Closure>(way_back);
         nodes_.push_back({[](void* closure) { (*static_cast<Closure*>(closure))(); }, kept});
     }
-    /// Runs every way back, last first.
+    /// Runs every backward step, last first.
     void backward() { walk_back(0); }
 
     /// The gradient that has arrived at v; data is null when none has.
@@ -138,7 +139,7 @@ public:
             backend().template add_inplace<T>(wide_t<T>(1), gradient(from), place.out);
         }
     }
-    /// v's producer has run its way back: its gradient is needed no more.
+    /// v's producer has run its backward step: its gradient is needed no more.
     void release(const variable<T>& v) {
         auto*& buffer = v.slot->buffer;
         if (buffer && --buffer->users == 0) memory_.template give<T>(buffer->data, v.value.size());

@@ -56,7 +56,7 @@ public:
             for (std::size_t c = 0; c < dout.cols; ++c) dtable(static_cast<std::size_t>(ids[r]), c) += dout(r, c);
     }
 
-    // ---- RMSNorm: y = scale * gain * x / sqrt(mean(x^2) + eps); rstd is saved for the way back
+    // ---- RMSNorm: y = scale * gain * x / sqrt(mean(x^2) + eps); rstd is saved for the backward pass
     template <class T>
     void rms_norm_forward(matrix<const T> x, span<const T> gain, wide_t<T> eps, wide_t<T> scale, matrix<T> y,
                           span<wide_t<T>> rstd) {
@@ -150,7 +150,8 @@ public:
 
     // ---- RoPE on the first `heads` heads of each row, position r % length; of each head's first 2 * half channels,
     // channel i pairs with i + half
-    /// cosine and sine are (length, half), half at most head_width / 2; `sign` is 1 forward and -1 on the way back.
+    /// cosine and sine are (length, half), half at most head_width / 2; `sign` is 1 forward and -1 in the backward
+    /// pass.
     template <class T>
     void rope_inplace(matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
                       matrix<const wide_t<T>> cosine, matrix<const wide_t<T>> sine, wide_t<T> sign) {

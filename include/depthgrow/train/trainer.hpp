@@ -85,7 +85,7 @@ public:
     }
     const std::vector<std::size_t>& run_order() const { return order_; }
 
-    /// Whether steps keep only the residual entering each layer and compute the layer again on the way back: the
+    /// Whether steps keep only the residual entering each layer and compute the layer again in the backward pass: the
     /// activations of one layer in memory instead of all, for about one more forward pass.
     void recompute(bool on) {
         tape_.recompute(on);

@@ -1,4 +1,4 @@
-// A part of the graph that keeps only what enters it: its activations are computed again on the way back.
+// A part of the graph that keeps only what enters it: its activations are computed again in the backward pass.
 // Assumes the part reads one variable and frozen places (weights, tables), and gives the same numbers each time it
 // runs. Chen et al. 2016 (arXiv 1604.06174): memory of one part at a time for about one more forward pass.
 #pragma once

@@ -117,8 +117,8 @@ public:
         fp8_.backward(products_, context_, dy, w, beta, dx);
     }
     /// A linear map joined with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the
-    /// derivatives of out by gate and by up. Its way back from the map after it: dgate_up = slopes * (dy w), where both
-    /// halves meet dy w. False: not taken, nothing done; what was taken one way is taken back.
+    /// derivatives of out by gate and by up. Its backward pass from the map after it: dgate_up = slopes * (dy w), where
+    /// both halves meet dy w. False: not taken, nothing done; what was taken one way is taken back.
     template <class T> bool linear_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> slopes, matrix<T> out) {
         contract::gemm(transpose::no, transpose::yes, x, w, slopes);
         contract::extents("linear_swiglu", "slopes", slopes, out.rows, 2 * out.cols);
@@ -187,7 +187,7 @@ public:
         contract::rope<T>(x, heads, head_width, cosine, sine);
         kernels::rope_inplace<T>(context_, x, length, heads, head_width, cosine, sine, sign);
     }
-    /// lse is (rows, heads), or (B, H, T) where the fused engines run: the way back knows.
+    /// lse is (rows, heads), or (B, H, T) where the fused engines run: the backward pass knows.
     template <class T> void attention_forward(matrix<const T> qkv, attention_shape s, matrix<T> out, span<float> lse) {
         contract::attention<T>("attention_forward", qkv, s, out, {lse.data(), lse.size()});
         if (fused<T>(s, qkv.stride, out.stride)) {

@@ -86,8 +86,9 @@ private:
     }
     attention_plan* wanted(const attention_shape& s, std::size_t packed, std::size_t out, bool backward) {
         auto* p = plan(s, packed, out, backward);
-        require(p != nullptr, "[attention] expected cuDNN to have an engine for ", backward ? "the way back of " : "",
-                s.batch, " x ", s.length, " tokens and ", s.heads, " heads of ", s.head_width, ", found none");
+        require(p != nullptr, "[attention] expected cuDNN to have an engine for ",
+                backward ? "the backward pass of " : "", s.batch, " x ", s.length, " tokens and ", s.heads,
+                " heads of ", s.head_width, ", found none");
         return p;
     }
     template <class Pass> void run(attention_plan& p, const Pass& pass) {

@@ -1,7 +1,7 @@
 // One pass of causal grouped-query attention by cuDNN's fused engines, described as the graph of plain operations that
 // it is. Assumes bfloat16 rows of packed queries, keys and values, heads of a multiple of 8 up to 128 channels,
-// cuDNN 9. lse is (B, H, T) here. Maths: Dao et al. 2022 (arXiv 2205.14135); way back: Dao 2023 (arXiv 2307.08691),
-// Algorithm 2.
+// cuDNN 9. lse is (B, H, T) here. Maths: Dao et al. 2022 (arXiv 2205.14135); backward pass: Dao 2023 (arXiv
+// 2307.08691), Algorithm 2.
 #pragma once
 
 #include <algorithm>
@@ -22,8 +22,8 @@ public:
     enum : int { q, k, v, o, stats, scale, masked, dq, dk, dv, d_o, row_sums, one, dq_sums, slots };
 
     /// `packed` is the leading dimension of the rows of q, k, v (and dq, dk, dv), `out` that of o and d_o.
-    /// A deterministic way back adds up dq in one order, through dS in the engine's workspace (B H T T numbers). Where
-    /// heads share keys and values, dk and dv come apart, a head each: `apart`.
+    /// A deterministic backward pass adds up dq in one order, through dS in the engine's workspace (B H T T numbers).
+    /// Where heads share keys and values, dk and dv come apart, a head each: `apart`.
     attention_plan(const attention_shape& s, std::size_t packed, std::size_t out, bool backward, bool deterministic)
         : shape_(s),
           backward_(backward),
@@ -99,7 +99,8 @@ public:
         clears_ = std::all_of(sums.begin(), sums.end(), [](float x) { return std::isfinite(x); });
     }
 
-    /// Bytes that a run needs: the engine's own, and on the way back the row sums, dq's sums, and dk and dv if apart.
+    /// Bytes that a run needs: the engine's own, and in the backward pass the row sums, dq's sums, and dk and dv if
+    /// apart.
     std::size_t workspace_bytes() const {
         return engine_bytes() + (backward_ ? sums_bytes() + dq_bytes() + 2 * apart_bytes() : 0);
     }

@@ -1,4 +1,4 @@
-// RMSNorm kernels: alone, fused with the residual add before it, and the way back with the gain's gradient.
+// RMSNorm kernels: alone, fused with the residual add before it, and the backward pass with the gain's gradient.
 // Assumes float statistics. A warp owns a row and keeps it in registers; rows wider than that are read twice.
 // Maths: Zhang & Sennrich 2019; backend/reference.hpp.
 #pragma once

@@ -1,6 +1,6 @@
-// RoPE kernels: in place, and on the way back together with the sums of keys' and values' gradients over their groups.
-// Assumes rows of packed queries, keys and values, sequences of `length` rows, tables of (context, half): the first 2
-// half channels of a head turn. Maths: Su et al. 2021, half-split; backend/reference.hpp. Bound by memory.
+// RoPE kernels: in place, and in the backward pass together with the sums of keys' and values' gradients over their
+// groups. Assumes rows of packed queries, keys and values, sequences of `length` rows, tables of (context, half): the
+// first 2 half channels of a head turn. Maths: Su et al. 2021, half-split; backend/reference.hpp. Bound by memory.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/common.cuh"
