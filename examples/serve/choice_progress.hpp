@@ -27,8 +27,6 @@ public:
     std::size_t index() const { return index_; }
     const std::vector<std::int32_t>& prompt() const { return request_.prompts[index_ / request_.n]; }
     const completion_choice& choice() const { return choice_; }
-    /// The token to be taken in next.
-    std::int32_t token() const { return choice_.tokens.back(); }
 
     /// The prompt as a part of the answer, with the scores of what follows each of its tokens.
     void echo(const depthgrow::row_scores& scores) {

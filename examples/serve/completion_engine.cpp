@@ -49,12 +49,11 @@ struct completion_engine::choice_run {
     std::size_t capacity = 0;             // of the sequence
     std::size_t taken = 0;                // tokens of the prompt
     dg::row_scores scores;                // of those
-    std::int32_t token = 0;               // chosen last
 
     bool reading() const { return taken < progress.prompt().size(); }
-    /// The tokens to take in next; `scored`: their share of `following`.
+    /// The tokens to take in next.
     dg::span<const std::int32_t> next() const {
-        if (!reading()) return {&token, 1};
+        if (!reading()) return {&progress.choice().tokens.back(), 1};
         const dg::span<const std::int32_t> prompt = progress.prompt();
         return prompt.subspan(taken, sequence ? std::min(prompt_piece, prompt.size() - taken) : prompt.size());
     }
@@ -235,8 +234,8 @@ void completion_engine::drop_unwanted() {
         fail(*one, std::make_exception_ptr(busy_error("server: expected to go on, found that it is stopping")));
 }
 
-/// Whether `held` positions and choices of one kind leave room for the next choice of a job. What a job has beside its
-/// first choice takes half of the room, so that others' requests begin at once.
+/// Whether `choices` of its kind and the positions held leave room for the next choice of a job. What a job has beside
+/// its first choice takes half of the room, so that others' requests begin at once.
 bool completion_engine::has_room(const job& of, std::size_t capacity, std::size_t choices) const {
     if (held_ == 0) return true;
     const std::size_t share = of.next > of.ended ? 2 : 1;
@@ -252,8 +251,7 @@ std::shared_ptr<completion_engine::choice_run> completion_engine::next_choice(co
         of->begun = true;
     }
     try {
-        std::shared_ptr<choice_run> out(
-            new choice_run{of, {of->request, of->next, ends_, *text_}, {}, {}, 0, 0, {}, 0});
+        std::shared_ptr<choice_run> out(new choice_run{of, {of->request, of->next, ends_, *text_}, {}, {}, 0, 0, {}});
         if (of->request.echo) {
             const auto& prompt = out->progress.prompt();
             out->following.assign(prompt.begin() + 1, prompt.end());
@@ -276,8 +274,7 @@ std::size_t completion_engine::needed(const job& of) const {
 /// smaller ones would take what it waits for. With guard_ held.
 bool completion_engine::one_waits_for_room() const {
     for (const auto& one : jobs_)
-        if ((one->generates() || (one->has_next() && one->takes_pieces())) && one->has_next() &&
-            one->next == one->ended)
+        if (one->has_next() && one->next == one->ended && (one->generates() || one->takes_pieces()))
             return held_ > 0 && held_ + needed(*one) > settings_.cached_tokens;
     return false;
 }
@@ -390,7 +387,6 @@ bool completion_engine::take(choice_run& one, dg::piece_results results) {
         if (request.max_tokens == 0) return true;
     }
     if (one.progress.add(results.logits)) return true;
-    one.token = one.progress.token();
     if (one.progress.prompt().size() + one.progress.choice().completion_tokens > config().context) return true;
     if (request.stream)
         if (auto part = one.progress.unsent(false)) {

@@ -23,16 +23,7 @@ std::vector<std::size_t> parse_numbers(const std::string& flag, const std::strin
 std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const prompt_format& format) {
     const std::string content = dg::read_text_file(file);
     std::vector<file_prompt> out;
-    std::size_t number = 0;
-    for (std::size_t first = 0; first < content.size();) {
-        const std::size_t end = std::min(content.find('\n', first), content.size());
-        const std::string_view line(content.data() + first, end - first);
-        first = end + 1;
-        ++number;
-        if (line.find_first_not_of(" \t\r") == line.npos) continue;
-        const std::string label = file.string() + " line " + std::to_string(number);
-        const dg::json value = dg::parse_json(line, label);
-        const dg::json_fields fields(value, label);
+    dg::each_json_line(content, file.string(), [&](const std::string& label, const dg::json_fields& fields) {
         file_prompt one;
         one.name = label;
         if (fields.find("tokens")) {
@@ -56,7 +47,8 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
         dg::detail::check_prompt(one, out.size(), format.context, format.vocab);
         dg::detail::boundaries_of(one, out.size(), 0);
         out.push_back(std::move(one));
-    }
+        return true;
+    });
     dg::require(!out.empty(), file.string(), ": expected at least one prompt, found only empty lines");
     return out;
 }

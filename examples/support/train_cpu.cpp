@@ -42,8 +42,8 @@ cpu_product product_of(const resolved_run& run) {
     if (s.product != "auto") return cpu_product_named(s.product);
     if (const auto from = run_folder(s).checkpoint_to_resume())
         if (const auto file = *from / "trainer_state.json"; std::filesystem::exists(file))
-            for (const auto& one : cpu_products())
-                if (dg::read_json_file(file).value("product", std::string()) == one.name) return one;
+            for (const auto state = dg::read_json_file(file); const auto& one : cpu_products())
+                if (state.value("product", std::string()) == one.name) return one;
     return fastest_product(run);
 }
 
