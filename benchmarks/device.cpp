@@ -53,8 +53,8 @@ public:
         timed(name, 2.0 * static_cast<double>(out.rows) * static_cast<double>(out.cols) * static_cast<double>(x.cols),
               [&] { cuda::linear_add<T>(x, w, addend, out); });
     }
-    /// Joined operations, as the product and what is joined to it.
-    template <class Body> bool joined(const char* what, std::size_t m, std::size_t n, std::size_t k, const Body& body) {
+    /// Fused operations, as the product and what is fused with it.
+    template <class Body> bool fused(const char* what, std::size_t m, std::size_t n, std::size_t k, const Body& body) {
         char name[96];
         std::snprintf(name, sizeof name, "%s %zu x %zu x %zu", what, m, n, k);
         bool done = false;
@@ -66,20 +66,20 @@ public:
     }
     template <class T>
     bool linear_swiglu(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> slopes, dg::matrix<T> out) {
-        return joined("linear_swiglu", x.rows, w.rows, x.cols,
-                      [&] { return cuda::linear_swiglu<T>(x, w, slopes, out); });
+        return fused("linear_swiglu", x.rows, w.rows, x.cols,
+                     [&] { return cuda::linear_swiglu<T>(x, w, slopes, out); });
     }
     template <class T>
     void linear_swiglu_backward(dg::matrix<const T> dy, dg::matrix<const T> w, dg::matrix<const T> slopes,
                                 dg::matrix<T> d) {
-        joined("linear_swiglu_backward", dy.rows, w.cols, dy.cols,
-               [&] { return cuda::linear_swiglu_backward<T>(dy, w, slopes, d), true; });
+        fused("linear_swiglu_backward", dy.rows, w.cols, dy.cols,
+              [&] { return cuda::linear_swiglu_backward<T>(dy, w, slopes, d), true; });
     }
     template <class T>
     bool linear_rope(dg::matrix<const T> x, dg::matrix<const T> w, dg::matrix<T> out, std::size_t length,
                      std::size_t heads, dg::matrix<const float> cosine, dg::matrix<const float> sine) {
-        return joined("linear_rope", x.rows, w.rows, x.cols,
-                      [&] { return cuda::linear_rope<T>(x, w, out, length, heads, cosine, sine); });
+        return fused("linear_rope", x.rows, w.rows, x.cols,
+                     [&] { return cuda::linear_rope<T>(x, w, out, length, heads, cosine, sine); });
     }
     void linear_fp8(dg::matrix<const bf16> x, dg::matrix<const bf16> w, dg::matrix<const bf16> addend,
                     dg::matrix<bf16> out) {

@@ -34,6 +34,9 @@ dg::mixture resolve_layers(const settings& s, std::size_t depth) {
     } catch (const dg::error& problem) { dg::fail("--order: ", problem.what()); }
 }
 
+/// Tokens on which unchanged logits are proved.
+constexpr std::size_t proof_positions = 16;
+
 dg::growth resolve_growth(const settings& s, std::size_t depth) {
     dg::growth how{resolve_layers(s, depth), dg::parse_layer_init(s.init), dg::parse_state_policy(s.moments),
                    s.init_seed};
@@ -86,71 +89,84 @@ void print_row(const char* what, double before, double after, const char* unit) 
                 tools::human(after).c_str(), unit, after / before);
 }
 
-void run(const settings& s) {
-    const dg::model_directory in(s.in, s.prefix);
-    const auto how = resolve_growth(s, in.layers());
-    const bool proved = how.init.kind == dg::init_kind::zero_residual;
-    const auto plan = dg::plan_directory_growth(in, how);
-    if (!s.dry_run) dg::require_new_directory(s.out);
-    const bool shown = !s.quiet && s.json != "-";
-    const auto number = [](std::uint64_t n) { return static_cast<double>(n); };
-    const std::uint64_t before = plan.before ? plan.before->parameters() : plan.numbers_before,
-                        after = plan.after ? plan.after->parameters() : plan.numbers_after;
-    dg::json record = {{"layers", {plan.layers_before, plan.layers_after}},
-                       {"parameters", {before, after}},
-                       {"tensors", {plan.tensors_before, plan.tensors_after}},
-                       {"bytes", {plan.bytes_before, plan.bytes_after}},
-                       {"optimizer_bytes", {plan.optimizer_before, plan.optimizer_after}},
-                       {"not_understood", plan.notes},
-                       {"left_out", plan.left_out},
-                       {"dry_run", s.dry_run}};
+std::uint64_t parameters(const std::optional<dg::decoder_config>& described, std::uint64_t numbers) {
+    return described ? described->parameters() : numbers;
+}
+
+dg::json to_json(const dg::directory_growth_plan& plan, const dg::growth& how) {
+    dg::json record = {
+        {"layers", {plan.layers_before, plan.layers_after}},
+        {"parameters", {parameters(plan.before, plan.numbers_before), parameters(plan.after, plan.numbers_after)}},
+        {"tensors", {plan.tensors_before, plan.tensors_after}},
+        {"bytes", {plan.bytes_before, plan.bytes_after}},
+        {"optimizer_bytes", {plan.optimizer_before, plan.optimizer_after}},
+        {"not_understood", plan.notes},
+        {"left_out", plan.left_out}};
     if (how.layers.is_order()) record["order"] = how.layers.order().sources();
     else record["mixture"] = how.layers.to_string();
     if (plan.before) record["forward_flops_per_token"] = {flops(*plan.before), flops(*plan.after)};
     if (how.init != dg::layer_init()) record["init"] = how.init.to_string();
-    if (shown) {
-        std::printf("order                  %s\n", how.layers.to_string().c_str());
-        if (how.init.kind != dg::init_kind::copy)
-            std::printf("new layers begin       %s\n", how.init.to_string().c_str());
-        print_row("layers", number(plan.layers_before), number(plan.layers_after), "");
-        print_row("parameters", number(before), number(after), "");
-        if (plan.before)
-            print_row("forward FLOPs, 1 token", number(flops(*plan.before)), number(flops(*plan.after)), "");
-        else
-            std::printf("forward FLOPs, 1 token  unknown, as is the graph of model_type %s\n", in.model_type().c_str());
-        print_row("tensors", number(plan.tensors_before), number(plan.tensors_after), "");
-        print_row("weights", number(plan.bytes_before), number(plan.bytes_after), "B");
-        if (plan.optimizer_before)
-            print_row("optimizer", number(plan.optimizer_before), number(plan.optimizer_after), "B");
-        for (const auto& note : plan.notes) std::printf("not understood         %s\n", note.c_str());
-        for (const auto& name : plan.left_out) {
-            const bool foreign = name == "trainer_state.json" || name == "optimizer.safetensors";
-            std::printf("left out               %s (%s)\n", name.c_str(),
-                        foreign ? "another trainer's" : "weights of another format, or a folder");
-        }
+    return record;
+}
+
+void print(const dg::directory_growth_plan& plan, const dg::growth& how, const std::string& model_type) {
+    const auto row = [](const char* what, std::uint64_t before, std::uint64_t after, const char* unit = "") {
+        print_row(what, static_cast<double>(before), static_cast<double>(after), unit);
+    };
+    std::printf("order                  %s\n", how.layers.to_string().c_str());
+    if (how.init.kind != dg::init_kind::copy) std::printf("new layers begin       %s\n", how.init.to_string().c_str());
+    row("layers", plan.layers_before, plan.layers_after);
+    row("parameters", parameters(plan.before, plan.numbers_before), parameters(plan.after, plan.numbers_after));
+    if (plan.before) row("forward FLOPs, 1 token", flops(*plan.before), flops(*plan.after));
+    else std::printf("forward FLOPs, 1 token  unknown, as is the graph of model_type %s\n", model_type.c_str());
+    row("tensors", plan.tensors_before, plan.tensors_after);
+    row("weights", plan.bytes_before, plan.bytes_after, "B");
+    if (plan.optimizer_before) row("optimizer", plan.optimizer_before, plan.optimizer_after, "B");
+    for (const auto& note : plan.notes) std::printf("not understood         %s\n", note.c_str());
+    for (const auto& name : plan.left_out) {
+        const bool foreign = name == "trainer_state.json" || name == "optimizer.safetensors";
+        std::printf("left out               %s (%s)\n", name.c_str(),
+                    foreign ? "another trainer's" : "weights of another format, or a folder");
     }
-    if (!s.dry_run) {
-        tools::stopwatch watch;
-        double proof_seconds = 0;
-        const std::size_t positions = std::min<std::size_t>(16, plan.before ? plan.before->context : 0);
-        dg::grow_directory(in, s.out, how, [&](const std::filesystem::path& made) {
-            if (!proved) return;
-            tools::stopwatch proof;
-            const double difference = largest_difference(s, in, made, positions);
-            proof_seconds = proof.seconds();
-            dg::require(difference == 0, s.in,
-                        ": expected unchanged logits after growth by new layers of zero effect, found a difference of ",
-                        difference, "; nothing was written");
-            if (shown)
-                std::printf("proof                  logits of %zu positions are unchanged, bit for bit\n", positions);
-            record["zero_new"] = {{"positions", positions}, {"largest_difference", difference}};
-        });
-        const double seconds = watch.seconds() - proof_seconds, moved = number(plan.bytes_after + plan.optimizer_after);
-        record["seconds"] = seconds;
+}
+
+/// Writes the grown directory; where new layers begin as identities, only after the logits were seen unchanged.
+void grow(const settings& s, const dg::model_directory& in, const dg::directory_growth_plan& plan,
+          const dg::growth& how, bool shown, dg::json& record) {
+    tools::stopwatch watch;
+    double proof_seconds = 0;
+    const bool proved = how.init.kind == dg::init_kind::zero_residual;
+    const std::size_t positions = std::min(proof_positions, plan.before ? plan.before->context : 0);
+    dg::grow_directory(in, s.out, how, [&](const std::filesystem::path& made) {
+        if (!proved) return;
+        tools::stopwatch proof;
+        const double difference = largest_difference(s, in, made, positions);
+        proof_seconds = proof.seconds();
+        dg::require(difference == 0, s.in,
+                    ": expected unchanged logits after growth by new layers of zero effect, found a difference of ",
+                    difference, "; nothing was written");
         if (shown)
-            std::printf("written                %s, %sB in %.2f s (%sB/s)\n", s.out.c_str(),
-                        tools::human(moved).c_str(), seconds, tools::human(moved / seconds).c_str());
-    }
+            std::printf("proof                  logits of %zu positions are unchanged, bit for bit\n", positions);
+        record["zero_new"] = {{"positions", positions}, {"largest_difference", difference}};
+    });
+    const double seconds = watch.seconds() - proof_seconds;
+    const auto moved = static_cast<double>(plan.bytes_after + plan.optimizer_after);
+    record["seconds"] = seconds;
+    if (shown)
+        std::printf("written                %s, %sB in %.2f s (%sB/s)\n", s.out.c_str(), tools::human(moved).c_str(),
+                    seconds, tools::human(moved / seconds).c_str());
+}
+
+void run(const settings& s) {
+    const dg::model_directory in(s.in, s.prefix);
+    const auto how = resolve_growth(s, in.layers());
+    const auto plan = dg::plan_directory_growth(in, how);
+    if (!s.dry_run) dg::require_new_directory(s.out);
+    const bool shown = !s.quiet && s.json != "-";
+    dg::json record = to_json(plan, how);
+    record["dry_run"] = s.dry_run;
+    if (shown) print(plan, how, in.model_type());
+    if (!s.dry_run) grow(s, in, plan, how, shown, record);
     tools::write_json(s.json, record);
 }
 

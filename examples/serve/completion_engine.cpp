@@ -9,7 +9,7 @@ namespace {
 
 namespace dg = depthgrow;
 
-constexpr std::size_t joined_rows = 32;    // up to so many rows a product gives each row the bits that it has alone
+constexpr std::size_t rows_alike = 32;     // up to so many rows a product gives each row the bits that it has alone
 constexpr std::size_t most_whole = 128;    // short prompts of one step, each with a row of logits
 constexpr std::size_t prompt_piece = 256;  // tokens of a prompt that are taken in together
 
@@ -69,8 +69,8 @@ struct completion_engine::choice_run {
 
 completion_engine::completion_engine(const engine_settings& s) : settings_(s), model_(load_served(s)) {
     auto& most = settings_;
-    dg::require(most.parallel >= 1 && most.parallel <= joined_rows, "--parallel: expected 1 to ", joined_rows,
-                ", found ", most.parallel);
+    dg::require(most.parallel >= 1 && most.parallel <= rows_alike, "--parallel: expected 1 to ", rows_alike, ", found ",
+                most.parallel);
     if (most.max_rows == 0) most.max_rows = most.backend == "cuda" ? 4096 : prompt_piece;
     if (most.cached_tokens == 0) most.cached_tokens = 8 * config().context;
     std::filesystem::path path = std::filesystem::path(s.model).lexically_normal();
@@ -307,7 +307,7 @@ void completion_engine::generation_step() {
     for (const auto& one : generating_) {
         if (!one->reading()) continue;
         const std::size_t more = one->next().size();
-        if (rows + more <= joined_rows) together.push_back(one), rows += more;
+        if (rows + more <= rows_alike) together.push_back(one), rows += more;
         else if (alone.empty()) alone.push_back(one);
     }
     run(together);

@@ -177,77 +177,82 @@ depth_measurement measure_depth(const report_settings& settings, std::size_t ind
     return std::move(*out);
 }
 
-dg::json depth_json(const depth_measurement& m, const report_settings& settings) {
-    const std::size_t L = m.config.layers;
-    dg::json out = {{"model",
-                     {{"layers", L},
-                      {"width", m.config.width},
-                      {"name", m.name},
-                      {"path", m.path},
-                      {"parameters", m.config.parameters()}}},
-                    {"prompts", m.prompts},
-                    {"positions", m.contribution.positions}};
-    dg::json interval = {
-        {"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
-    if (!m.order.empty()) out["order"] = m.order;
+namespace {
+
+/// A report as it is written: what was measured, and the ends of its intervals beside.
+struct report_json {
+    dg::json out, interval;
+};
+
+void add_contribution(report_json& r, const dg::contribution_report& contribution) {
     for (const auto q : dg::contribution_report::quantities) {
-        out["contribution"][dg::name_of(q)] = m.contribution.quantity(q);
-        interval["contribution"][dg::name_of(q)] = ends_json(m.contribution.intervals(q));
+        r.out["contribution"][dg::name_of(q)] = contribution.quantity(q);
+        r.interval["contribution"][dg::name_of(q)] = ends_json(contribution.intervals(q));
     }
-    out["contribution"]["residual_norm"] = m.contribution.residual_norm.means();
-    interval["contribution"]["residual_norm"] = ends_json(m.contribution.residual_norm.intervals());
-    out["skip"] = {{"unit", m.unit == dg::skip_unit::layer ? "layer"
-                            : m.unit == dg::skip_unit::mlp ? "mlp"
-                                                           : "attention"},
-                   {"current", effects_json(m.skip.current)},
-                   {"future", effects_json(m.skip.future)}};
-    interval["skip"] = {{"current", effects_interval(m.skip.current)}, {"future", effects_interval(m.skip.future)}};
+    r.out["contribution"]["residual_norm"] = contribution.residual_norm.means();
+    r.interval["contribution"]["residual_norm"] = ends_json(contribution.residual_norm.intervals());
+    for (const auto& [n, table] : contribution.angular) {
+        r.out["angular_distance"][std::to_string(n)] = table.means();
+        r.interval["angular_distance"][std::to_string(n)] = ends_json(table.intervals());
+    }
+}
+
+const char* name_of_unit(dg::skip_unit unit) {
+    if (unit == dg::skip_unit::layer) return "layer";
+    return unit == dg::skip_unit::mlp ? "mlp" : "attention";
+}
+
+void add_skip(report_json& r, const depth_measurement& m) {
+    r.out["skip"] = {{"unit", name_of_unit(m.unit)},
+                     {"current", effects_json(m.skip.current)},
+                     {"future", effects_json(m.skip.future)}};
+    r.interval["skip"] = {{"current", effects_interval(m.skip.current)}, {"future", effects_interval(m.skip.future)}};
     if (m.local.layers)
-        out["local"] = {{"current", rows_of(m.local.current, L)}, {"future", rows_of(m.local.future, L)}};
-    if (L > 1) {
-        const auto scores = dg::all_depth_scores(m.layer_future());
-        const auto relative = [&](double score) { return dg::relative_depth(score, L); };
-        out["depth_score"] = {{"mean", {{"output", scores.mean_output}, {"layer", scores.mean_layer}}},
-                              {"max", {{"output", scores.max_output}, {"layer", scores.max_layer}}}};
-        out["relative_depth_score"] = {
-            {"mean", {{"output", relative(scores.mean_output)}, {"layer", relative(scores.mean_layer)}}},
-            {"max", {{"output", relative(scores.max_output)}, {"layer", relative(scores.max_layer)}}}};
-        const auto output = dg::depth_score_interval(m.layer_future()),
-                   layer = dg::layer_depth_score_interval(m.layer_future());
-        interval["depth_score"]["mean"] = {{"output", interval_json(output)}, {"layer", interval_json(layer)}};
-        interval["relative_depth_score"]["mean"] = {
-            {"output", interval_json({relative(output.mean), relative(output.low), relative(output.high)})},
-            {"layer", interval_json({relative(layer.mean), relative(layer.low), relative(layer.high)})}};
+        r.out["local"] = {{"current", rows_of(m.local.current, m.config.layers)},
+                          {"future", rows_of(m.local.future, m.config.layers)}};
+}
+
+void add_depth_score(report_json& r, const dg::effects& future, std::size_t layers) {
+    const auto scores = dg::all_depth_scores(future);
+    const auto relative = [&](double score) { return dg::relative_depth(score, layers); };
+    r.out["depth_score"] = {{"mean", {{"output", scores.mean_output}, {"layer", scores.mean_layer}}},
+                            {"max", {{"output", scores.max_output}, {"layer", scores.max_layer}}}};
+    r.out["relative_depth_score"] = {
+        {"mean", {{"output", relative(scores.mean_output)}, {"layer", relative(scores.mean_layer)}}},
+        {"max", {{"output", relative(scores.max_output)}, {"layer", relative(scores.max_layer)}}}};
+    const auto output = dg::depth_score_interval(future), layer = dg::layer_depth_score_interval(future);
+    r.interval["depth_score"]["mean"] = {{"output", interval_json(output)}, {"layer", interval_json(layer)}};
+    r.interval["relative_depth_score"]["mean"] = {
+        {"output", interval_json({relative(output.mean), relative(output.low), relative(output.high)})},
+        {"layer", interval_json({relative(layer.mean), relative(layer.low), relative(layer.high)})}};
+}
+
+void add_lens(report_json& r, const std::string& key, const dg::lens_report& report) {
+    for (const auto q : dg::lens_report::quantities) {
+        r.out[key][dg::name_of(q)] = report.quantity(q);
+        r.interval[key][dg::name_of(q)] = ends_json(report.intervals(q));
     }
-    const auto lens = [&](const std::string& key, const dg::lens_report& report) {
-        for (const auto q : dg::lens_report::quantities) {
-            out[key][dg::name_of(q)] = report.quantity(q);
-            interval[key][dg::name_of(q)] = ends_json(report.intervals(q));
-        }
-    };
-    lens("logit_lens", m.logit_lens);
-    if (m.tuned_lens) lens("tuned_lens", *m.tuned_lens);
-    if (!m.similarity.empty()) out["block_similarity"] = {{"block", m.block}, {"cosine", m.similarity}};
-    if (m.grown) {
-        std::vector<std::size_t> ancestors;
-        for (std::size_t l = 0; l < L; ++l) ancestors.push_back(m.grown->descends_from(l));
-        out["lineage"] = {{"initial_layers", m.grown->initial_depth()},
-                          {"stages", m.grown->stage()},
-                          {"descends_from", ancestors},
-                          {"shared_until", m.grown->layer_matrix()},
-                          {"growth", m.growth}};
-    }
-    for (const auto& [n, table] : m.contribution.angular) {
-        out["angular_distance"][std::to_string(n)] = table.means();
-        interval["angular_distance"][std::to_string(n)] = ends_json(table.intervals());
-    }
+}
+
+dg::json lineage_json(const depth_measurement& m) {
+    std::vector<std::size_t> ancestors;
+    for (std::size_t l = 0; l < m.config.layers; ++l) ancestors.push_back(m.grown->descends_from(l));
+    return {{"initial_layers", m.grown->initial_depth()},
+            {"stages", m.grown->stage()},
+            {"descends_from", ancestors},
+            {"shared_until", m.grown->layer_matrix()},
+            {"growth", m.growth}};
+}
+
+/// Losses: of all prompts, and for each intervention those of the sweeps' prompts.
+void add_losses(report_json& r, const depth_measurement& m) {
     const auto losses = m.losses.intervals();
-    out["loss"] = m.loss().mean;
-    interval["loss"] = interval_json(m.loss());
-    out["clean_loss"] = losses[0].mean;  // of the sweeps' prompts
-    interval["clean_loss"] = interval_json(losses[0]);
-    interval["clean_loss"]["n"] = m.sweep_prompts;
-    out["sweeps"] = dg::json::array();
+    r.out["loss"] = m.loss().mean;
+    r.interval["loss"] = interval_json(m.loss());
+    r.out["clean_loss"] = losses[0].mean;
+    r.interval["clean_loss"] = interval_json(losses[0]);
+    r.interval["clean_loss"]["n"] = m.sweep_prompts;
+    r.out["sweeps"] = dg::json::array();
     for (std::size_t i = 0; i < m.interventions.size(); ++i) {
         const auto& one = m.interventions[i];
         dg::json entry = {
@@ -257,16 +262,41 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
             {"high", losses[i + 1].high}, {"added", interval_json(dg::paired_difference(m.losses, i + 1, m.losses, 0))},
             {"n", m.sweep_prompts}};
         if (one.kind == "loop") entry["times"] = one.times;
-        out["sweeps"].push_back(std::move(entry));
+        r.out["sweeps"].push_back(std::move(entry));
     }
+}
+
+}  // namespace
+
+dg::json depth_json(const depth_measurement& m, const report_settings& settings) {
+    const std::size_t L = m.config.layers;
+    report_json r;
+    r.out = {{"model",
+              {{"layers", L},
+               {"width", m.config.width},
+               {"name", m.name},
+               {"path", m.path},
+               {"parameters", m.config.parameters()}}},
+             {"prompts", m.prompts},
+             {"positions", m.contribution.positions}};
+    r.interval = {{"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
+    if (!m.order.empty()) r.out["order"] = m.order;
+    add_contribution(r, m.contribution);
+    add_skip(r, m);
+    if (L > 1) add_depth_score(r, m.layer_future(), L);
+    add_lens(r, "logit_lens", m.logit_lens);
+    if (m.tuned_lens) add_lens(r, "tuned_lens", *m.tuned_lens);
+    if (!m.similarity.empty()) r.out["block_similarity"] = {{"block", m.block}, {"cosine", m.similarity}};
+    if (m.grown) r.out["lineage"] = lineage_json(m);
+    add_losses(r, m);
     if (!m.gradients.empty()) {
-        out["integrated_gradients"] = dg::json::array();
+        r.out["integrated_gradients"] = dg::json::array();
         for (const auto& g : m.gradients)
-            out["integrated_gradients"].push_back({{"prompt", g.prompt}, {"layer", g.layer}, {"value", g.value}});
+            r.out["integrated_gradients"].push_back({{"prompt", g.prompt}, {"layer", g.layer}, {"value", g.value}});
     }
-    out["interval"] = std::move(interval);
-    for (const auto& [part, seconds] : m.seconds) out["seconds"][part] = seconds;
-    return out;
+    r.out["interval"] = std::move(r.interval);
+    for (const auto& [part, seconds] : m.seconds) r.out["seconds"][part] = seconds;
+    return std::move(r.out);
 }
 
 dg::json compare_json(const depth_measurement& first, const depth_measurement& other) {

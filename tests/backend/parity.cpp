@@ -22,32 +22,32 @@ template <class T> struct operand {
         : rows(r),
           cols(c),
           stride(c + extra),
-          narrow(2 * guard + r * (c + extra), static_cast<T>(guard_word)),
-          wide(narrow.size(), guard_word) {
+          typed(2 * guard + r * (c + extra), static_cast<T>(guard_word)),
+          wide(typed.size(), guard_word) {
         dg::rng random(seed);
         for (std::size_t i = 0; i < r; ++i)
             for (std::size_t j = 0; j < c; ++j) {
                 const T value = seed ? static_cast<T>(random.normal()) : std::numeric_limits<T>::quiet_NaN();
-                narrow[guard + i * stride + j] = value;
+                typed[guard + i * stride + j] = value;
                 wide[guard + i * stride + j] = static_cast<double>(value);
             }
     }
-    dg::matrix<T> got() { return {narrow.data() + guard, rows, cols, stride}; }
+    dg::matrix<T> got() { return {typed.data() + guard, rows, cols, stride}; }
     dg::matrix<double> want() { return {wide.data() + guard, rows, cols, stride}; }
-    dg::span<T> got_flat() { return {narrow.data() + guard, rows * cols}; }
+    dg::span<T> got_flat() { return {typed.data() + guard, rows * cols}; }
     dg::span<double> want_flat() { return {wide.data() + guard, rows * cols}; }
 
     /// |got - want| <= bound * (1 + |want|) everywhere; nothing outside rows and columns has changed.
     void agrees(double bound) {
-        for (std::size_t i = 0; i < narrow.size(); ++i) {
+        for (std::size_t i = 0; i < typed.size(); ++i) {
             const bool inside = i >= guard && i < guard + rows * stride && (i - guard) % stride < cols;
             INFO("element " << i << (inside ? "" : " (guard)"));
-            if (!inside) REQUIRE(narrow[i] == static_cast<T>(guard_word));
-            else REQUIRE(std::abs(static_cast<double>(narrow[i]) - wide[i]) <= bound * (1 + std::abs(wide[i])));
+            if (!inside) REQUIRE(typed[i] == static_cast<T>(guard_word));
+            else REQUIRE(std::abs(static_cast<double>(typed[i]) - wide[i]) <= bound * (1 + std::abs(wide[i])));
         }
     }
     std::size_t rows, cols, stride;
-    std::vector<T> narrow;
+    std::vector<T> typed;
     std::vector<double> wide;
 };
 
@@ -219,9 +219,9 @@ TEMPLATE_TEST_CASE("blas operations agree with the reference in double", "", flo
         m.agrees(bound<T>(4));
         v.agrees(bound<T>(4));
         const double bad = std::nan("");
-        const auto kept = w.narrow;
+        const auto kept = w.typed;
         blas.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), {}, &constants, &bad);
-        CHECK(w.narrow == kept);
+        CHECK(w.typed == kept);
     }
 }
 
@@ -252,7 +252,7 @@ TEMPLATE_TEST_CASE("blas attention agrees with the reference in double", "", flo
         cosine_d[i] = static_cast<double>(cosine[i]), sine_d[i] = static_cast<double>(sine[i]);
     }
     const std::size_t half = s.head_width / 2;
-    const auto before = qkv.narrow;
+    const auto before = qkv.typed;
     blas.rope_inplace<T>(qkv.got(), s.length, s.heads + s.kv_heads, s.head_width, {cosine.data(), s.length, half},
                          {sine.data(), s.length, half}, T(1));
     reference.rope_inplace<double>(qkv.want(), s.length, s.heads + s.kv_heads, s.head_width,
@@ -261,7 +261,7 @@ TEMPLATE_TEST_CASE("blas attention agrees with the reference in double", "", flo
     blas.rope_inplace<T>(qkv.got(), s.length, s.heads + s.kv_heads, s.head_width, {cosine.data(), s.length, half},
                          {sine.data(), s.length, half}, T(-1));
     for (std::size_t i = 0; i < before.size(); ++i)
-        REQUIRE(std::abs(qkv.narrow[i] - before[i]) <= bound<T>(4) * (1 + std::abs(before[i])));
+        REQUIRE(std::abs(qkv.typed[i] - before[i]) <= bound<T>(4) * (1 + std::abs(before[i])));
 }
 
 TEST_CASE("attention behind a cache is that of the whole sequence, and the cache holds every key and value once") {

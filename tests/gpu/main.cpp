@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
             depthgrow::cuda gpu;
             gpu_test::check_operations<float>(gpu, small);
             gpu_test::check_operations<depthgrow::bfloat16>(gpu, small);
-            if (device.major == 9) gpu_test::check_joined_maps(gpu, small);  // Hopper alone has them
+            if (device.major == 9) gpu_test::check_fused_maps(gpu, small);  // Hopper alone has them
         }
         {
             depthgrow::cuda gpu({.deterministic = true});

@@ -21,10 +21,10 @@ double relative(double got, double want) { return std::fabs(got / want - 1); }
 
 /// Bounds: 2e-5 in float as on the CPU. bfloat16 rounds to 2^-8: 8 layers of 8 roundings each, in no order, 2^-8
 /// sqrt(64).
-template <class T> constexpr double bound = narrow<T> ? 8 * rounding<T> : 2e-5;
+template <class T> constexpr double bound = low_precision<T> ? 8 * rounding<T> : 2e-5;
 /// After Adam steps: an element whose gradient is below its rounding error moves a whole rate either way, which a
 /// gradient norm of the next step feels.
-template <class T> constexpr double trajectory_bound = narrow<T> ? 4 * bound<T> : bound<T>;
+template <class T> constexpr double trajectory_bound = low_precision<T> ? 4 * bound<T> : bound<T>;
 
 template <class T> void fixture_values(const std::string& folder, const std::string& name, bool record) {
     dg::cuda gpu({.record = record});
@@ -68,7 +68,7 @@ template <class T> void fixture_values(const std::string& folder, const std::str
     for (const std::string op : {"midas", "lidas"}) {
         dg::trainer<T, dg::cuda> trainer(gpu, checkpoint.config());
         dg::read_model(checkpoint, trainer.model);
-        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
+        if constexpr (low_precision<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
         const dg::training_batch batch{want.ids, want.targets, want.weights, want.sequences};
         const auto& expected = want.values[op];
         double loss = 0, norm = 0, weights = 0;
@@ -102,7 +102,7 @@ template <class T> void muon_values(const std::string& folder, bool record) {
     for (const std::string op : {"midas", "lidas"}) {
         dg::trainer<T, dg::cuda, dg::muon<T, dg::cuda>> trainer(gpu, checkpoint.config());
         dg::read_model(checkpoint, trainer.model);
-        if constexpr (narrow<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
+        if constexpr (low_precision<T>) dg::read_model(checkpoint, trainer.model.config(), trainer.master);
         double loss = 0;
         for (std::size_t step = 0; step < 6; ++step) {
             if (step == 3)
@@ -125,7 +125,7 @@ template <class T> void family_values(dg::cuda& gpu, const std::string& folder, 
     auto model = dg::load_model<T>(gpu, want.directory);
     dg::reference host;
     auto exact = dg::load_model<double>(host, want.directory);
-    if constexpr (narrow<T>)
+    if constexpr (low_precision<T>)
         exact.weights.each([](auto& block) {
             for (double& x : block.flat()) x = to_double(from_double<T>(x));
         });
@@ -139,7 +139,7 @@ template <class T> void family_values(dg::cuda& gpu, const std::string& folder, 
         const auto out = dg::logits(model, tape, device_ids.flat(), sequences, order);
         std::vector<T> got(out.size());
         gpu.to_host<T>(out.data, got.data(), got.size());
-        if constexpr (!narrow<T>) return distance(got, want.tensor(key));
+        if constexpr (!low_precision<T>) return distance(got, want.tensor(key));
         const auto right = dg::logits(exact, exact_tape, dg::span<const dg::token>(ids), sequences, order);
         return distance(got, {right.data, right.data + right.size()});
     };
@@ -173,7 +173,7 @@ template <class T> void family_values(dg::cuda& gpu, const std::string& folder, 
     // In bf16 roundings are of the size of what flows back, not of a tensor whose gradient is a small difference of it;
     // how much one rounding of every number matters to this model is what rounding its weights did.
     const double sensitivity = fixture::distance(all_right, all_unrounded);
-    if constexpr (narrow<T>)
+    if constexpr (low_precision<T>)
         results.row("the whole gradient", name_of_type<T>, name, distance(all, all_right),
                     2 * std::max(bound<T>, sensitivity));
     else results.row("gradients of every tensor", name_of_type<T>, name, worst, 2 * bound<T>);
@@ -202,7 +202,7 @@ template <class T> void generation(dg::cuda& gpu, const dg::decoder_config& conf
     const std::vector<dg::token> prompt = {7, 80, 3, 33, 33, 91, 60, 2, 48};
     const auto never = [](const std::vector<dg::token>&) { return false; };
     const auto tokens = want.complete(prompt, 40, never);
-    if constexpr (!narrow<T>)
+    if constexpr (!low_precision<T>)
         results.row("greedy continuation", name_of_type<T>, "small, 40 tokens",
                     got.complete(prompt, 40, never) == tokens ? 0 : 1, 0);
     want.rewind(), got.rewind();
@@ -216,7 +216,7 @@ template <class T> void generation(dg::cuda& gpu, const dg::decoder_config& conf
     for (const auto& id : tokens) append({&id, 1});
     append(prompt);
     results.row("logits token by token", name_of_type<T>, "small, 40 tokens", worst,
-                narrow<T> ? rounding<T> * std::sqrt(8.0 * static_cast<double>(config.layers)) : bound<T>);
+                low_precision<T> ? rounding<T> * std::sqrt(8.0 * static_cast<double>(config.layers)) : bound<T>);
 }
 
 struct sample {

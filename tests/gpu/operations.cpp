@@ -265,7 +265,7 @@ template <class T> void row_wise(dg::cuda& gpu, std::size_t rows, std::size_t co
                 best == want_best
                     ? std::max(loss.error() / bound<float>(cols), gradient ? logits.error() / bound<T>(cols) : 0)
                     : INFINITY,
-                narrow<T> ? 24 : 2);
+                low_precision<T> ? 24 : 2);
         }
     }
 }
@@ -279,7 +279,7 @@ template <class T> void attention(dg::cuda& gpu, dg::attention_shape s) {
     reference.attention_forward<double>(qkv.want(), s, out.want(), lse.want_flat());
     const auto size = by(s.batch, s.length) + ", heads " + by(s.heads, s.kv_heads, s.head_width) +
                       (s.window ? ", window " + by(s.window) : "");
-    const double weights = narrow<T> ? 4 : 16;  // weights and scores are rounded before they are summed
+    const double weights = low_precision<T> ? 4 : 16;  // weights and scores are rounded before they are summed
     results.row("attention_forward", name_of_type<T>, size, out.error(), weights * bound<T>(s.length));
     gpu.attention_backward<T>(qkv.got(), s, out.got(), lse.got_flat(), dout.got(), dqkv.got());
     reference.attention_backward<double>(qkv.want(), s, out.want(), lse.want_flat(), dout.want(), dqkv.want());
@@ -325,7 +325,7 @@ void cached_attention(dg::cuda& gpu, dg::attention_shape s, std::size_t start, s
     results.row("cached_attention", name_of_type<T>,
                 by(s.length) + " behind " + by(start) + " of " + by(capacity) + ", heads " +
                     by(s.heads, s.kv_heads, s.head_width),
-                exact ? out.error() : INFINITY, (narrow<T> ? 4 : 16) * bound<T>(start + s.length));
+                exact ? out.error() : INFINITY, (low_precision<T> ? 4 : 16) * bound<T>(start + s.length));
 }
 
 template <class T> void optimiser(dg::cuda& gpu, std::size_t count) {
@@ -340,7 +340,7 @@ template <class T> void optimiser(dg::cuda& gpu, std::size_t count) {
     results.row("accumulate_squares", "float", by(count), std::fabs(sum.to_host()[0] / want - 1), 4 * rounding<float>);
     const dg::adamw_constants constants{1e-2, 0.9, 0.95, 1e-8, 0.01, 1.0, 3};
     auto device_constants = on_device<dg::adamw_constants>(gpu, {constants});
-    const bool mixed = narrow<T>;
+    const bool mixed = low_precision<T>;
     gpu.adamw<T>(w.got_flat(), g.got_flat(), m.got_flat(), v.got_flat(), mixed ? copy.got_flat() : dg::span<T>(),
                  device_constants.data(), sum.data());
     reference.adamw<double>(w.want_flat(), g.want_flat(), m.want_flat(), v.want_flat(),
@@ -442,7 +442,7 @@ template <class T> void row_operations(dg::cuda& gpu, std::size_t rows, std::siz
             got[r].hits != want[r].hits)
             worst = INFINITY;
     }
-    results.row("row comparisons", name_of_type<T>, size, worst, narrow<T> ? 1e-3 : 32 * bound<float>(cols));
+    results.row("row comparisons", name_of_type<T>, size, worst, low_precision<T> ? 1e-3 : 32 * bound<float>(cols));
 
     dg::rows::softmax_inplace<T>(gpu, y.got());
     dg::rows::softmax_inplace<double>(reference, y.want());
@@ -452,7 +452,7 @@ template <class T> void row_operations(dg::cuda& gpu, std::size_t rows, std::siz
     dg::rows::softmax_distances<T>(gpu, q.got(), y.got(), far.got_flat());
     dg::rows::softmax_distances<double>(reference, q.want(), y.want(), far.want_flat());
     results.row("row softmax distances", name_of_type<T>, size, far.error(),
-                4 * bound<float>(cols) + (narrow<T> ? 1e-5 : 0));
+                4 * bound<float>(cols) + (low_precision<T> ? 1e-5 : 0));
     dg::rows::negative_entropies<T>(gpu, y.got(), entropy.got_flat());
     dg::rows::negative_entropies<double>(reference, y.want(), entropy.want_flat());
     entropy.error();
@@ -461,7 +461,7 @@ template <class T> void row_operations(dg::cuda& gpu, std::size_t rows, std::siz
     results.row(
         "row entropies, KL and its gradient", name_of_type<T>, size,
         std::max({entropy.error() / bound<float>(cols), loss.error() / bound<float>(cols), z.error() / bound<T>(cols)}),
-        narrow<T> ? 24 : 4);
+        low_precision<T> ? 24 : 4);
     operand<T> logits(gpu, rows, cols, 7, 0, 3);
     operand<float> value(gpu, 1, rows, 0);
     const auto gold = on_device(gpu, targets);
@@ -477,10 +477,10 @@ template <class T> void check_operations(dg::cuda& gpu, bool small) {
     for (const auto [m, n, k] : {std::array<std::size_t, 3>{1, 7, 33}, {130, 65, 257}, {64, 160, 96}})
         products<T>(gpu, m, n, k, k == 257 ? 3 : 0);
     added_maps<T>(gpu, 48, 32, 160);
-    if constexpr (narrow<T>)
+    if constexpr (low_precision<T>)
         for (const auto [m, n, k] : {std::array<std::size_t, 3>{16, 16, 16}, {144, 80, 272}, {512, 960, 1600}})
             if (!small || m < 512) fp8_maps(gpu, m, n, k);
-    if constexpr (narrow<T>) {
+    if constexpr (low_precision<T>) {
         dg::cuda small_maps({.tune = false, .fp8 = true}),
             wide_maps({.tune = false, .fp8 = true});  // scales go by addresses
         fp8_copies(small_maps, 48, 64), fp8_copies(wide_maps, 656, 960);

@@ -18,13 +18,13 @@ namespace gpu_test {
 
 namespace dg = depthgrow;
 
-template <class T> constexpr bool narrow = std::is_same_v<T, dg::bfloat16>;
-template <class T> constexpr const char* name_of_type = narrow<T> ? "bf16" : "float";
+template <class T> constexpr bool low_precision = std::is_same_v<T, dg::bfloat16>;
+template <class T> constexpr const char* name_of_type = low_precision<T> ? "bf16" : "float";
 /// Half the distance from 1 to the next number: what one rounding can do.
-template <class T> constexpr double rounding = narrow<T> ? 0.00390625 : 5.9604644775390625e-8;
+template <class T> constexpr double rounding = low_precision<T> ? 0.00390625 : 5.9604644775390625e-8;
 
 template <class T> double to_double(T x) {
-    if constexpr (narrow<T>) return static_cast<double>(static_cast<float>(x));
+    if constexpr (low_precision<T>) return static_cast<double>(static_cast<float>(x));
     else return static_cast<double>(x);
 }
 template <class T> T from_double(double x) { return static_cast<T>(static_cast<float>(x)); }
@@ -116,8 +116,8 @@ template <class T> dg::tensor<T, dg::cuda> on_device(dg::cuda& gpu, const std::v
 
 /// Every operation on random numbers against `reference` in double.
 template <class T> void check_operations(dg::cuda& gpu, bool small);
-/// Linear maps joined with SwiGLU and RoPE.
-void check_joined_maps(dg::cuda& gpu, bool small);
+/// Linear maps fused with SwiGLU and RoPE.
+void check_fused_maps(dg::cuda& gpu, bool small);
 /// Whole models against the fixtures, training, growth, recorded steps.
 void check_models(const std::string& fixtures);
 

@@ -1,6 +1,6 @@
 // Growth in the trainer by any growth: the bytes of growth on disk, for each beginning, each state policy, each
-// optimiser, and families whose stored tensors are fused. Files of another optimiser; narrow weights follow their
-// masters.
+// optimiser, and families whose stored tensors are fused. Files of another optimiser; low-precision weights follow
+// their masters.
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/growth/plan_text.hpp"

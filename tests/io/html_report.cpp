@@ -3,7 +3,6 @@
 
 #include <cmath>
 
-#include "depthgrow/io/svg_plot.hpp"
 #include "io/temporary.hpp"
 #include "support/catch.hpp"
 

@@ -33,7 +33,7 @@ std::vector<double> written(const temporary::folder& here, const dg::tensor_entr
 
 }  // namespace
 
-TEST_CASE("the mean of narrow numbers is rounded once") {
+TEST_CASE("the mean of low-precision numbers is rounded once") {
     dg::rng random(3);
     for (const dg::dtype type : {dg::dtype::bf16, dg::dtype::f16, dg::dtype::f32}) {
         std::vector<double> a, b;
@@ -109,7 +109,7 @@ TEST_CASE("sums with other coefficients, noise and draws are what they say") {
 
 TEST_CASE("masks, angles and integers are buffers and biases are not") {
     const dg::tensor_info mask{"F32", {1, 1, 8, 8}, 0, 0}, vector{"F32", {8}, 0, 0}, integers{"U8", {8, 8}, 0, 0},
-        narrow{"F8_E4M3", {8, 8}, 0, 0};
+        eight_bit{"F8_E4M3", {8, 8}, 0, 0};
     CHECK(dg::is_buffer("attn.bias", mask));
     CHECK(dg::is_buffer("attention.bias", mask));
     CHECK(dg::is_buffer("attn.masked_bias", vector));
@@ -117,5 +117,5 @@ TEST_CASE("masks, angles and integers are buffers and biases are not") {
     CHECK(dg::is_buffer("mlp.weight", integers));
     CHECK_FALSE(dg::is_buffer("attn.bias", vector));
     CHECK_FALSE(dg::is_buffer("attn.c_attn.bias", vector));
-    CHECK_FALSE(dg::is_buffer("mlp.weight", narrow));
+    CHECK_FALSE(dg::is_buffer("mlp.weight", eight_bit));
 }

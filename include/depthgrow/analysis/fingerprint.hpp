@@ -95,12 +95,12 @@ template <decoder_model Model, class T = typename Model::number, class Backend =
 std::string unembedding_fingerprint(const Model& model) {
     const auto head = model.head().value;
     std::vector<T> row(head.cols);
-    std::vector<float> narrow(head.cols);
+    std::vector<float> rounded(head.cols);
     sha256 hash;
     for (std::size_t r = 0; r < head.rows; ++r) {
         model.backend().template to_host<T>(head.row(r), row.data(), row.size());
-        for (std::size_t c = 0; c < row.size(); ++c) narrow[c] = static_cast<float>(row[c]);
-        hash.add(narrow.data(), narrow.size() * sizeof(float));
+        for (std::size_t c = 0; c < row.size(); ++c) rounded[c] = static_cast<float>(row[c]);
+        hash.add(rounded.data(), rounded.size() * sizeof(float));
     }
     return hash.hex();
 }

@@ -244,7 +244,7 @@ private:
         for (std::size_t l = 0; l < lens.layers(); ++l)
             for (const auto& both : parts) {
                 const auto part = both.first;  // a name of its own: clang 14 captures no structured binding
-                const auto narrow = both.second;
+                const auto low_precision = both.second;
                 const span<wide_t<T>> v = (first_[l].*part).flat();
                 const span<const wide_t<T>> g = std::as_const(gradients_[l].*part).flat();
                 const auto step = [&](span<wide_t<T>> x, span<T> rounded) {
@@ -253,8 +253,8 @@ private:
                         backend_.template adamw<T>(x, g, v, (second_[l].*part).flat(), rounded, adam_.data(),
                                                    squares_.data());
                 };
-                if constexpr (mixed) step((master_[l].*part).flat(), (lens.translators[l].*narrow).flat());
-                else step((lens.translators[l].*narrow).flat(), {});
+                if constexpr (mixed) step((master_[l].*part).flat(), (lens.translators[l].*low_precision).flat());
+                else step((lens.translators[l].*low_precision).flat(), {});
             }
         ++done_;
     }

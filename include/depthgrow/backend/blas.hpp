@@ -96,13 +96,13 @@ public:
         const T scale = s.score_scale<T>();
         loops().run(s.batch * s.kv_heads, [&](std::size_t task, std::size_t thread) {
             const std::size_t b = task / s.kv_heads, kv = task % s.kv_heads;
-            T *keys_turned = scratch<T>(thread, 0), *values_turned = keys_turned + reach * s.head_width,
-              *keys = values_turned + reach * s.head_width;
+            T *keys_transposed = scratch<T>(thread, 0), *values_transposed = keys_transposed + reach * s.head_width,
+              *keys = values_transposed + reach * s.head_width;
             T *weights = keys + s.length * wide, *dscores = weights + scores, *queries_packed = dscores + scores,
               *dout_packed = queries_packed + rows_most * wide;
             const auto shared = slice(qkv, s, b, kv * s.group());
-            tile::pack_transposed(shared.k, scale, keys_turned);
-            tile::pack_transposed(shared.v, T(1), values_turned);
+            tile::pack_transposed(shared.k, scale, keys_transposed);
+            tile::pack_transposed(shared.v, T(1), values_transposed);
             tile::pack(shared.k, keys);
             for (std::size_t member = 0; member < s.group(); ++member) {
                 const std::size_t h = kv * s.group() + member;
@@ -120,11 +120,11 @@ public:
                     for (std::size_t u = 0; u < next; u += tile::width)
                         tile::rows(u > first ? u - first : 0, rows, [&](auto height, std::size_t r) {
                             tile::template multiply<height>(head.q.row(first + r), qkv.stride, 1, s.head_width,
-                                                            keys_turned + u * s.head_width, weights + r * reach + u,
+                                                            keys_transposed + u * s.head_width, weights + r * reach + u,
                                                             reach, tile::width, false);
                             tile::template multiply<height>(d.row(r), d.stride, 1, s.head_width,
-                                                            values_turned + u * s.head_width, dscores + r * reach + u,
-                                                            reach, tile::width, false);
+                                                            values_transposed + u * s.head_width,
+                                                            dscores + r * reach + u, reach, tile::width, false);
                         });
                     for (std::size_t r = 0; r < rows; ++r) {
                         hide_before(s.first_seen(first + r), weights + r * reach);

@@ -48,9 +48,9 @@ concept updates_together = requires(Backend b, span<const adamw_operands<T>> blo
 
 /// Steps of SGD with Nesterov's momentum.
 template <class Backend, class T>
-concept steps_with_momentum = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow,
+concept steps_with_momentum = requires(Backend b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> rounded,
                                        const momentum_constants* constants, const double* squares) {
-    b.template sgd_nesterov<T>(x, g, x, narrow, constants, squares);
+    b.template sgd_nesterov<T>(x, g, x, rounded, constants, squares);
 };
 
 /// What Muon needs beside products of matrices.

@@ -85,10 +85,10 @@ concept has_cross_entropy = requires(B b, matrix<T> out, span<const token> ids, 
     b.template row_argmax<T>(out, span<token>());
 };
 template <class B, class T>
-concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> narrow, const adamw_constants* k,
+concept has_adamw = requires(B b, span<wide_t<T>> x, span<const wide_t<T>> g, span<T> rounded, const adamw_constants* k,
                              double* sum) {
     b.template accumulate_squares<wide_t<T>>(g, sum);
-    b.template adamw<T>(x, g, x, x, narrow, k, sum);
+    b.template adamw<T>(x, g, x, x, rounded, k, sum);
 };
 
 }  // namespace concepts

@@ -72,12 +72,12 @@ struct momentum_constants {
     double clip = 1.0;  // as above
 };
 
-/// What an AdamW step reads and changes of one run of weights: equally many numbers each, `narrow` may be empty.
+/// What an AdamW step reads and changes of one run of weights: equally many numbers each, `rounded` may be empty.
 template <class T> struct adamw_operands {
     span<wide_t<T>> weight;
     span<const wide_t<T>> gradient;
     span<wide_t<T>> first, second;
-    span<T> narrow;
+    span<T> rounded;
 };
 
 namespace contract {

@@ -303,12 +303,13 @@ public:
         for (T value : x) *sum += static_cast<double>(value) * static_cast<double>(value);
     }
     /// One AdamW step; gradients are first scaled by min(1, clip / (sqrt(*squares) + 1e-6)). Nothing changes when
-    /// *squares is not finite, so that a run that diverges keeps its last good weights. All but `narrow` are in the
-    /// wide type; `narrow` is empty or receives the weights rounded to T. `constants` and `squares` are backend memory.
+    /// *squares is not finite, so that a run that diverges keeps its last good weights. All but `rounded` are in the
+    /// wide type; `rounded` is empty or receives the weights rounded to T. `constants` and `squares` are backend
+    /// memory.
     template <class T>
-    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow,
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> rounded,
                const adamw_constants* constants, const double* squares) {
-        contract::length("adamw", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        contract::length("adamw", "rounded", rounded, rounded.empty() ? 0 : weight.size());
         const adamw_constants& k = *constants;
         const double clipped = contract::clip_scale(k.clip, *squares);
         if (clipped == 0) return;
@@ -324,15 +325,15 @@ public:
             first[i] = b1 * first[i] + c1 * g;
             second[i] = b2 * second[i] + c2 * g * g;
             weight[i] = weight[i] * keep - rate * first[i] / (std::sqrt(second[i] * root) + eps);
-            if (!narrow.empty()) narrow[i] = weight[i];
+            if (!rounded.empty()) rounded[i] = weight[i];
         }
     }
     /// One step of torch.optim.SGD(nesterov=True): g' = scale g + decay w, v = momentum v + g', w -= rate (g' +
-    /// momentum v). Clip, numbers that are not finite, `narrow` and where things lie: as adamw.
+    /// momentum v). Clip, numbers that are not finite, `rounded` and where things lie: as adamw.
     template <class T>
-    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow,
+    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> rounded,
                       const momentum_constants* constants, const double* squares) {
-        contract::length("sgd_nesterov", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        contract::length("sgd_nesterov", "rounded", rounded, rounded.empty() ? 0 : weight.size());
         const double clipped = contract::clip_scale(constants->clip, *squares);
         if (clipped == 0) return;
         const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum),
@@ -341,7 +342,7 @@ public:
             const T g = gradient[i] * scale + decay * weight[i];
             momentum[i] = mu * momentum[i] + g;
             weight[i] -= rate * (g + mu * momentum[i]);
-            if (!narrow.empty()) narrow[i] = weight[i];
+            if (!rounded.empty()) rounded[i] = weight[i];
         }
     }
 
@@ -370,18 +371,18 @@ public:
         const T factor = static_cast<T>(1 / (std::sqrt(squares) + 1e-7));
         for (T& value : x) value *= factor;
     }
-    /// weight = weight (1 - rate decay) - rate factor x. `narrow` and numbers that are not finite: as adamw.
+    /// weight = weight (1 - rate decay) - rate factor x. `rounded` and numbers that are not finite: as adamw.
     template <class T>
-    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants,
-                    const double* squares) {
+    void muon_apply(span<T> weight, span<const T> x, span<T> rounded, double factor,
+                    const momentum_constants* constants, const double* squares) {
         contract::length("muon_apply", "x", x, weight.size());
-        contract::length("muon_apply", "narrow", narrow, narrow.empty() ? 0 : weight.size());
+        contract::length("muon_apply", "rounded", rounded, rounded.empty() ? 0 : weight.size());
         if (contract::clip_scale(constants->clip, *squares) == 0) return;
         const T keep = static_cast<T>(1 - constants->rate * constants->decay),
                 size = static_cast<T>(constants->rate * factor);
         for (std::size_t i = 0; i < weight.size(); ++i) {
             weight[i] = weight[i] * keep - size * x[i];
-            if (!narrow.empty()) narrow[i] = weight[i];
+            if (!rounded.empty()) rounded[i] = weight[i];
         }
     }
 

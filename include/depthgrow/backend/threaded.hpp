@@ -177,9 +177,9 @@ public:
                     T* DEPTHGROW_RESTRICT high = low + half;
 #pragma omp simd
                     for (std::size_t i = 0; i < half; ++i) {
-                        const T a = low[i], b = high[i], turn = sign * s[i];
-                        low[i] = a * c[i] - b * turn;
-                        high[i] = b * c[i] + a * turn;
+                        const T a = low[i], b = high[i], rotation = sign * s[i];
+                        low[i] = a * c[i] - b * rotation;
+                        high[i] = b * c[i] + a * rotation;
                     }
                 }
             }
@@ -294,9 +294,9 @@ public:
         for (std::size_t part = 0; part < parts; ++part) *sum += totals[part];
     }
     template <class T>
-    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> narrow,
+    void adamw(span<T> weight, span<const T> gradient, span<T> first, span<T> second, span<T> rounded,
                const adamw_constants* constants, const double* squares) {
-        if (!narrow.empty()) return reference::adamw<T>(weight, gradient, first, second, narrow, constants, squares);
+        if (!rounded.empty()) return reference::adamw<T>(weight, gradient, first, second, rounded, constants, squares);
         const adamw_constants& k = *constants;
         const double clipped = contract::clip_scale(k.clip, *squares);
         if (clipped == 0) return;
@@ -322,11 +322,11 @@ public:
     }
 
     template <class T>
-    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> narrow,
+    void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> rounded,
                       const momentum_constants* constants, const double* squares) {
         ranges(weight.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
             const auto part = [&](auto all) { return all.empty() ? all : all.subspan(first, last - first); };
-            reference::sgd_nesterov<T>(part(weight), part(gradient), part(momentum), part(narrow), constants, squares);
+            reference::sgd_nesterov<T>(part(weight), part(gradient), part(momentum), part(rounded), constants, squares);
         });
     }
     template <class T>
@@ -338,11 +338,11 @@ public:
         });
     }
     template <class T>
-    void muon_apply(span<T> weight, span<const T> x, span<T> narrow, double factor, const momentum_constants* constants,
-                    const double* squares) {
+    void muon_apply(span<T> weight, span<const T> x, span<T> rounded, double factor,
+                    const momentum_constants* constants, const double* squares) {
         ranges(weight.size(), 1 << 12, [&](std::size_t first, std::size_t last) {
             const auto part = [&](auto all) { return all.empty() ? all : all.subspan(first, last - first); };
-            reference::muon_apply<T>(part(weight), part(x), part(narrow), factor, constants, squares);
+            reference::muon_apply<T>(part(weight), part(x), part(rounded), factor, constants, squares);
         });
     }
 

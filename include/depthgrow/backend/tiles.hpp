@@ -50,7 +50,7 @@ template <class T> struct tile {
             for (; count == lanes && k + lanes <= b.cols; k += lanes) {
                 vector square[lanes];
                 for (std::size_t i = 0; i < lanes; ++i) square[i] = factor * load(b.row(n + i) + k);
-                turn(square);
+                transpose(square);
                 for (std::size_t i = 0; i < lanes; ++i) store(square[i], half + (k + i) * width);
             }
             for (; k < b.cols; ++k)
@@ -156,8 +156,8 @@ private:
     }
 
     /// Transposes a square of lanes x lanes: as many perfect shuffles of its halves as `lanes` has bits.
-    static void turn(vector (&square)[lanes]) { turn(square, std::make_index_sequence<lanes>()); }
-    template <std::size_t... I> static void turn(vector (&square)[lanes], std::index_sequence<I...>) {
+    static void transpose(vector (&square)[lanes]) { transpose(square, std::make_index_sequence<lanes>()); }
+    template <std::size_t... I> static void transpose(vector (&square)[lanes], std::index_sequence<I...>) {
         for (std::size_t step = 1; step < lanes; step *= 2) {
             vector next[lanes];
             for (std::size_t i = 0; i < lanes / 2; ++i) {

@@ -36,7 +36,7 @@ template <class Value, std::enable_if_t<std::is_arithmetic_v<Value>, int> = 0> s
     }
 }
 
-inline std::string joined(std::initializer_list<std::string> parts) {
+inline std::string concatenated(std::initializer_list<std::string> parts) {
     std::string whole;
     for (const std::string& part : parts) whole += part;
     return whole;
@@ -46,17 +46,17 @@ inline std::string joined(std::initializer_list<std::string> parts) {
 
 /// Joins strings and numbers into one text.
 template <class... Parts> std::string text(const Parts&... parts) {
-    return detail::joined({detail::to_text(parts)...});
+    return detail::concatenated({detail::to_text(parts)...});
 }
 
-/// Throws `error` with the joined parts.
+/// Throws `error` with the parts as one text.
 template <class... Parts> [[noreturn]] void fail(const Parts&... parts) {
-    throw error(detail::joined({detail::to_text(parts)...}));
+    throw error(detail::concatenated({detail::to_text(parts)...}));
 }
 
-/// Throws `error` with the joined parts unless `condition` holds.
+/// Throws `error` with the parts as one text unless `condition` holds.
 template <class... Parts> void require(bool condition, const Parts&... parts) {
-    if (!condition) throw error(detail::joined({detail::to_text(parts)...}));
+    if (!condition) throw error(detail::concatenated({detail::to_text(parts)...}));
 }
 
 }  // namespace depthgrow

@@ -154,29 +154,28 @@ inline void check_growth(const model_directory& in, const growth& how) {
             ": expected plain weights to compute new layers from, found quantization_config");
 }
 
-}  // namespace detail
+/// The description before and after, and the config.json that says it.
+inline void plan_config(directory_growth_plan& plan, const model_directory& in, const growth& how) {
+    const std::string label = in.directory().string();
+    plan.config = in.grown_config(how.rows());
+    if (!in.described()) return;
+    plan.before = *in.described();
+    plan.after = told_of(label, [&] { return grown_config(*plan.before, how); });
+    if (plan.after->norms == norm_placement::mix) plan.config["post_layers"] = plan.after->post_layers;
+    // where the file says by a rule of its number what a layer is, the grown one needs the list
+    if (parse_hf_config(plan.config, label).model.kinds != plan.after->kinds)
+        family_of(*plan.after).write(*plan.after, plan.config);
+}
 
-/// Checks that a growth fits the model, and says what growing its directory will do.
-inline directory_growth_plan plan_directory_growth(const model_directory& in, const growth& how) {
-    detail::check_growth(in, how);
+/// Tensors, numbers and bytes of the weights before and after, and the size of a file of them.
+inline void plan_weights(directory_growth_plan& plan, const model_directory& in, const growth& how) {
     const mixture rows = how.rows(), same = layer_order::identity(in.layers());
     const std::string label = in.directory().string();
-    const auto outer = detail::outer_names_of(in);
-    directory_growth_plan plan;
-    plan.layers_before = in.layers(), plan.layers_after = rows.size();
-    plan.config = in.grown_config(rows);
-    if (in.described()) {
-        plan.before = *in.described();
-        plan.after = told_of(label, [&] { return grown_config(*plan.before, how); });
-        if (plan.after->norms == norm_placement::mix) plan.config["post_layers"] = plan.after->post_layers;
-        // where the file says by a rule of its number what a layer is, the grown one needs the list
-        if (parse_hf_config(plan.config, label).model.kinds != plan.after->kinds)
-            family_of(*plan.after).write(*plan.after, plan.config);
-    }
-    const auto weights = detail::weights_of(in);
+    const auto outer = outer_names_of(in);
+    const auto weights = weights_of(in);
     const auto names = in.weights().names();
-    const auto now = detail::grow_names(names, in.stack(), same, outer, label);
-    const auto then = detail::grow_names(names, in.stack(), rows, outer, label);
+    const auto now = grow_names(names, in.stack(), same, outer, label);
+    const auto then = grow_names(names, in.stack(), rows, outer, label);
     plan.bytes_before = weights.bytes(now), plan.bytes_after = weights.bytes(then);
     plan.tensors_before = now.size(), plan.tensors_after = then.size();
     for (const auto& tensor : now) plan.numbers_before += weights.find(tensor.source).elements();
@@ -186,43 +185,69 @@ inline directory_growth_plan plan_directory_growth(const model_directory& in, co
             !is_buffer(tensor.part, weights.find(tensor.source)))
             weights.require_numbers(tensor.source);
     }
-    if (in.weights().sharded())
-        for (const auto& file : in.weights().files()) {
-            std::size_t bytes = 0;
-            for (const auto& [name, info] : file.tensors()) bytes += info.bytes();
-            plan.shard_bytes = std::max(plan.shard_bytes, std::max<std::size_t>(bytes, 1));
-        }
-    std::optional<std::uint64_t> step;
-    const auto state = detail::read_trainer_state(in.directory());
-    if (state) step = json_fields(*state, (in.directory() / "trainer_state.json").string()).count("step");
-    const auto moments = detail::open_moments(in);
-    if (moments) {
-        const auto source = detail::moments_of(*moments, in.stack());
-        const auto grown = detail::grow_names(moments->names(), in.stack(), rows, outer, moments->path().string());
-        plan.optimizer_before =
-            source.bytes(detail::grow_names(moments->names(), in.stack(), same, outer, moments->path().string()));
-        plan.optimizer_after = source.bytes(grown);
-        for (const auto& tensor : grown) source.is_sum(tensor, rows);
+    if (!in.weights().sharded()) return;
+    for (const auto& file : in.weights().files()) {
+        std::size_t bytes = 0;
+        for (const auto& [name, info] : file.tensors()) bytes += info.bytes();
+        plan.shard_bytes = std::max(plan.shard_bytes, std::max<std::size_t>(bytes, 1));
     }
-    plan.history = read_growth(in.weights());
-    make_lineage(plan.history, in.layers(), in.weights().files().front().path().string());
-    plan.history.push_back(growth_entry(how, step));
-    if (!moments) plan.history.back().erase("state");
-    plan.notes = in.notes();
+}
+
+/// Bytes of the optimizer's states before and after; states that cannot be summed are refused.
+inline void plan_moments(directory_growth_plan& plan, const model_directory& in, const safetensors_file& moments,
+                         const mixture& rows) {
+    const auto outer = outer_names_of(in);
+    const std::string label = moments.path().string();
+    const auto source = moments_of(moments, in.stack());
+    const auto now = grow_names(moments.names(), in.stack(), layer_order::identity(in.layers()), outer, label);
+    const auto then = grow_names(moments.names(), in.stack(), rows, outer, label);
+    plan.optimizer_before = source.bytes(now), plan.optimizer_after = source.bytes(then);
+    for (const auto& tensor : then) source.is_sum(tensor, rows);
+}
+
+/// What becomes of the directory's other files; `foreign` names those of another trainer.
+inline void plan_files(directory_growth_plan& plan, const model_directory& in, const std::set<std::string>& foreign) {
     std::set<std::string> weight_names;
     for (const auto& file : in.weights().files()) weight_names.insert(file.path().filename().string());
     for (const auto& entry : std::filesystem::directory_iterator(in.directory())) {
         const std::string name = entry.path().filename().string();
         if (name.rfind(".tmp-", 0) == 0 || name.rfind(".old-", 0) == 0 || weight_names.count(name)) continue;
-        const bool foreign = (name == "trainer_state.json" && !state) || (name == "optimizer.safetensors" && !moments);
-        if (detail::is_rewritten(name) && !foreign) continue;
-        const bool copied = entry.is_regular_file() && !detail::is_stale_weight(name) && !foreign;
+        if (is_rewritten(name) && !foreign.count(name)) continue;
+        const bool copied = entry.is_regular_file() && !is_stale_weight(name) && !foreign.count(name);
         (copied ? plan.kept : plan.left_out).push_back(name);
-        if (copied && !detail::is_understood(name))
-            plan.notes.push_back(text(detail::quotable(name), " is of no kind that growth knows; copied as it is"));
+        if (copied && !is_understood(name))
+            plan.notes.push_back(text(quotable(name), " is of no kind that growth knows; copied as it is"));
     }
     std::sort(plan.kept.begin(), plan.kept.end());
     std::sort(plan.left_out.begin(), plan.left_out.end());
+}
+
+}  // namespace detail
+
+/// Checks that a growth fits the model, and says what growing its directory will do.
+inline directory_growth_plan plan_directory_growth(const model_directory& in, const growth& how) {
+    detail::check_growth(in, how);
+    const mixture rows = how.rows();
+    directory_growth_plan plan;
+    plan.layers_before = in.layers(), plan.layers_after = rows.size();
+    plan.notes = in.notes();
+    detail::plan_config(plan, in, how);
+    detail::plan_weights(plan, in, how);
+    const auto state = detail::read_trainer_state(in.directory());
+    const auto moments = detail::open_moments(in);
+    if (moments) detail::plan_moments(plan, in, *moments, rows);
+
+    std::optional<std::uint64_t> step;
+    if (state) step = json_fields(*state, (in.directory() / "trainer_state.json").string()).count("step");
+    plan.history = read_growth(in.weights());
+    make_lineage(plan.history, in.layers(), in.weights().files().front().path().string());
+    plan.history.push_back(growth_entry(how, step));
+    if (!moments) plan.history.back().erase("state");
+
+    std::set<std::string> foreign;
+    if (!state) foreign.insert("trainer_state.json");
+    if (!moments) foreign.insert("optimizer.safetensors");
+    detail::plan_files(plan, in, foreign);
     return plan;
 }
 

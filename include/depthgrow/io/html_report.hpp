@@ -1,5 +1,5 @@
 // A report as one HTML page: headings, sentences, tables and SVG plots; no scripts, no network.
-// Assumes plots made by svg_plot.hpp, whose classes and colour variables the style sheet here defines.
+// Assumes plots made by plots/, whose classes and colour variables the style sheet here defines.
 // Light and dark follow the reader's setting; series colours are those of Okabe & Ito 2008.
 #pragma once
 
@@ -10,7 +10,9 @@
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/io/atomic_file.hpp"
-#include "depthgrow/io/svg_plot.hpp"
+#include "depthgrow/io/plots/bar_chart.hpp"
+#include "depthgrow/io/plots/heat_map.hpp"
+#include "depthgrow/io/plots/line_plot.hpp"
 
 namespace depthgrow {
 

@@ -85,12 +85,12 @@ template <class T> npy_array<T> read_npy(const std::filesystem::path& path) {
             " bytes of data, found ", content.size() - 10 - length);
     out.values.resize(count);
     for (std::size_t i = 0; i < count; ++i) {
-        float narrow = 0;
+        float single = 0;
         double value = 0;
         const char* from = content.data() + 10 + length + i * width;
         if (wide) std::memcpy(&value, from, 8);
-        else std::memcpy(&narrow, from, 4);
-        out.values[i] = wide ? static_cast<T>(value) : static_cast<T>(narrow);
+        else std::memcpy(&single, from, 4);
+        out.values[i] = wide ? static_cast<T>(value) : static_cast<T>(single);
     }
     return out;
 }

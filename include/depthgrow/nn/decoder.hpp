@@ -180,7 +180,7 @@ public:
         return {view(weights.layers[index]), gradients ? view(gradients->layers[index]) : matrix<wide_t<T>>{},
                 gradients && gradients->fresh, inner};
     }
-    /// How a layer turns queries and keys; empty when it does not.
+    /// How a layer rotates queries and keys; empty when it does not.
     ops::rope_table<T> rope_table(std::size_t layer) const {
         const int which = config_.kind(layer).rope;
         return which == layer_kind::no_rope ? ops::rope_table<T>{} : table_of(ropes_[static_cast<std::size_t>(which)]);

@@ -33,7 +33,7 @@ enum class query_key_norm { none, head, width };
 /// What one layer is beside its numbers; growth and orders carry it along with them.
 struct layer_kind {
     std::size_t window = 0;  // positions that attention sees; 0: all earlier ones
-    int rope = 0;            // which of the model's ropes turns queries and keys; no_rope: none
+    int rope = 0;            // which of the model's ropes rotates queries and keys; no_rope: none
 
     static constexpr int no_rope = -1;
     friend bool operator==(const layer_kind& a, const layer_kind& b) {

@@ -1,5 +1,5 @@
-// Rotary positions: which share of a head turns, how fast, and how frequencies are stretched for longer contexts.
-// Assumes half-split channel pairs (channel i turns with channel i + R/2 of R rotary ones).
+// Rotary positions: which share of a head rotates, how fast, and how frequencies are stretched for longer contexts.
+// Assumes half-split channel pairs (channel i rotates with channel i + R/2 of R rotary ones).
 // Su et al. 2021; scalings: Chen et al. 2023 (linear), Llama 3.1 (Dubey et al. 2024), YaRN (Peng et al. 2023), as
 // huggingface/transformers defines them.
 #pragma once
@@ -23,10 +23,10 @@ inline std::string_view name_of(rope_scaling kind) {
                                           : "yarn";
 }
 
-/// One way to turn queries and keys.
+/// One way to rotate queries and keys.
 struct rope_description {
     double theta = 1e4;  // base of the wavelengths
-    double share = 1;    // of a head's channels that turn
+    double share = 1;    // of a head's channels that rotate
     rope_scaling scaling = rope_scaling::none;
     double factor = 1;                             // all scalings
     double original_context = 0;                   // llama3, yarn: context before stretching
@@ -35,7 +35,7 @@ struct rope_description {
     bool truncate = true;                          // yarn: the ramp begins and ends at whole channels
     double attention_factor = 1;                   // yarn: cosines and sines are multiplied by it
 
-    /// Channels of a head that turn.
+    /// Channels of a head that rotate.
     std::size_t channels(std::size_t head_width) const {
         return static_cast<std::size_t>(static_cast<double>(head_width) * share);
     }
@@ -71,7 +71,7 @@ inline std::vector<double> rope_frequencies(const rope_description& rope, std::s
     const std::size_t channels = rope.channels(head_width);
     const auto width = static_cast<double>(channels);
     std::vector<double> out(channels / 2);
-    // yarn: the channel pair that turns `turns` times within the original context
+    // yarn: the channel pair that goes round `turns` times within the original context
     const auto pair_of = [&](double turns) {
         return width * std::log(rope.original_context / (turns * circle)) / (2 * std::log(rope.theta));
     };

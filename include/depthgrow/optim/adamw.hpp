@@ -1,7 +1,7 @@
 // AdamW over a model's blocks: global clip, decoupled decay, one step count, moments that grow with their layers.
-// Assumes gradients in a parameter_set of the model's depth. Weights in a narrow type (bfloat16) have master copies in
-// the wide one, the trainer's, which is what is updated; the model's own are those, rounded.
-// Source: Loshchilov & Hutter 2019, Algorithm 2; mixed precision: Micikevicius et al. 2018.
+// Assumes gradients in a parameter_set of the model's depth. Weights in a low-precision type (bfloat16) have master
+// copies in the wide one, the trainer's, which is what is updated; the model's own are those, rounded. Source:
+// Loshchilov & Hutter 2019, Algorithm 2; mixed precision: Micikevicius et al. 2018.
 #pragma once
 
 #include <type_traits>
@@ -54,7 +54,7 @@ public:
                                                   squares_.data());
         squares_.measure(gradients);
         for (const auto& block : blocks_)
-            backend.template adamw<T>(block.weight, block.gradient, block.first, block.second, block.narrow,
+            backend.template adamw<T>(block.weight, block.gradient, block.first, block.second, block.rounded,
                                       device_constants_.data(), squares_.data());
     }
     /// Moments follow their layers; what new ones start with is `how.state`. The step count goes on.

@@ -74,16 +74,16 @@ public:
         adam(weights.outer.flat(), gradients.outer.flat(), first.outer.flat(), second.outer.flat(),
              rounded ? rounded->outer.flat() : span<T>());
         for (std::size_t l = 0; l < weights.layers.size(); ++l) {
-            const auto narrow = [&](const tensor_place& place) {
+            const auto rounded_part = [&](const tensor_place& place) {
                 return rounded ? at(rounded->layers[l], place) : span<T>();
             };
             for (const auto& place : matrices_.places)
                 step_matrix(place, at(weights.layers[l], place), at(gradients.layers[l], place),
-                            at(first.layers[l], place), narrow(place));
+                            at(first.layers[l], place), rounded_part(place));
             for (std::size_t p = 0; p < others_.places.size(); ++p) {
                 const auto& place = others_.places[p];
                 adam(at(weights.layers[l], place), at(gradients.layers[l], place), at(first.layers[l], place),
-                     at(second.layers[l], packed_.places[p]), narrow(place));
+                     at(second.layers[l], packed_.places[p]), rounded_part(place));
             }
         }
     }
@@ -115,18 +115,18 @@ private:
     }
 
     void adam(span<wide_t<T>> weight, span<const wide_t<T>> gradient, span<wide_t<T>> m, span<wide_t<T>> v,
-              span<T> narrow) {
-        first.outer.backend().template adamw<T>(weight, gradient, m, v, narrow, device_adam_.data(), squares_.data());
+              span<T> rounded) {
+        first.outer.backend().template adamw<T>(weight, gradient, m, v, rounded, device_adam_.data(), squares_.data());
     }
     void step_matrix(const tensor_place& place, span<wide_t<T>> weight, span<const wide_t<T>> gradient,
-                     span<wide_t<T>> buffer, span<T> narrow) {
+                     span<wide_t<T>> buffer, span<T> rounded) {
         Backend& backend = first.outer.backend();
         const span<T> direction(x_.data(), place.size());
         backend.template muon_direction<T>(gradient, buffer, direction, device_momentum_.data(), squares_.data());
         backend.template muon_normalize<T>(direction);
         const span<const T> update(orthogonalize(backend, place.rows, place.cols), place.size());
         const double factor = 0.2 * std::sqrt(static_cast<double>(std::max(place.rows, place.cols)));
-        backend.template muon_apply<T>(weight, update, narrow, factor, device_momentum_.data(), squares_.data());
+        backend.template muon_apply<T>(weight, update, rounded, factor, device_momentum_.data(), squares_.data());
     }
     /// Five steps X = a X + (b A + c A²) X with A = X Xᵀ, from x_; for tall matrices X (b A + c A²) with A = XᵀX, so
     /// that A has the smaller side. Returns where the result lies.

@@ -135,7 +135,8 @@ template <class Set> void check_depths(const char* name, std::size_t layers, con
 
 /// What a trainer asks of an optimiser. `prepare(rate)` counts a step and sends its constants to the backend; `update`
 /// takes it with nothing of the host's, so that a backend may record and replay it: it changes the weights in the wide
-/// type, and `rounded` (null, or the model's own in a narrow type) to match. `gradient_norm()` is that before clipping.
+/// type, and `rounded` (null, or the model's own in a low-precision type) to match. `gradient_norm()` is that before
+/// clipping.
 template <class O, class T, class Backend>
 concept optimizer_for = requires(O optimizer, const O& same, Backend& backend, const decoder_config& config,
                                  typename O::constants_type constants, double rate, std::int64_t steps,

@@ -1,4 +1,4 @@
-// The CUDA backend: device memory, products by cuBLASLt or joined with SwiGLU and RoPE by ours, attention by cuDNN, the
+// The CUDA backend: device memory, products by cuBLASLt or fused with SwiGLU and RoPE by ours, attention by cuDNN, the
 // rest ours. Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
 // depthgrow_add_cuda_kernels(target TYPES float bf16). T is float or bfloat16; statistics, losses, gradients of weights
 // and the optimiser's numbers are float. Operations: backend/reference.hpp.
@@ -24,7 +24,7 @@ struct cuda_options {
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
     bool fp8 = false;    // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
-    bool join = true;    // linear maps joined with SwiGLU and RoPE where there is a kernel for it (not with fp8)
+    bool fuse = true;    // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
     bool record = true;  // replay steps as CUDA graphs
     std::size_t product_workspace = std::size_t{64} << 20;
 };
@@ -116,14 +116,14 @@ public:
         contract::gemm(transpose::no, transpose::no, dy, w, dx);
         fp8_.backward(products_, context_, dy, w, beta, dx);
     }
-    /// A linear map joined with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the
+    /// A linear map fused with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the
     /// derivatives of out by gate and by up. Its backward pass from the map after it: dgate_up = slopes * (dy w), where
     /// both halves meet dy w. False: not taken, nothing done; what was taken one way is taken back.
     template <class T> bool linear_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> slopes, matrix<T> out) {
         contract::gemm(transpose::no, transpose::yes, x, w, slopes);
         contract::extents("linear_swiglu", "slopes", slopes, out.rows, 2 * out.cols);
         if constexpr (std::is_same_v<T, bfloat16>)
-            return options_.join && !options_.fp8 && kernels::linear_swiglu(context_, x, w, slopes, out);
+            return options_.fuse && !options_.fp8 && kernels::linear_swiglu(context_, x, w, slopes, out);
         else return false;
     }
     template <class T>
@@ -137,13 +137,13 @@ public:
         require(taken, "[linear_swiglu_backward] expected operands that linear_swiglu takes, got ", dy.rows,
                 " rows and ", w.cols, " columns");
     }
-    /// out = x wᵀ with queries and keys turned: gemm, rounded to T, then rope_inplace. False: as above.
+    /// out = x wᵀ with queries and keys rotated: gemm, rounded to T, then rope_inplace. False: as above.
     template <class T>
     bool linear_rope(matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length, std::size_t heads,
                      matrix<const float> cosine, matrix<const float> sine) {
         contract::gemm(transpose::no, transpose::yes, x, w, out);
         if constexpr (std::is_same_v<T, bfloat16>)
-            return options_.join && !options_.fp8 &&
+            return options_.fuse && !options_.fp8 &&
                    kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);
         else return false;
     }
@@ -217,7 +217,7 @@ public:
             require(dqkv.stride == qkv.stride && dout.stride == out.stride,
                     "[attention_backward] expected gradients with the leading dimensions ", qkv.stride, " and ",
                     out.stride, ", got ", dqkv.stride, " and ", dout.stride);
-            const bool whole = 2 * cosine.cols == s.head_width;  // the fused backward turns whole heads
+            const bool whole = 2 * cosine.cols == s.head_width;  // the fused backward rotates whole heads
             if constexpr (std::is_same_v<T, bfloat16>)
                 attention_.backward(context_, s, qkv, out, lse.data(), dout, dqkv,
                                     whole ? cosine : matrix<const float>{}, whole ? sine : matrix<const float>{});
@@ -310,9 +310,9 @@ public:
         kernels::accumulate_squares(context_, {one, 1}, sum);
     }
     template <class T>
-    void adamw(span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> narrow,
+    void adamw(span<float> weight, span<const float> gradient, span<float> first, span<float> second, span<T> rounded,
                const adamw_constants* constants, const double* squares) {
-        const adamw_operands<T> one[] = {{weight, gradient, first, second, narrow}};
+        const adamw_operands<T> one[] = {{weight, gradient, first, second, rounded}};
         kernels::adamw<T>(context_, {one, 1}, constants, squares);
     }
     /// The sum of squares of all gradients, to `squares`, then adamw of each block: few launches for all of them.
@@ -325,10 +325,10 @@ public:
         kernels::adamw<T>(context_, blocks, constants, squares);
     }
     template <class T>
-    void sgd_nesterov(span<float> weight, span<const float> gradient, span<float> momentum, span<T> narrow,
+    void sgd_nesterov(span<float> weight, span<const float> gradient, span<float> momentum, span<T> rounded,
                       const momentum_constants* constants, const double* squares) {
-        contract::length("sgd_nesterov", "narrow", narrow, narrow.empty() ? 0 : weight.size());
-        kernels::sgd_nesterov<T>(context_, weight, gradient, momentum, narrow, constants, squares);
+        contract::length("sgd_nesterov", "rounded", rounded, rounded.empty() ? 0 : weight.size());
+        kernels::sgd_nesterov<T>(context_, weight, gradient, momentum, rounded, constants, squares);
     }
     template <class T>
     void muon_direction(span<const float> gradient, span<float> buffer, span<T> direction,
@@ -339,11 +339,11 @@ public:
     }
     template <class T> void muon_normalize(span<T> x) { kernels::muon_normalize<T>(context_, x); }
     template <class T>
-    void muon_apply(span<float> weight, span<const T> x, span<T> narrow, double factor,
+    void muon_apply(span<float> weight, span<const T> x, span<T> rounded, double factor,
                     const momentum_constants* constants, const double* squares) {
         contract::length("muon_apply", "x", x, weight.size());
-        contract::length("muon_apply", "narrow", narrow, narrow.empty() ? 0 : weight.size());
-        kernels::muon_apply<T>(context_, weight, x, narrow, factor, constants, squares);
+        contract::length("muon_apply", "rounded", rounded, rounded.empty() ? 0 : weight.size());
+        kernels::muon_apply<T>(context_, weight, x, rounded, factor, constants, squares);
     }
 
     // ---- row operations of the analyses; targets, gold and out of `row_compare` lie on the host

@@ -1,7 +1,7 @@
 // Causal grouped-query attention by cuDNN: plans by shape and the workspace they share.
 // Assumes what cudnn_attention_plan.hpp does, and one stream. A plan is built once a shape; large ones are chosen by
 // running them. Keys' and values' gradients that come a head each are summed over their group by a kernel of ours,
-// which turns RoPE back too.
+// which undoes RoPE too.
 #pragma once
 
 #include <array>
@@ -46,7 +46,8 @@ public:
             });
         });
     }
-    /// With a table, the gradients of queries and keys are turned back by RoPE too; the context's stream is this one's.
+    /// With a table, the gradients of queries and keys are rotated back by RoPE too; the context's stream is this
+    /// one's.
     void backward(const kernels::launch_context& context, const attention_shape& s, matrix<const bfloat16> qkv,
                   matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv,
                   matrix<const float> cosine, matrix<const float> sine) {

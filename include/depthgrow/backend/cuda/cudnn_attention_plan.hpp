@@ -31,10 +31,11 @@ public:
           apart_(backward && s.heads != s.kv_heads) {
         B_ = as(s.batch), H_ = as(s.heads), K_ = as(s.kv_heads), T_ = as(s.length), D_ = as(s.head_width);
         const std::int64_t row = as(packed), out_row = as(out);
-        const extents queries{T_ * row, D_, row, 1}, turned{T_ * row, D_, 1, row}, outs{T_ * out_row, D_, out_row, 1};
+        const extents queries{T_ * row, D_, row, 1}, transposed{T_ * row, D_, 1, row},
+            outs{T_ * out_row, D_, out_row, 1};
         at_[q] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, queries);
-        at_[k] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned);
-        at_[v] = backward ? graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, turned)
+        at_[k] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, transposed);
+        at_[v] = backward ? graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, D_, T_}, transposed)
                           : graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, K_, T_, D_}, queries);
         at_[o] = graph_.tensor(CUDNN_DATA_BFLOAT16, {B_, H_, T_, D_}, outs);
         at_[stats] = graph_.tensor(CUDNN_DATA_FLOAT, column(), column_strides());
@@ -194,7 +195,7 @@ private:
         graph_.matmul(p, at_[v], at_[o]);
     }
     void describe_backward(std::int64_t row) {
-        const extents wide{B_, H_, T_, D_}, turned_strides{H_ * T_ * T_, T_ * T_, 1, T_};
+        const extents wide{B_, H_, T_, D_}, transposed_strides{H_ * T_ * T_, T_ * T_, 1, T_};
         // δ = Σ dO · O of each row
         const int product = graph_.inside(CUDNN_DATA_FLOAT, wide, {T_ * H_ * D_, T_ * D_, H_ * D_, 1}), delta = rows();
         graph_.pointwise(CUDNN_POINTWISE_MUL, at_[d_o], at_[o], product);
@@ -208,9 +209,9 @@ private:
         const int seen = causal(shifted), p = scores();
         graph_.pointwise(CUDNN_POINTWISE_EXP, seen, -1, p);
         // dV = Pᵀ dO
-        const int p_turned = graph_.inside(CUDNN_DATA_BFLOAT16, square(), turned_strides);
-        graph_.reshape(p, p_turned);
-        graph_.matmul(p_turned, at_[d_o], at_[dv]);
+        const int p_transposed = graph_.inside(CUDNN_DATA_BFLOAT16, square(), transposed_strides);
+        graph_.reshape(p, p_transposed);
+        graph_.matmul(p_transposed, at_[d_o], at_[dv]);
         // dS = scale · P ∘ (dO Vᵀ − δ)
         const int dp = scores(), centred = scores(), weighted = scores(), ds = scores();
         graph_.matmul(at_[d_o], at_[v], dp);
@@ -218,9 +219,9 @@ private:
         graph_.pointwise(CUDNN_POINTWISE_MUL, centred, p, weighted);
         graph_.pointwise(CUDNN_POINTWISE_MUL, weighted, at_[scale], ds);
         // dK = dSᵀ Q, dQ = dS K
-        const int ds_turned = graph_.inside(CUDNN_DATA_BFLOAT16, square(), turned_strides);
-        graph_.reshape(ds, ds_turned);
-        graph_.matmul(ds_turned, at_[q], at_[dk]);
+        const int ds_transposed = graph_.inside(CUDNN_DATA_BFLOAT16, square(), transposed_strides);
+        graph_.reshape(ds, ds_transposed);
+        graph_.matmul(ds_transposed, at_[q], at_[dk]);
         const int keys = graph_.inside(CUDNN_DATA_FLOAT, {B_, K_, T_, D_}, {T_ * row, D_, row, 1});
         graph_.reshape(at_[k], keys);
         graph_.matmul(ds, keys, at_[atomic_ ? dq_sums : dq]);

@@ -38,7 +38,7 @@ public:
     /// dx = dy w + beta * dx.
     void backward(products& multiply, const kernels::launch_context& k, matrix<const bfloat16> dy,
                   matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
-        const auto a = quantized(k, dy, w.data, role::gradient), b = quantized(k, w, w.data, role::turned_weight);
+        const auto a = quantized(k, dy, w.data, role::gradient), b = quantized(k, w, w.data, role::transposed_weight);
         multiply(k.stream, false, true, 1, a.numbers, b.numbers, beta, matrix<const bfloat16>(dx), dx,
                  {{}, a.inverse, b.inverse, false});
     }
@@ -65,7 +65,7 @@ public:
     void forget_copy() { copy_ = {}; }
 
 private:
-    enum class role { input, weight, gradient, turned_weight, copied_value, copied_gradient };
+    enum class role { input, weight, gradient, transposed_weight, copied_value, copied_gradient };
     struct operand {
         eight numbers;
         const float* inverse;
@@ -79,7 +79,7 @@ private:
     using product_place = std::pair<const void*, role>;  // whose weight, which way
 
     operand quantized(const kernels::launch_context& k, matrix<const bfloat16> x, const bfloat16* weight, role of) {
-        const bool turned = of == role::turned_weight, right = turned || of == role::weight;
+        const bool transposed = of == role::transposed_weight, right = transposed || of == role::weight;
         if (!right) {
             last_ = {weight, of}, copies_ = 0;
             const bool made = left(x) && copy_.is.inverse;
@@ -89,9 +89,9 @@ private:
         auto* to = static_cast<kernels::e4m3*>(memory(right, x.size()));
         const auto [scaling, first] = scaling_of(k, {weight, of}, of, 0);
         if (first) kernels::start_fp8(k, x, scaling);
-        if (turned) kernels::quantize_fp8_turned(k, x, to, scaling);
+        if (transposed) kernels::quantize_fp8_transposed(k, x, to, scaling);
         else kernels::quantize_fp8(k, x, to, scaling);
-        return {turned ? eight(to, x.cols, x.rows) : eight(to, x.rows, x.cols), &scaling->inverse};
+        return {transposed ? eight(to, x.cols, x.rows) : eight(to, x.rows, x.cols), &scaling->inverse};
     }
     /// The scaling of a place, and whether it has never been used.
     std::pair<kernels::fp8_scaling*, bool> scaling_of(const kernels::launch_context& k, product_place after, role of,

@@ -43,17 +43,17 @@ void start_fp8(const launch_context&, matrix<const bfloat16> x, fp8_scaling* sca
 /// out (rows, cols) = x in eight bits.
 void quantize_fp8(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
 /// out (cols, rows) = xᵀ in eight bits.
-void quantize_fp8_turned(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
+void quantize_fp8_transposed(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
 
 /// out = silu(gate) * up of (gate, up) = x wᵀ, and its slopes by gate and up; dgate_up = dy w times the slopes;
-/// out = x wᵀ with `turned` of its columns rotated by RoPE, sequences of `length` rows. False: operands that a joined
+/// out = x wᵀ with `rotated` of its columns rotated by RoPE, sequences of `length` rows. False: operands that a fused
 /// kernel does not take, or no code for them; nothing is done.
 bool linear_swiglu(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> slopes,
                    matrix<bfloat16> out);
 bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, matrix<const bfloat16> w,
                             matrix<const bfloat16> slopes, matrix<bfloat16> dgate_up);
 bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out,
-                 std::size_t length, std::size_t turned, matrix<const float> cosine, matrix<const float> sine);
+                 std::size_t length, std::size_t rotated, matrix<const float> cosine, matrix<const float> sine);
 
 void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);
 /// *sum += the squares of all numbers of all blocks.
@@ -75,7 +75,7 @@ template <class T>
 void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::size_t heads, std::size_t head_width,
                   matrix<const float> cosine, matrix<const float> sine, float sign);
 /// dqkv's keys and values = the sums of dk and dv (rows, H*D) over the heads that share them; with a table, its queries
-/// and keys are turned back by RoPE. Head widths of multiples of 8, rows at multiples of 16 bytes.
+/// and keys are rotated back by RoPE. Head widths of multiples of 8, rows at multiples of 16 bytes.
 void finish_attention_gradients(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv,
                                 matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
 template <class T>
@@ -115,13 +115,13 @@ template <class T>
 void adamw(const launch_context&, span<const adamw_operands<T>> blocks, const adamw_constants*, const double* squares);
 template <class T>
 void sgd_nesterov(const launch_context&, span<float> weight, span<const float> gradient, span<float> momentum,
-                  span<T> narrow, const momentum_constants*, const double* squares);
+                  span<T> rounded, const momentum_constants*, const double* squares);
 template <class T>
 void muon_direction(const launch_context&, span<const float> gradient, span<float> buffer, span<T> direction,
                     const momentum_constants*, const double* squares);
 template <class T> void muon_normalize(const launch_context&, span<T> x);
 template <class T>
-void muon_apply(const launch_context&, span<float> weight, span<const T> x, span<T> narrow, double factor,
+void muon_apply(const launch_context&, span<float> weight, span<const T> x, span<T> rounded, double factor,
                 const momentum_constants*, const double* squares);
 
 /// How a row's distribution differs from another's, on the device; analysis/row_operations.hpp says what each is.

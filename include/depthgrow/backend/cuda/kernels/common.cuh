@@ -31,7 +31,7 @@ template <class D> __device__ D from_float(float x);
 template <> __device__ inline float from_float<float>(float x) { return x; }
 template <> __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
 
-/// exp(x): to float's precision for float storage, to that of the fast instruction for narrower ones.
+/// exp(x): to float's precision for float storage, to that of the fast instruction for low-precision ones.
 template <class D> __device__ inline float exp_of(float x) {
     if (sizeof(D) == 4) return expf(x);
     return __expf(x);
@@ -46,7 +46,7 @@ template <class D, int N> struct alignas(N * sizeof(D)) pack {
         for (int i = 0; i < N; ++i) value[i] = from_float<D>(from[i]);
     }
 };
-__device__ inline unsigned narrow(float low, float high) {
+__device__ inline unsigned pack_bf16(float low, float high) {
     const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
     return *reinterpret_cast<const unsigned*>(&both);
 }
@@ -59,7 +59,7 @@ template <int N> struct alignas(N * sizeof(__nv_bfloat16)) pack<__nv_bfloat16, N
     }
     __device__ void put(const float (&from)[N]) {
 #pragma unroll
-        for (int i = 0; i < N; i += 2) words[i / 2] = narrow(from[i], from[i + 1]);
+        for (int i = 0; i < N; i += 2) words[i / 2] = pack_bf16(from[i], from[i + 1]);
     }
 };
 template <> struct pack<__nv_bfloat16, 1> {

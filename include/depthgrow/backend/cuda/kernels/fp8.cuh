@@ -82,10 +82,10 @@ static __global__ void quantize_fp8_kernel(const __nv_bfloat16* x, std::size_t s
     }
     finish_fp8(scaling, largest, !Store);
 }
-/// A block turns 64 x 64 numbers.
+/// A block transposes 64 x 64 numbers.
 static __global__ void __launch_bounds__(256)
-    quantize_fp8_turned_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t rows, std::size_t cols,
-                               std::uint8_t* out, fp8_scaling* scaling) {
+    quantize_fp8_transposed_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t rows, std::size_t cols,
+                                   std::uint8_t* out, fp8_scaling* scaling) {
     __shared__ alignas(16) std::uint8_t tile[64][72];
     const float scale = scaling->scale;
     float largest = 0;
@@ -121,11 +121,11 @@ void launch_quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3
                                        fp8_scaling* scaling) {
     launch_quantize_fp8<true>(k, x, out, scaling);
 }
-[[gnu::used]] inline void quantize_fp8_turned(const launch_context& k, matrix<const bfloat16> x, e4m3* out,
-                                              fp8_scaling* scaling) {
-    quantize_fp8_turned_kernel<<<dim3(blocks_for(x.cols, 64), blocks_for(x.rows, 64)), 256, 0, k.stream>>>(
+[[gnu::used]] inline void quantize_fp8_transposed(const launch_context& k, matrix<const bfloat16> x, e4m3* out,
+                                                  fp8_scaling* scaling) {
+    quantize_fp8_transposed_kernel<<<dim3(blocks_for(x.cols, 64), blocks_for(x.rows, 64)), 256, 0, k.stream>>>(
         device(x.data), x.stride, x.rows, x.cols, reinterpret_cast<std::uint8_t*>(out), scaling);
-    launched("quantize_fp8_turned");
+    launched("quantize_fp8_transposed");
 }
 
 }  // namespace depthgrow::kernels

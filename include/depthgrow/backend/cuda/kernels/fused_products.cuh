@@ -1,4 +1,4 @@
-// Linear maps joined with what comes before or after them: SwiGLU, its gradient, RoPE.
+// Linear maps fused with what comes before or after them: SwiGLU, its gradient, RoPE.
 // Assumes bfloat16; each returns false, and does nothing, where it does not take the operands or the code is not for
 // sm_90a. Definitions: the product, rounded to bfloat16, then the operation of backend/reference.hpp, as one after the
 // other.
@@ -28,7 +28,7 @@ struct gated {
     std::size_t stride, out_stride;
     int cols;
     static constexpr int columns = 128;  // of `out` a tile
-    static constexpr bool right_turned = false;
+    static constexpr bool right_transposed = false;
     static constexpr unsigned own_bytes = 0;
     __device__ int right_from(int tile, int column) const {
         return column / columns * cols + tile * columns + column % columns;
@@ -66,7 +66,7 @@ struct gated_gradient {
     int cols;
     static constexpr int columns = 256, together = 3, deep = 2, rows_together = together * finishing_warps,
                          each = (rows_each + rows_together - 1) / rows_together;
-    static constexpr bool right_turned = true;
+    static constexpr bool right_transposed = true;
     static constexpr unsigned row_bytes = finishing * 16, slot_bytes = 2 * together * row_bytes,
                               own_bytes = deep * slot_bytes;
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
@@ -132,15 +132,15 @@ struct gated_gradient {
     }
 };
 
-/// Turns the channels of the first `turned` columns by their row's position; the rest stays. A thread takes the same
+/// Rotates the channels of the first `rotated` columns by their row's position; the rest stays. A thread takes the same
 /// channels of every head of a row.
-struct turned_heads {
+struct rotated_heads {
     number* out;
     const float *cosine, *sine;
     std::size_t stride;
-    int cols, turned, length, half;
+    int cols, rotated, length, half;
     static constexpr int columns = 256;
-    static constexpr bool right_turned = false;
+    static constexpr bool right_transposed = false;
     static constexpr unsigned own_bytes = 0;
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ void begin(finished&, tile_place) const {}
@@ -168,7 +168,7 @@ struct turned_heads {
                     const int low = h * 2 * pieces + within, col = place.column * columns + low * 8;
                     if (col >= cols) break;
                     const piece x = result.at(r, low), y = result.at(r, low + pieces);
-                    if (col >= turned) {
+                    if (col >= rotated) {
                         piece_at(row + col) = x, piece_at(row + col + half) = y;
                         continue;
                     }
@@ -177,7 +177,7 @@ struct turned_heads {
                     const float cs[8] = {c[0].x, c[0].y, c[0].z, c[0].w, c[1].x, c[1].y, c[1].z, c[1].w},
                                 sn[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
 #pragma unroll
-                    for (int j = 0; j < 8; ++j) turn(a[j], b[j], cs[j], sn[j]);
+                    for (int j = 0; j < 8; ++j) rotate(a[j], b[j], cs[j], sn[j]);
                     piece_at(row + col).put(a), piece_at(row + col + half).put(b);
                 }
             }
@@ -208,15 +208,15 @@ struct turned_heads {
     return true;
 }
 [[gnu::used]] inline bool linear_rope(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w,
-                                      matrix<bfloat16> out, std::size_t length, std::size_t turned,
+                                      matrix<bfloat16> out, std::size_t length, std::size_t rotated,
                                       matrix<const float> cosine, matrix<const float> sine) {
     const std::size_t half = cosine.cols;
     const bool heads_fit = cosine.stride == half && sine.stride == half && half >= 8 && half <= 128 &&
                            (half & (half - 1)) == 0 && aligned(cosine, 4) && aligned(sine, 4);
     if (!heads_fit || !fused::takes(k, x, w, out.cols) || out.cols % (2 * half) != 0 || !aligned(out, 8)) return false;
     fused::run(k, x, w, out.cols,
-               fused::turned_heads{device(out.data), cosine.data, sine.data, out.stride, static_cast<int>(out.cols),
-                                   static_cast<int>(turned), static_cast<int>(length), static_cast<int>(half)},
+               fused::rotated_heads{device(out.data), cosine.data, sine.data, out.stride, static_cast<int>(out.cols),
+                                    static_cast<int>(rotated), static_cast<int>(length), static_cast<int>(half)},
                "linear_rope");
     return true;
 }

@@ -82,7 +82,7 @@ static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads
                          column += 64) {
                         const unsigned at = to + left_bytes + column * depth_each * 2;
                         const int from = finish.right_from(place.column, column);
-                        if (Finish::right_turned)
+                        if (Finish::right_transposed)
                             load_tile_to_all(at, &right, from, k * depth_each, full, (1 << cluster) - 1);
                         else load_tile_to_all(at, &right, k * depth_each, from, full, (1 << cluster) - 1);
                     }
@@ -117,9 +117,10 @@ static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads
                 for (int part = 0; part < depth_each / 16; ++part) {
                     const std::uint64_t a = matrix_descriptor(from + half * (left_bytes / 2) + part * 32, 16, 1024);
                     const std::uint64_t b =
-                        Finish::right_turned ? matrix_descriptor(from + left_bytes + part * 2048, right_bytes / 4, 1024)
-                                             : matrix_descriptor(from + left_bytes + part * 32, 16, 1024);
-                    multiply_64x256x16<Finish::right_turned>(d, a, b, k > 0 || part > 0);
+                        Finish::right_transposed
+                            ? matrix_descriptor(from + left_bytes + part * 2048, right_bytes / 4, 1024)
+                            : matrix_descriptor(from + left_bytes + part * 32, 16, 1024);
+                    multiply_64x256x16<Finish::right_transposed>(d, a, b, k > 0 || part > 0);
                 }
                 products_commit();
                 products_wait<1>();
@@ -133,9 +134,9 @@ static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads
             barrier_wait(taken + 8 * half, round ^ 1);
 #pragma unroll
             for (int j = 0; j < 16; ++j)
-                store_fragments(to + place_in(lane, 2 * j + lane / 16), narrow(d[8 * j], d[8 * j + 1]),
-                                narrow(d[8 * j + 2], d[8 * j + 3]), narrow(d[8 * j + 4], d[8 * j + 5]),
-                                narrow(d[8 * j + 6], d[8 * j + 7]));
+                store_fragments(to + place_in(lane, 2 * j + lane / 16), pack_bf16(d[8 * j], d[8 * j + 1]),
+                                pack_bf16(d[8 * j + 2], d[8 * j + 3]), pack_bf16(d[8 * j + 4], d[8 * j + 5]),
+                                pack_bf16(d[8 * j + 6], d[8 * j + 7]));
             barrier_arrive(made + 8 * half);
         }
     }

@@ -25,7 +25,7 @@ inline unsigned grid_for(const launch_context& k, std::size_t count) {
 }
 
 template <class D>
-static __global__ void sgd_nesterov_kernel(float* w, const float* g, float* v, D* narrow, std::size_t count,
+static __global__ void sgd_nesterov_kernel(float* w, const float* g, float* v, D* rounded, std::size_t count,
                                            const momentum_constants* constants, const double* squares) {
     const float scale = clip_scale_of(*constants, *squares);
     if (scale == 0) return;
@@ -36,15 +36,15 @@ static __global__ void sgd_nesterov_kernel(float* w, const float* g, float* v, D
                     to = at - rate * (step + mu * speed);
         v[i] = speed;
         w[i] = to;
-        if (narrow) narrow[i] = from_float<D>(to);
+        if (rounded) rounded[i] = from_float<D>(to);
     });
 }
 template <class T>
 void sgd_nesterov(const launch_context& k, span<float> weight, span<const float> gradient, span<float> momentum,
-                  span<T> narrow, const momentum_constants* constants, const double* squares) {
+                  span<T> rounded, const momentum_constants* constants, const double* squares) {
     if (weight.empty()) return;
     sgd_nesterov_kernel<<<grid_for(k, weight.size()), 256, 0, k.stream>>>(
-        weight.data(), gradient.data(), momentum.data(), device(narrow.data()), weight.size(), constants, squares);
+        weight.data(), gradient.data(), momentum.data(), device(rounded.data()), weight.size(), constants, squares);
     launched("sgd_nesterov");
 }
 
@@ -109,7 +109,7 @@ template <class T> void muon_normalize(const launch_context& k, span<T> x) {
 }
 
 template <class D>
-static __global__ void muon_apply_kernel(float* w, const D* x, D* narrow, std::size_t count, double factor,
+static __global__ void muon_apply_kernel(float* w, const D* x, D* rounded, std::size_t count, double factor,
                                          const momentum_constants* constants, const double* squares) {
     if (clip_scale_of(*constants, *squares) == 0) return;
     const float keep = static_cast<float>(1 - constants->rate * constants->decay),
@@ -117,15 +117,15 @@ static __global__ void muon_apply_kernel(float* w, const D* x, D* narrow, std::s
     each_number(count, [&](std::size_t i) {
         const float to = w[i] * keep - size * to_float(x[i]);
         w[i] = to;
-        if (narrow) narrow[i] = from_float<D>(to);
+        if (rounded) rounded[i] = from_float<D>(to);
     });
 }
 template <class T>
-void muon_apply(const launch_context& k, span<float> weight, span<const T> x, span<T> narrow, double factor,
+void muon_apply(const launch_context& k, span<float> weight, span<const T> x, span<T> rounded, double factor,
                 const momentum_constants* constants, const double* squares) {
     if (weight.empty()) return;
     muon_apply_kernel<<<grid_for(k, weight.size()), 256, 0, k.stream>>>(
-        weight.data(), device(x.data()), device(narrow.data()), weight.size(), factor, constants, squares);
+        weight.data(), device(x.data()), device(rounded.data()), weight.size(), factor, constants, squares);
     launched("muon_apply");
 }
 

@@ -1,4 +1,4 @@
-// Kernels of AdamW: sums of squares, the step with the clip and the narrow copy inside.
+// Kernels of AdamW: sums of squares, the step with the clip and the low-precision copy inside.
 // Assumes float weights, gradients and moments; step constants lie in device memory, so that a recorded step can be
 // replayed. Sums are deterministic: partial sums of fixed shares, added in a fixed order.
 #pragma once
@@ -123,7 +123,7 @@ template <class D> struct adamw_operand {
     float* weight;
     const float* gradient;
     float *first, *second;
-    D* narrow;
+    D* rounded;
     std::size_t count;
     template <class T>
     explicit adamw_operand(const adamw_operands<T>& o)
@@ -131,7 +131,7 @@ template <class D> struct adamw_operand {
           gradient(o.gradient.data()),
           first(o.first.data()),
           second(o.second.data()),
-          narrow(device(o.narrow.data())),
+          rounded(device(o.rounded.data())),
           count(o.weight.size()) {}
     adamw_operand() = default;
 };
@@ -166,7 +166,7 @@ static __global__ void __launch_bounds__(256, 5) adamw_kernel(const __grid_const
             store<N>(o.weight + i, w);
             store<N>(o.first + i, m);
             store<N>(o.second + i, v);
-            if (o.narrow) store<N>(o.narrow + i, w);
+            if (o.rounded) store<N>(o.rounded + i, w);
         }
     });
 }
@@ -176,7 +176,7 @@ void adamw(const launch_context& k, span<const adamw_operands<T>> blocks, const 
     bool wide = true;
     for (const auto& o : blocks)
         wide = wide && o.weight.size() % 4 == 0 && aligned(o.weight, 4) && aligned(o.gradient, 4) &&
-               aligned(o.first, 4) && aligned(o.second, 4) && (o.narrow.empty() || aligned(o.narrow, 4));
+               aligned(o.first, 4) && aligned(o.second, 4) && (o.rounded.empty() || aligned(o.rounded, 4));
     each_list<adamw_operand<device_t<T>>>(blocks, adamw_piece, [&](const work_list<adamw_operand<device_t<T>>>& list) {
         const unsigned grid = std::min(list.pieces(), 5 * k.multiprocessors);  // all at a time
         if (wide) adamw_kernel<device_t<T>, 4><<<grid, 256, 0, k.stream>>>(list, constants, squares);

@@ -1,14 +1,14 @@
 // RoPE kernels: in place, and in the backward pass together with the sums of keys' and values' gradients over their
 // groups. Assumes rows of packed queries, keys and values, sequences of `length` rows, tables of (context, half): the
-// first 2 half channels of a head turn. Maths: Su et al. 2021, half-split; backend/reference.hpp. Bound by memory.
+// first 2 half channels of a head rotate. Maths: Su et al. 2021, half-split; backend/reference.hpp. Bound by memory.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/common.cuh"
 
 namespace depthgrow::kernels {
 
-/// Channel i of a head turns with channel i + half.
-__device__ inline void turn(float& low, float& high, float cosine, float sine) {
+/// Channel i of a head rotates with channel i + half.
+__device__ inline void rotate(float& low, float& high, float cosine, float sine) {
     const float kept = low;
     low = kept * cosine - high * sine;
     high = high * cosine + kept * sine;
@@ -27,7 +27,7 @@ static __global__ void rope_kernel(D* x, std::size_t stride, std::size_t length,
         load<N>(low, a);
         load<N>(low + half, b);
 #pragma unroll
-        for (int j = 0; j < N; ++j) turn(a[j], b[j], cosine[at + j], sign * sine[at + j]);
+        for (int j = 0; j < N; ++j) rotate(a[j], b[j], cosine[at + j], sign * sine[at + j]);
         store<N>(low, a);
         store<N>(low + half, b);
     }
@@ -50,8 +50,8 @@ void rope_inplace(const launch_context& k, matrix<T> x, std::size_t length, std:
     launched("rope");
 }
 
-/// N channels of both halves of a head that turns whole: queries are turned back, keys summed over their group and
-/// turned back, values summed.
+/// N channels of both halves of a head that rotates whole: queries are rotated back, keys summed over their group and
+/// rotated back, values summed.
 template <int N>
 static __global__ void finish_attention_gradients_kernel(attention_shape s, const __nv_bfloat16* dk,
                                                          const __nv_bfloat16* dv, __nv_bfloat16* dqkv,
@@ -92,7 +92,7 @@ static __global__ void finish_attention_gradients_kernel(attention_shape s, cons
 #pragma unroll
             for (int j = 0; j < N; ++j) c[j] = cosine[at + j], negated[j] = -sine[at + j];
 #pragma unroll
-            for (int j = 0; j < N; ++j) turn(low[j], high[j], c[j], negated[j]);
+            for (int j = 0; j < N; ++j) rotate(low[j], high[j], c[j], negated[j]);
         }
         store<N>(to, low);
         store<N>(to + half, high);

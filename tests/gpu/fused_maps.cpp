@@ -1,5 +1,5 @@
-// Linear maps joined with SwiGLU and RoPE against `reference` in double, and training with them against training
-// without. What a joined map rounds in between is rounded here too; where the two fall on different sides, that is one
+// Linear maps fused with SwiGLU and RoPE against `reference` in double, and training with them against training
+// without. What a fused map rounds in between is rounded here too; where the two fall on different sides, that is one
 // unit more.
 #include "depthgrow/train/trainer.hpp"
 #include "table.hpp"
@@ -71,7 +71,7 @@ void rope(dg::cuda& gpu, dg::attention_shape s, std::size_t width, std::size_t e
                 taken ? qkv.error() : INFINITY, 3 * one);
 }
 
-/// Three steps of a model large enough for the joined kernels, with and without them.
+/// Three steps of a model large enough for the fused kernels, with and without them.
 void training() {
     dg::decoder_config model = dg::mini().with_depth(3);
     const std::size_t sequences = 32, length = 512;
@@ -80,8 +80,8 @@ void training() {
     for (auto& id : ids) id = static_cast<dg::token>(random.below(model.vocab));
     for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
     const std::vector<float> weights(ids.size(), 1.0f);
-    const auto losses = [&](bool join, bool recompute = false) {
-        dg::cuda gpu({.deterministic = true, .join = join});
+    const auto losses = [&](bool fuse, bool recompute = false) {
+        dg::cuda gpu({.deterministic = true, .fuse = fuse});
         dg::trainer<T, dg::cuda> trainer(gpu, model, 1, model.layers);
         trainer.recompute(recompute);
         std::vector<double> out;
@@ -91,21 +91,21 @@ void training() {
         }
         return out;
     };
-    const auto joined = losses(true), separate = losses(false), again = losses(true), recomputed = losses(true, true);
+    const auto fused = losses(true), separate = losses(false), again = losses(true), recomputed = losses(true, true);
     double difference = 0, repeated = 0, recomputing = 0;
-    for (std::size_t i = 0; i < joined.size(); ++i) {
-        difference = std::max(difference, std::fabs(joined[i] - separate[i]) / (1 + separate[i]));
-        repeated = std::max(repeated, std::fabs(joined[i] - again[i]));
-        recomputing = std::max(recomputing, std::fabs(joined[i] - recomputed[i]));
+    for (std::size_t i = 0; i < fused.size(); ++i) {
+        difference = std::max(difference, std::fabs(fused[i] - separate[i]) / (1 + separate[i]));
+        repeated = std::max(repeated, std::fabs(fused[i] - again[i]));
+        recomputing = std::max(recomputing, std::fabs(fused[i] - recomputed[i]));
     }
-    results.row("training, joined against separate", "bf16", "3 layers, 3 steps", difference, 2 * rounding<T>);
-    results.row("training, joined, twice", "bf16", "3 layers, 3 steps", repeated, 0);
-    results.row("training, joined, recomputing", "bf16", "3 layers, 3 steps", recomputing, 0);
+    results.row("training, fused against separate", "bf16", "3 layers, 3 steps", difference, 2 * rounding<T>);
+    results.row("training, fused, twice", "bf16", "3 layers, 3 steps", repeated, 0);
+    results.row("training, fused, recomputing", "bf16", "3 layers, 3 steps", recomputing, 0);
 }
 
 }  // namespace
 
-void check_joined_maps(dg::cuda& gpu, bool small) {
+void check_fused_maps(dg::cuda& gpu, bool small) {
     swiglu(gpu, 4200, 72, 1032, 0);  // no extent is a whole tile
     if (!small) swiglu(gpu, 8198, 128, 640, 8);
     rope(gpu, {8, 1030, 16, 4, 64}, 136, 0);
