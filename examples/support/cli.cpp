@@ -50,6 +50,26 @@ std::string not_an_output(const std::string& file) {
     return "expected a file in a folder that exists, found no folder " + folder.string();
 }
 
+/// A sentence in which a word of thousands of letters, a name that somebody's script made, keeps its two ends.
+std::string without_long_words(const std::string& sentence) {
+    constexpr std::size_t longest = 400, ends = 80;
+    const auto whole = [&](std::size_t at) {  // back to the first byte of a character
+        while (at > 0 && (static_cast<unsigned char>(sentence[at]) & 0xc0) == 0x80) --at;
+        return at;
+    };
+    std::string out;
+    for (std::size_t at = 0; at < sentence.size();) {
+        const std::size_t end = std::min(sentence.find(' ', at), sentence.size());
+        const std::string word = sentence.substr(at, end - at);
+        out += word.size() <= longest ? word
+                                      : sentence.substr(at, whole(at + ends) - at) + "..." +
+                                            sentence.substr(whole(end - ends), end - whole(end - ends));
+        at = std::min(end + 1, sentence.size());
+        if (end < sentence.size()) out += ' ';
+    }
+    return out;
+}
+
 /// "a model directory" as the help of a flag that must be given.
 std::string required_help(std::string what) {
     what[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(what[0])));
@@ -204,13 +224,12 @@ int run_tool(const std::function<void()>& body) {
         return 0;
     } catch (const depthgrow::error& problem) {
         std::fflush(stdout);
-        std::fprintf(stderr, "error: %s\n", problem.what());
+        std::fprintf(stderr, "error: %s\n", without_long_words(problem.what()).c_str());
         return 1;
     } catch (const std::filesystem::filesystem_error& problem) {  // a name that is too long, a folder that is closed
         std::fflush(stdout);
-        const std::string name = problem.path1().string();
-        std::fprintf(stderr, "error: \"%s%s\": expected a path that can be used, found: %s\n",
-                     name.substr(0, 80).c_str(), name.size() > 80 ? "..." : "", problem.code().message().c_str());
+        std::fprintf(stderr, "error: \"%s\": expected a path that can be used, found: %s\n",
+                     without_long_words(problem.path1().string()).c_str(), problem.code().message().c_str());
         return 1;
     } catch (const std::exception& problem) {
         std::fflush(stdout);

@@ -7,20 +7,21 @@ namespace tools {
 
 namespace {
 
-/// How much faster another library must be than the one in front: measurements that differ by less do not decide, so
-/// that runs on one machine are run by one library.
-constexpr double clearly_faster = 1.15;
+/// How much faster another library must be than the one in front. Losses differ in bits from library to library, and
+/// one machine must choose alike each time, busy or not: less than this does not decide.
+constexpr double clearly_faster = 1.25;
 
-/// The fastest library on this model's largest product, each measured several times in turn.
+/// The fastest library on this model's largest product: measured in turn on one thread, in that thread's own time.
 cpu_product fastest_product(const resolved_run& run) {
     const auto known = cpu_products();
     if (known.size() == 1) return known.front();
     const std::size_t rows = run.micro_batch * run.length;
     std::vector<double> rates(known.size(), 0);
-    for (int turn = 0; turn < 3; ++turn)
+    for (int turn = 0; turn < 5; ++turn)
         for (std::size_t i = 0; i < known.size(); ++i) {
-            dg::blas backend({run.threads, known[i].run});
-            rates[i] = std::max(rates[i], product_rate<float>(backend, rows, 2 * run.model.ffn, run.model.width, 0.02));
+            dg::blas backend({1, known[i].run});
+            rates[i] = std::max(rates[i], product_rate<float, thread_stopwatch>(backend, rows, 2 * run.model.ffn,
+                                                                                run.model.width, 0.01));
         }
     const auto best = static_cast<std::size_t>(std::max_element(rates.begin(), rates.end()) - rates.begin());
     const std::size_t taken = rates[best] > clearly_faster * rates[0] ? best : 0;
@@ -29,7 +30,7 @@ cpu_product fastest_product(const resolved_run& run) {
         for (std::size_t i = 0; i < known.size(); ++i)
             std::printf(" %s %sFLOP/s%s", known[i].name.c_str(), human(rates[i]).c_str(),
                         i + 1 < known.size() ? "," : "");
-        std::printf(" on %zu x %zu x %zu: %s runs\n", rows, 2 * run.model.ffn, run.model.width,
+        std::printf(" a core on %zu x %zu x %zu: %s runs\n", rows, 2 * run.model.ffn, run.model.width,
                     known[taken].name.c_str());
     }
     return known[taken];

@@ -44,6 +44,11 @@ refused 'expected names of at most 250 bytes, found one of 300' "${grow[@]}" "$l
 refused 'expected names of at most 250 bytes, found one of 300' "${plan[@]}" --json "$long"
 refused 'expected names of at most 250 bytes, found one of 300' "$TOOLS/train_smol" "${tiny[@]}" --out "$long"
 refused 'expected a path of at most' "${grow[@]}" "$(printf 'nnnnnnnnn/%.0s' {1..500})" --operator doubling
+refused 'expected a directory before "..", found none named absent' "${grow[@]}" absent/../a --operator doubling
+refused 'expected a directory before "..", found none named absent' "$TOOLS/train_smol" "${tiny[@]}" --out absent/../a
+endless=$(printf 'n%.0s' {1..5000})
+refused 'nnnn...nnnn' "$TOOLS/grow_checkpoint" "$endless" a --operator doubling
+refused 'nnnn...nnnn' "$TOOLS/train_smol" "${tiny[@]}" --init "$endless" --out a
 [[ "$(ls -A)" == "$before" ]] || fail "expected nothing left by refused names, found $(ls -A)"
 
 "$TOOLS/train_smol" "${tiny[@]}" --out model

@@ -175,8 +175,8 @@ inline void write_into(const std::filesystem::path& path, const file_target& tar
 /// Refuses, before any work, a name that `atomic_file` could not write.
 inline void require_output_file(const std::filesystem::path& path) { detail::follow_links(path); }
 
-/// A directory's name without what may end it: "out/", "out//" and "out/." are "out". Refuses names that are too long
-/// and those that only point at a directory ("..", "/").
+/// A directory's name without what may end it: "out/", "out//" and "out/." are "out". Refuses names that are too long,
+/// those that only point at a directory ("..", "/"), and ".." behind a directory that is not there.
 inline std::filesystem::path output_directory(std::filesystem::path path) {
     const std::string given = path.string();
     while ((path.filename().empty() || path.filename() == ".") && path.has_parent_path() && path != path.parent_path())
@@ -185,6 +185,12 @@ inline std::filesystem::path output_directory(std::filesystem::path path) {
     const auto name = path.filename();
     require(!name.empty() && name != "." && name != "..", "\"", given,
             "\": expected the name of a directory to write, found one that says only where");
+    std::filesystem::path before;
+    for (const auto& part : path) {
+        require(part != ".." || before.empty() || std::filesystem::is_directory(before), "\"", given,
+                "\": expected a directory before \"..\", found none named ", before.string());
+        before /= part;
+    }
     return path;
 }
 
