@@ -1,6 +1,5 @@
-// What a run is between two steps: the model with its moments, the step, and the counts so far. Begun from nothing or
-// from
-// --init, read from a checkpoint of the run, written as one.
+// What a run is between two steps: the model with its moments, the step, and the counts so far.
+// Begun from nothing or from --init, read from a checkpoint of the run, written as one.
 // Every random choice is a function of (seed, step), so a checkpoint needs no generator state.
 #pragma once
 
@@ -9,6 +8,7 @@
 #include "depthgrow/io/byte_tokenizer.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
+#include "depthgrow/train/run_directory.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/finite.hpp"
 #include "support/training.hpp"
@@ -41,8 +41,9 @@ public:
         const auto file = from / "trainer_state.json";
         const auto state = dg::read_json_file(file);
         const dg::json_fields fields(state, file.string());
-        const auto& was = fields.object("settings");
-        const auto now = run_.identity();
+        // another program's run (dg::save_run) tells no settings; its model and its growths must be those of this one
+        const dg::json now = state.contains("settings") ? run_.identity() : dg::json::object();
+        const dg::json was = state.contains("settings") ? fields.object("settings") : dg::json::object();
         for (const char* key : {"optimizer", "growth_plan"})  // recorded unless as usual
             dg::require(now.contains(key) || !was.contains(key), file.string(),
                         ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(),
@@ -55,42 +56,33 @@ public:
         dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
         step = static_cast<std::size_t>(fields.count("step"));
         trainer_->run_order(run_.order_at(step > 0 ? step - 1 : 0));
-        so_far.tokens = fields.number("tokens");
-        so_far.flops = fields.number("flops");
-        so_far.seconds = fields.number("seconds");
+        so_far.tokens = state.contains("tokens") ? fields.number("tokens") : 0;
+        so_far.flops = state.contains("flops") ? fields.number("flops") : 0;
+        so_far.seconds = state.contains("seconds") ? fields.number("seconds") : 0;
         so_far.growth = state.value("growth", dg::json::array());
         stage = stage_reached(file.string());
     }
 
     /// A checkpoint: a whole directory or none.
     void write(const std::filesystem::path& target) {
-        dg::atomic_directory folder(target);
-        std::map<std::string, std::string> provenance;
-        if (!so_far.growth.empty()) provenance[dg::growth_metadata_key] = dg::weights_record(so_far.growth).dump();
-        if (const auto& order = trainer_->run_order(); !order.empty())
-            provenance[dg::order_metadata_key] = dg::layer_order(order, trainer_->model.layers()).to_string();
-        dg::write_model(folder.path(), trainer_->model.config(), trainer_->trained(), dg::dtype::f32, provenance,
-                        run_.config_base);
-        dg::write_optimizer(folder.path() / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
-        if (run_.tokenizer) dg::write_tokenizer(folder.path(), *run_.tokenizer);
-        else dg::write_byte_tokenizer(folder.path());
-        for (const auto& [name, content] : run_.tokenizer_files) dg::write_file(folder.path() / name, content);
-        dg::write_file(
-            folder.path() / "trainer_state.json",
-            dg::json_text({{"format_version", 1},
-                           {"step", step},
-                           {"layers", trainer_->model.layers()},
-                           {"stage", step < run_.steps ? run_.plan.stage_at(step) : run_.plan.stages.size() - 1},
-                           {"tokens", so_far.tokens},
-                           {"flops", so_far.flops},
-                           {"seconds", so_far.seconds},
-                           {"data_position", step * run_.batch},
-                           {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
-                           {"growth", so_far.growth},
-                           {"product", run_.product},
-                           {"settings", run_.identity()}},
-                          2));
-        folder.commit();
+        dg::run_files files;
+        files.config = run_.config_base;
+        files.growth = so_far.growth;
+        files.state = {{"stage", step < run_.steps ? run_.plan.stage_at(step) : run_.plan.stages.size() - 1},
+                       {"step", step},
+                       {"tokens", so_far.tokens},
+                       {"flops", so_far.flops},
+                       {"seconds", so_far.seconds},
+                       {"data_position", step * run_.batch},
+                       {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
+                       {"product", run_.product},
+                       {"settings", run_.identity()}};
+        files.more = [&](const std::filesystem::path& folder) {
+            if (run_.tokenizer) dg::write_tokenizer(folder, *run_.tokenizer);
+            else dg::write_byte_tokenizer(folder);
+            for (const auto& [name, content] : run_.tokenizer_files) dg::write_file(folder / name, content);
+        };
+        dg::save_run(target, *trainer_, files);
     }
 
     /// There once the run has begun or been resumed.

@@ -237,3 +237,29 @@ TEST_CASE("a layer that does not know how to begin is refused untouched") {
                       "[mix] expected layers of one size, 1, got 2");
     CHECK(numbers.size() == 2);
 }
+
+TEST_CASE("several sequences grow together or not at all") {
+    const layer_order order({0, 1, 0, 1, 2}, 3);
+    std::vector<block> layers{{{1}}, {{2}}, {{3}}};
+    std::vector<double> rates{0.1, 0.2, 0.3};
+    std::vector<fragile> states{{1}, {2}, {3}};
+    fragile::allowed = 1;  // the second copy of the last sequence fails
+    CHECK_THROWS_AS(grow_all(order, layers, rates, states), std::runtime_error);
+    CHECK(layers.size() == 3);
+    CHECK(layers[0].weight == std::vector<float>{1});
+    CHECK(rates == std::vector<double>{0.1, 0.2, 0.3});
+    CHECK(states.size() == 3);
+    std::vector<int> short_one{1, 2};
+    CHECK_THROWS_AS(grow_all(order, layers, rates, short_one), error);
+    CHECK(layers.size() == 3);
+    fragile::allowed = 2;
+    grow_all(order, layers, rates, states);
+    CHECK(rates == std::vector<double>{0.1, 0.2, 0.1, 0.2, 0.3});
+    CHECK(layers[2].weight == std::vector<float>{1});
+    CHECK(states[3].id == 2);
+    layers[2].weight[0] = 9;
+    CHECK(layers[0].weight[0] == 1);
+    std::vector<float> sums{1, 3, 5};
+    grow_all(parse_mixture("0, 0.5*0+0.5*1, 1, 2", 3), sums);
+    CHECK(sums == std::vector<float>{1, 2, 3, 5});
+}

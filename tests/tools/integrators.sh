@@ -50,13 +50,17 @@ refused '--label: expected names that differ, found one twice' "${report[@]}" --
 "$TOOLS/grow_your_own" | grep -q '^order    0 1 2 3 4 5 2 3 4 5 6 7$' || fail "expected 8 layers to become 12"
 "$TOOLS/metrics_on_arrays" | grep -q '^depth score .* of 0 to 3$' || fail "expected a depth score"
 "$TOOLS/train_a_model" trained > trained.txt
-first=$(sed -n 's/^step   0: loss \([0-9.]*\).*/\1/p' trained.txt) \
+first=$(sed -n 's/^step   0: 4 layers, loss \([0-9.]*\).*/\1/p' trained.txt) \
     last=$(sed -n 's/^held-out loss \([0-9.]*\).*/\1/p' trained.txt)
 awk "BEGIN {exit !($last < $first / 2)}" || fail "expected a loss that falls by half, from $first, found $last"
 grep -q '"num_hidden_layers": 8' trained/config.json || fail "expected 8 layers in $(cat trained/config.json)"
 "$TOOLS/depth_report" --model trained --prompts prompts.jsonl --no-local --sweeps none --threads 2 --quiet \
     --json trained.json
 tr -d ' \n' < trained.json | grep -q '"lineage":.*"stages":3' || fail "expected the growth on record in the checkpoint"
+"$TOOLS/train_smol" --preset tiny --layers 8 --growth none --steps 130 --batch 8 --context 64 --threads 2 \
+    --resume trained --out goes_on > goes_on.txt
+grep -q '^resuming from trained at step 120 with 8 layers$' goes_on.txt && grep -q '"step": 130' goes_on/trainer_state.json ||
+  fail "expected train_smol to go on from a program's run: $(cat goes_on.txt)"
 refused 'trained: expected a new directory, found one of that name' "$TOOLS/train_a_model" trained
 for ((i = 0; i < 200; ++i)); do echo "some words on line $i of a book"; done > book.txt
 "$TOOLS/train_a_model" from_text book.txt > /dev/null

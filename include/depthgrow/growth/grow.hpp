@@ -165,4 +165,26 @@ template <class Sequence> Sequence grow(Sequence&& sequence, const growth& how) 
     return detail::growth_in_progress<std::remove_reference_t<Sequence>, mixture>(sequence, rows, begin).finish();
 }
 
+namespace detail {
+
+/// Growths of several sequences: all are made before the first moves.
+template <class Rows> void grow_each(const Rows&) {}
+template <class Rows, class Sequence, class... More>
+void grow_each(const Rows& rows, Sequence& sequence, More&... more) {
+    growth_in_progress<Sequence, Rows> made(sequence, rows, [](auto&, std::size_t) {});
+    grow_each(rows, more...);
+    sequence = made.finish();
+}
+
+}  // namespace detail
+
+/// `grow_all(order, layers, m, v)`: sequences with one element per layer grow by one order or mixture, in place, all or
+/// none: when a size is wrong or a clone throws, every one is as before (as for grow). Second moments under a mixture
+/// need the squares of its coefficients: use grow_optimizer there.
+template <class Rows, class... Sequences> void grow_all(const Rows& rows, Sequences&... sequences) {
+    static_assert(sizeof...(Sequences) > 0, "depthgrow: grow_all takes the sequences that grow, in place");
+    static_assert((!std::is_const_v<Sequences> && ...), "depthgrow: grow_all grows in place; a sequence is const");
+    detail::grow_each(rows, sequences...);
+}
+
 }  // namespace depthgrow

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,6 +97,22 @@ struct growth_plan {
         return stage;
     }
     std::size_t layers_at(std::size_t step) const { return stages[stage_at(step)].layers; }
+
+    /// "Grow now?" What is done to the layers before `step` is trained; empty where the depth stays.
+    std::optional<growth> growth_before(std::size_t step) const {
+        const std::size_t stage = stage_at(step);
+        if (stage == 0 || stages[stage].first_step != step) return std::nullopt;
+        return stages[stage].applied();
+    }
+    /// The same as a list of layer indices; refuses stages whose layers are mixed or begin otherwise than as copies.
+    std::optional<layer_order> order_before(std::size_t step) const {
+        const std::optional<growth> how = growth_before(step);
+        if (!how) return std::nullopt;
+        require(how->layers.is_order() && how->init == layer_init() && how->state == state_policy::copy,
+                "[growth_plan] expected copies of layers and states before step ", step, ", got ", how->to_string(),
+                "; growth_before tells all of it");
+        return how->layers.order();
+    }
 
     /// Numbers of steps done when the model grows; one fewer than stages.
     std::vector<std::size_t> growth_steps() const {

@@ -22,14 +22,14 @@ inline void encode_bytes(std::string_view text, std::vector<std::int32_t>& token
 /// Many tokens, two bytes each while the vocabulary allows.
 class token_list {
 public:
-    explicit token_list(std::size_t vocab) : narrow_(vocab <= 65536) {}
+    explicit token_list(std::size_t vocab) : two_bytes_(vocab <= 65536) {}
 
-    std::size_t size() const { return narrow_ ? small_.size() : large_.size(); }
+    std::size_t size() const { return two_bytes_ ? small_.size() : large_.size(); }
     std::int32_t operator[](std::size_t i) const {
-        return narrow_ ? static_cast<std::int32_t>(small_[i]) : static_cast<std::int32_t>(large_[i]);
+        return two_bytes_ ? static_cast<std::int32_t>(small_[i]) : static_cast<std::int32_t>(large_[i]);
     }
     void push_back(std::uint32_t value) {
-        if (narrow_) small_.push_back(static_cast<std::uint16_t>(value));
+        if (two_bytes_) small_.push_back(static_cast<std::uint16_t>(value));
         else large_.push_back(value);
     }
     /// Copies tokens [first, first + count).
@@ -38,7 +38,7 @@ public:
     }
 
 private:
-    bool narrow_;
+    bool two_bytes_;
     std::vector<std::uint16_t> small_;
     std::vector<std::uint32_t> large_;
 };

@@ -16,6 +16,7 @@
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/core/rng.hpp"
+#include "depthgrow/core/token_batch.hpp"
 #include "depthgrow/io/token_list.hpp"
 
 namespace depthgrow {
@@ -47,36 +48,6 @@ inline std::vector<mix_entry> parse_mix(std::string_view value) {
     }
     return out;
 }
-
-/// Rows of T + 1 tokens; position t predicts token t + 1 with weight `weights[row * T + t]`.
-struct token_batch {
-    std::size_t rows = 0;              // B
-    std::size_t length = 0;            // T
-    std::vector<std::int32_t> tokens;  // (B, T + 1)
-    std::vector<float> weights;        // (B, T)
-
-    void resize(std::size_t new_rows, std::size_t new_length) {
-        rows = new_rows;
-        length = new_length;
-        tokens.resize(rows * (length + 1));
-        weights.resize(rows * length);
-    }
-    /// What a model reads and what it should say next: tokens 0 … T − 1 and 1 … T of every row, (B, T) each.
-    void split(std::vector<std::int32_t>& inputs, std::vector<std::int32_t>& targets) const {
-        inputs.resize(rows * length);
-        targets.resize(inputs.size());
-        for (std::size_t row = 0; row < rows; ++row) {
-            const auto* from = tokens.data() + row * (length + 1);
-            std::copy_n(from, length, inputs.data() + row * length);
-            std::copy_n(from + 1, length, targets.data() + row * length);
-        }
-    }
-    double weight_sum() const {
-        double sum = 0;
-        for (float weight : weights) sum += static_cast<double>(weight);
-        return sum;
-    }
-};
 
 /// Sources with weights, and the windows drawn from them.
 class training_data {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "depthgrow/backend/planning.hpp"
+#include "depthgrow/core/token_batch.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"
@@ -22,6 +23,12 @@ struct training_batch {
     span<const float> weights;
     std::size_t sequences = 0;  // B
     std::size_t length() const { return inputs.size() / sequences; }
+};
+
+/// A growth, and the optimiser steps done before it.
+struct recorded_growth {
+    growth how;
+    std::size_t step = 0;
 };
 
 struct step_result {
@@ -81,7 +88,7 @@ public:
             require(source < model.layers(), "[trainer] expected layer indices below ", model.layers(),
                     " in the order, got ", source);
         order_ = std::move(order);
-        ++growths_;
+        ++moves_;
     }
     const std::vector<std::size_t>& run_order() const { return order_; }
 
@@ -91,7 +98,7 @@ public:
         tape_.recompute(on);
         tape_.memory().release();
         reserved_for_ = {};
-        ++growths_;
+        ++moves_;
     }
 
     /// One optimiser step in micro-batches of `micro` sequences. A loss or gradient that is not finite changes nothing.
@@ -110,7 +117,7 @@ public:
         optimizer.prepare(rate);
         const std::size_t length = batch.length(), sequences = batch.sequences;
         reserve_workspace(micro, length);
-        replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), growths_}, [&] {
+        replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), moves_}, [&] {
             if (order_.empty()) clear_sums();
             else gradients.set_zero();  // a layer may be named twice, or not at all
             gradients.fresh = order_.empty();
@@ -124,6 +131,14 @@ public:
     step_result finish() {
         const double loss = mean_loss();
         return {loss, optimizer.gradient_norm()};
+    }
+    /// One optimiser step on rows as training data gives them, `micro` of them at a time (0: all at once).
+    step_result step(const token_batch& rows, double rate, std::size_t micro = 0) {
+        return step(prepared(rows), micro ? micro : rows.rows, rate);
+    }
+    /// The weighted mean loss of rows, without gradients.
+    double loss(const token_batch& rows, std::size_t micro = 0) {
+        return loss(prepared(rows), micro ? micro : rows.rows);
     }
     /// The weighted mean loss of a batch, without gradients.
     double loss(const training_batch& batch, std::size_t micro, span<const std::size_t> order = {}) {
@@ -142,7 +157,7 @@ public:
     void grow(const growth& how) {
         const decoder_config grown = grown_config(model.config(), how);  // refuses before anything changes
         Backend& backend = model.backend();
-        ++growths_;
+        ++moves_;
         order_.clear();
         tape_.memory().release();
         gradients.layers.clear();  // gone before the new layers arrive, so that they cost no extra memory
@@ -157,7 +172,11 @@ public:
         optimizer.grow_layers(how);
         const std::size_t size = layer_layout_.size;
         for (std::size_t l = 0; l < model.layers(); ++l) gradients.layers.emplace_back(backend, size);
+        growths.push_back({how, steps()});
     }
+
+    /// Optimiser steps done.
+    std::size_t steps() const { return static_cast<std::size_t>(optimizer.steps()); }
 
     /// The first tensor that is not finite, as a phrase: a weight, then an activation of this batch, then a gradient.
     std::string first_bad_tensor(const training_batch& batch, std::size_t micro);
@@ -173,8 +192,14 @@ public:
     set master;  // the weights in the wide type; empty unless `mixed`
     Optimizer optimizer;
     set gradients;
+    std::vector<recorded_growth> growths;  // of this trainer, oldest first
 
 private:
+    /// Rows as the two lists that a model reads and should say next.
+    training_batch prepared(const token_batch& rows) {
+        rows.split(row_inputs_, row_targets_);
+        return {row_inputs_, row_targets_, rows.weights, rows.rows};
+    }
     /// The model's own weights where `trained()` are master copies.
     parameter_set<T, Backend>* rounded() { return mixed ? &model.weights : nullptr; }
     /// Gives a layer of the model its master copy, rounded.
@@ -233,7 +258,7 @@ private:
         Backend& backend = model.backend();
         const std::size_t tokens = batch.inputs.size();
         if (inputs_.size() != tokens) {
-            ++growths_;
+            ++moves_;
             inputs_ = tensor<token, Backend>(backend, {tokens});
             targets_ = tensor<token, Backend>(backend, {tokens});
             weights_ = tensor<wide_t<T>, Backend>(backend, {tokens});
@@ -277,9 +302,10 @@ private:
     tensor<token, Backend> inputs_, targets_;
     tensor<wide_t<T>, Backend> weights_, losses_;
     std::vector<wide_t<T>> host_weights_, host_losses_;
+    std::vector<token> row_inputs_, row_targets_;
     replay<Backend> replay_;
     std::array<std::size_t, 3> reserved_for_{};
-    std::size_t growths_ = 0;  // how often memory that a recorded step refers to has moved
+    std::size_t moves_ = 0;  // how often memory that a recorded step refers to has moved
     std::vector<std::size_t> order_;
 };
 
