@@ -76,7 +76,9 @@ template <class Layers, class How>
 void grow(torch::nn::Module& model, const std::string& prefix, Layers& layers, torch::optim::Optimizer& optimizer,
           const How& how) {
     Layers elements = layers;  // handles of the same modules
-    detail::growth_with_optimizer<Layers> grown(elements, &optimizer, detail::growth_of(how), detail::nothing_more);
+    const auto rows = detail::rows_of(how);
+    detail::growth_with_optimizer<Layers, std::decay_t<decltype(rows)>> grown(
+        elements, &optimizer, rows, detail::growth_of(how), detail::nothing_more);
     Layers after = grown.finish();
     detail::numbered_children children(model, prefix, layers, after);
     children.add();

@@ -51,19 +51,26 @@ template <class Layer> named_tensors parameters_of(const Layer& layer) {
 inline growth growth_of(const layer_order& order) { return {order}; }
 inline growth growth_of(const mixture& rows) { return {rows}; }
 inline const growth& growth_of(const growth& how) { return how; }
+/// What layers grow by: an order asks nothing of layers that cannot be added up.
+inline const layer_order& rows_of(const layer_order& order) { return order; }
+inline const mixture& rows_of(const mixture& rows) { return rows; }
+inline mixture rows_of(const growth& how) { return how.rows(); }
 
 /// Elements grown beside an optimiser: the constructor does all that can fail, the others move.
-template <class Sequence> class growth_with_optimizer {
+template <class Sequence, class Rows> class growth_with_optimizer {
     using traits = sequence_traits<Sequence>;
 
 public:
     template <class OnNew>
-    growth_with_optimizer(Sequence& layers, torch::optim::Optimizer* optimizer, const growth& how, OnNew&& on_new)
-        : rows_(how.rows()),
+    growth_with_optimizer(Sequence& layers, torch::optim::Optimizer* optimizer, const Rows& rows, const growth& how,
+                          OnNew&& on_new)
+        : given_(rows),
+          rows_(how.rows()),
           after_(rows_.size()),
           before_(parameters_before(layers)),
-          layers_(layers, rows_, [&](auto& layer, std::size_t slot) {
-              if (how.begins(slot)) begin_layer(layer, how.init, how.seed, slot);
+          layers_(layers, given_, [&](auto& layer, std::size_t slot) {
+              if constexpr (!std::is_same_v<Rows, layer_order>)
+                  if (how.begins(slot)) begin_layer(layer, how.init, how.seed, slot);
               on_new(layer, slot);
               after_[slot] = parameters_of(layer);
           }) {
@@ -73,6 +80,11 @@ public:
             require(after_[slot].size() == source.size(), "[grow] expected ", source.size(),
                     " parameters in the new layer of slot ", slot, ", as in its source, got ", after_[slot].size());
         }
+        std::size_t seen = before_.empty() || optimizer == nullptr ? 1 : 0;
+        for (const named_tensors& layer : before_) seen += layer.size();
+        require(seen > 0,
+                "[grow] expected layers of modules, tensors or structs of them, whose parameters an optimizer "
+                "holds, got layers in which none are seen");
         if (optimizer) optimizer_ = std::make_unique<optimizer_growth>(*optimizer, before_, after_, rows_, how.state);
     }
     growth_with_optimizer(const growth_with_optimizer&) = delete;
@@ -91,9 +103,10 @@ private:
         return all;
     }
 
+    Rows given_;
     mixture rows_;
     std::vector<named_tensors> after_, before_;
-    growth_in_progress<Sequence, mixture> layers_;
+    growth_in_progress<Sequence, Rows> layers_;
     std::unique_ptr<optimizer_growth> optimizer_;
 };
 
@@ -124,17 +137,18 @@ template <class Layers> struct is_module_list : std::false_type {};
 template <> struct is_module_list<torch::nn::ModuleList> : std::true_type {};
 template <> struct is_module_list<torch::nn::Sequential> : std::true_type {};
 
-template <class Layers, class OnNew>
-void grow_in_place(Layers& layers, torch::optim::Optimizer* optimizer, const growth& how, OnNew&& on_new) {
+template <class Layers, class Rows, class OnNew>
+void grow_in_place(Layers& layers, torch::optim::Optimizer* optimizer, const Rows& rows, const growth& how,
+                   OnNew&& on_new) {
     if constexpr (is_module_list<Layers>::value) {
         require(!layers.is_empty(), "[grow] expected a list of modules, got an empty holder");
         auto elements = elements_of(*layers);
-        growth_with_optimizer<decltype(elements)> grown(elements, optimizer, how, on_new);
+        growth_with_optimizer<decltype(elements), Rows> grown(elements, optimizer, rows, how, on_new);
         auto list = list_of(*layers, grown.finish());
         grown.grow_optimizer();
         *layers = std::move(list);
     } else {
-        growth_with_optimizer<Layers> grown(layers, optimizer, how, on_new);
+        growth_with_optimizer<Layers, Rows> grown(layers, optimizer, rows, how, on_new);
         grown.grow_optimizer();
         layers = grown.finish();
     }
@@ -155,25 +169,31 @@ inline constexpr auto nothing_more = [](auto&, std::size_t) {};
 /// model too (torch/children.hpp). A parameter in two layers is refused; one that also stands outside the layers
 /// becomes a copy of its own in a new layer. When something throws, model and optimiser are as before.
 template <class Layers, class How> void grow(Layers& layers, torch::optim::Optimizer& optimizer, const How& how) {
-    detail::grow_in_place(layers, &optimizer, detail::growth_of(how), detail::nothing_more);
+    detail::grow_in_place(layers, &optimizer, detail::rows_of(how), detail::growth_of(how), detail::nothing_more);
+}
+
+/// The same by an order, with states of new layers (`zero`) or of all (`all`) that begin at zero.
+template <class Layers>
+void grow(Layers& layers, torch::optim::Optimizer& optimizer, const layer_order& order, state_policy policy) {
+    detail::grow_in_place(layers, &optimizer, order, growth{order, {}, policy}, detail::nothing_more);
 }
 
 /// The same, and calls `on_new(layer, slot)` for each new layer while nothing has changed: here a residual branch is
 /// set to zero, say. A list's layers come as `std::shared_ptr<torch::nn::Module>&` or `torch::nn::AnyModule&`.
 template <class Layers, class How, class OnNew>
 void grow(Layers& layers, torch::optim::Optimizer& optimizer, const How& how, OnNew&& on_new) {
-    detail::grow_in_place(layers, &optimizer, detail::growth_of(how), on_new);
+    detail::grow_in_place(layers, &optimizer, detail::rows_of(how), detail::growth_of(how), on_new);
 }
 
 /// `grow(model->layers, how)`: a ModuleList or Sequential without an optimiser, in place.
 template <class List, class = detail::if_module_list<List>> void grow(List& layers, const layer_order& order) {
-    detail::grow_in_place(layers, nullptr, detail::growth_of(order), detail::nothing_more);
+    detail::grow_in_place(layers, nullptr, order, detail::growth_of(order), detail::nothing_more);
 }
 template <class List, class = detail::if_module_list<List>> void grow(List& layers, const mixture& rows) {
-    detail::grow_in_place(layers, nullptr, detail::growth_of(rows), detail::nothing_more);
+    detail::grow_in_place(layers, nullptr, rows, detail::growth_of(rows), detail::nothing_more);
 }
 template <class List, class = detail::if_module_list<List>> void grow(List& layers, const growth& how) {
-    detail::grow_in_place(layers, nullptr, how, detail::nothing_more);
+    detail::grow_in_place(layers, nullptr, how.rows(), how, detail::nothing_more);
 }
 
 }  // namespace depthgrow
