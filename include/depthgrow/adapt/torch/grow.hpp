@@ -48,9 +48,6 @@ template <class Layer> named_tensors parameters_of(const Layer& layer) {
     return found;
 }
 
-inline growth growth_of(const layer_order& order) { return {order}; }
-inline growth growth_of(const mixture& rows) { return {rows}; }
-inline const growth& growth_of(const growth& how) { return how; }
 /// What layers grow by: an order asks nothing of layers that cannot be added up.
 inline const layer_order& rows_of(const layer_order& order) { return order; }
 inline const mixture& rows_of(const mixture& rows) { return rows; }
