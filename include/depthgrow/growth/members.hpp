@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -12,18 +13,21 @@
 
 namespace depthgrow::detail {
 
-/// Stands for a member of any type in a list that initialises a struct; never evaluated.
+/// Stands for a member of any type in a list that initialises a struct; never evaluated (the bodies are for a compiler
+/// that warns of none).
 struct any_member {
-    template <class Member> operator Member();
+    template <class Member> operator Member() { std::abort(); }
 };
 /// Stands for an optional, which could be made from any_member in two ways.
 struct any_optional {
-    template <class Value> operator std::optional<Value>();
+    template <class Value> operator std::optional<Value>() { std::abort(); }
 };
 /// Stands for a base class of `Struct` alone.
 template <class Struct> struct any_base {
     template <class Base, class = std::enable_if_t<std::is_base_of_v<Base, Struct> && !std::is_same_v<Base, Struct>>>
-    operator Base();
+    operator Base() {
+        std::abort();
+    }
 };
 
 /// Lists of placeholders are tuple types: those that stand at [From, From + Count) of one, and one lengthened.
