@@ -121,9 +121,9 @@ TEST_CASE("new layers begin as zero in what writes the residual stream, or with 
 }
 
 TEST_CASE("sums are made in double and rounded once") {
-    std::vector<float> values{16777216, 1};
+    std::vector<float> values{16777216, 1, 1};  // in float, 16777216 + 1 + 1 would not move
     std::vector<float> sum(1);
-    grow_stacked(span<const float>(values), span<float>(sum), {{1}}, parse_mixture("0+2*1", 2));
+    grow_stacked(span<const float>(values), span<float>(sum), {{1}}, parse_mixture("0+1+2", 3));
     CHECK(sum[0] == 16777218);
 }
 

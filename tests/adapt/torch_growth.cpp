@@ -172,8 +172,8 @@ TEST_CASE("structs, pairs and vectors of tensors grow as deep copies, with their
 
 TEST_CASE("tensors are added up in double and rounded once, and noise has the size that was asked for") {
     const auto leaf = [](float value) { return torch::full({1}, value, torch::requires_grad()); };
-    std::vector<torch::Tensor> layers{leaf(16777216), leaf(1)};
-    layers = dg::grow(std::move(layers), dg::parse_mixture("0 0+2*1 1", 2));
+    std::vector<torch::Tensor> layers{leaf(16777216), leaf(1), leaf(1)};
+    layers = dg::grow(std::move(layers), dg::parse_mixture("0 0+1+2 1", 3));
     CHECK(layers[1].item<float>() == 16777218);  // in float, 16777216 + 1 + 1 would not move
     CHECK((layers[1].is_leaf() && layers[1].requires_grad() && layers[1].dtype() == torch::kFloat));
     std::vector<torch::Tensor> wide{torch::full({100, 40}, 2.0, torch::kDouble)};

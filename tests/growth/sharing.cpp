@@ -98,6 +98,10 @@ struct deep {
     int value = 0;
     deep clone() const { return {value + 1}; }
 };
+struct clones_to_pointer {
+    float weight = 0;
+    std::unique_ptr<clones_to_pointer> clone() const { return std::make_unique<clones_to_pointer>(*this); }
+};
 struct of_parts {
     std::unique_ptr<deep> one;
     std::vector<std::shared_ptr<deep>> several;
@@ -137,6 +141,8 @@ TEST_CASE("what a copy shares is seen through structs and containers") {
     STATIC_REQUIRE(sharing_of<read_only>() == sharing::none);
     STATIC_REQUIRE(sharing_of<of_parts>() == sharing::parts);
     STATIC_REQUIRE(sharing_of<holds<std::shared_ptr<deep>>>() == sharing::parts);
+    STATIC_REQUIRE(sharing_of<holds<clones_to_pointer>>() == sharing::none);
+    STATIC_REQUIRE(sharing_of<holds<std::shared_ptr<clones_to_pointer>>>() == sharing::parts);
     STATIC_REQUIRE(sharing_of<holds<std::shared_ptr<float>>>() == sharing::handle);
     STATIC_REQUIRE(sharing_of<holds<std::weak_ptr<float>>>() == sharing::handle);
     STATIC_REQUIRE(sharing_of<holds<std::reference_wrapper<float>>>() == sharing::handle);

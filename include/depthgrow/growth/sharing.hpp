@@ -30,6 +30,12 @@ template <class Layer, class = void> struct has_clone : std::false_type {};
 template <class Layer>
 struct has_clone<Layer, std::void_t<decltype(std::declval<Layer&>().clone())>> : std::true_type {};
 
+/// Whether a type's clone() makes one of it, and not a pointer, as those of polymorphic types do.
+template <class T, class = void> struct clones_to_itself : std::false_type {};
+template <class T>
+struct clones_to_itself<T, std::enable_if_t<std::is_convertible_v<decltype(std::declval<const T&>().clone()), T>>>
+    : std::true_type {};
+
 /// Whether layer_traits is specialised for the type; the general one says `is_general`.
 template <class Layer, class = void> struct has_own_traits : std::true_type {};
 template <class Layer>
@@ -146,7 +152,7 @@ template <class T, class... Outer> constexpr sharing sharing_of() {
         return sharing::parts;
     } else if constexpr (is_foreign_tensor<plain>::value || is_foreign_module<plain>::value) {
         return sharing::foreign;
-    } else if constexpr (has_clone<const plain>::value) {
+    } else if constexpr (clones_to_itself<plain>::value) {
         return sharing::parts;
     } else if constexpr (is_handle<plain>::value) {
         return sharing_of_handle<plain>();

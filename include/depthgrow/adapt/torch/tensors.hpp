@@ -23,7 +23,6 @@ namespace detail {
 /// A leaf with memory of its own; dtype, device, strides and requires_grad are the source's.
 inline torch::Tensor clone_tensor(const torch::Tensor& source) {
     if (!source.defined()) return source;
-    const torch::NoGradGuard no_grad;
     torch::Tensor copy = source.detach().clone();
     copy.set_requires_grad(source.requires_grad());
     return copy;
