@@ -63,6 +63,14 @@ struct of_any {
     std::any hidden;
     int heads;
 };
+struct from_anything {
+    from_anything() = default;
+    template <class T, class = std::enable_if_t<!std::is_same_v<T, from_anything>>> from_anything(T&&) = delete;
+};
+struct with_a_choosy_member {
+    int heads;
+    from_anything hidden;
+};
 struct derived : numbers {
     int more;
 };
@@ -129,6 +137,7 @@ TEST_CASE("the members of structs are counted, arrays as one") {
 
 TEST_CASE("structs that cannot be seen into have no members to visit") {
     CHECK(member_count<of_any>() == 0);
+    CHECK(member_count<with_a_choosy_member>() == 0);
     CHECK(member_count<derived>() == 0);
     CHECK(member_count<large>() == 0);
     CHECK(member_count<hidden>() == 0);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string_view>
 #include <tuple>
@@ -120,8 +121,8 @@ private:
         return depth() >= rows_.source_depth();
     }
     static void move(const T* from, std::size_t count, T* to) {
-        if (std::less<const T*>()(from, to)) std::copy_backward(from, from + count, to + count);
-        else std::copy(from, from + count, to);
+        static_assert(std::is_trivially_copyable_v<T>, "depthgrow: arrays of layers hold numbers");
+        if (count > 0) std::memmove(to, from, count * sizeof(T));
     }
 
     void grow_tensor(const stacked_tensor& tensor, const T* from, T* to) {
