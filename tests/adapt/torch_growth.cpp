@@ -349,7 +349,11 @@ TEST_CASE("modules without a state, and optimisers before their first step, grow
     model_of_list model(2);
     optim::AdamW optimizer(trainable(model), optim::AdamWOptions(0.01));
     dg::grow(model.layers, optimizer, dg::doubling{}(2));
-    CHECK(optimizer.state().empty());
+    CHECK((optimizer.state().empty() && model.layers->is_training()));
+    model.eval();
+    dg::grow(model.layers, dg::interleave{}(4));
+    CHECK((!model.layers->is_training() && !model.at(1)->linear->is_training() && model.layers->size() == 8));
+    dg::grow(model.layers, dg::skip(8, 4, 4));
     CHECK(optimizer.param_groups()[0].params().size() == trainable(model).size());
 }
 
