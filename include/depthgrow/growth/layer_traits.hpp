@@ -140,8 +140,9 @@ template <class Range> Range mix_ranges(const layer_terms<Range>& terms) {
 
 /// Deep copy of one layer, and sums of layers. Specialise it (with `static Layer clone(const Layer&)`) for types you do
 /// not own; otherwise a member clone() const is used, then for handles the clone() of the pointee (which may return a
-/// value, a raw owning pointer, unique_ptr or shared_ptr), then the copy constructor. The result must share nothing
-/// with the original; `check_layer` tests that.
+/// value, a raw owning pointer, unique_ptr or shared_ptr), then, for a struct or container that holds what has a clone,
+/// the parts one by one, then the copy constructor. The result must share nothing with the original: what the type
+/// shows to be shared does not compile (sharing.hpp), `check_layer` tests the rest.
 ///
 /// `mix(terms)` is the layer sum of coefficient * layer, only needed to grow by a mixture: a static member mix of the
 /// layer (or of what a handle points to), else numbers and containers of numbers element by element.
