@@ -9,7 +9,7 @@ set(layers core=0 growth=1 metrics=1 backend=2 tensor=3 autograd=4 nn=5 optim=5 
 # optim works on nn's parameter blocks; io writes what optim holds (a lower layer anyway).
 set(allowed_siblings "optim>nn" "nn>nn")
 set(forbidden_everywhere "<iostream>" "<ranges>")
-set(forbidden_low "Eigen" "xtensor" "<cub/" "nlohmann")
+set(forbidden_low "Eigen" "xtensor" "torch/" "<cub/" "nlohmann")
 set(cap 500)
 # What needs no nlohmann_json, by itself and by what it includes.
 set(without_json_io npy text_file atomic_file html_report plots layer_stack bpe unicode token_list training_data)

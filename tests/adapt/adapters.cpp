@@ -112,6 +112,23 @@ TEST_CASE("layers made of other libraries' arrays grow by an order, as deep copi
     CHECK((eigen[2](0, 0) == 2 && arrays[2](0, 0) == 2));
 }
 
+TEST_CASE("Eigen's maps, references and blocks are views, which do not grow; its owning types do") {
+    using dg::detail::sharing;
+    using dg::detail::sharing_of;
+    STATIC_REQUIRE(sharing_of<Eigen::Map<Eigen::MatrixXf>>() == sharing::view);
+    STATIC_REQUIRE(sharing_of<std::vector<Eigen::Ref<row_major>>>() == sharing::view);
+    STATIC_REQUIRE(sharing_of<decltype(row_major().topRows(1))>() == sharing::view);
+    STATIC_REQUIRE(sharing_of<row_major>() == sharing::parts);
+    struct block {
+        row_major weight;
+        Eigen::Vector3d norm;
+    };
+    std::vector<block> layers(2, {row_major::Zero(2, 2), Eigen::Vector3d::Zero()});
+    layers = dg::grow(std::move(layers), dg::doubling{}(2));
+    layers[2].weight(0, 0) = 5;
+    CHECK((layers[0].weight(0, 0) == 0 && layers[3].norm(2) == 0));
+}
+
 TEST_CASE("layers made of other libraries' arrays are added up") {
     std::vector<Eigen::MatrixXf> eigen;
     std::vector<Eigen::Array3d> fixed;

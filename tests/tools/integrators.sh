@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What integrators found: a dry run's numbers for programs, models whose folders have one name, heat maps that say
-# something where maxima are at the top of the scale, and the three short programs.
+# something where maxima are at the top of the scale, and the four short programs.
 source "$(dirname "$0")/common.sh"
 
 # --dry-run --json F writes F, alone on stdout for -, and nothing else.
@@ -46,8 +46,11 @@ grep -qF '"name": "after"' named.json && grep -qF 'before: future, mean' named.h
 refused '--label: expected one for each of 2 --model, found 1' "${report[@]}" --label one
 refused '--label: expected names that differ, found one twice' "${report[@]}" --label one --label one
 
-# The three short programs.
+# The four short programs.
 "$TOOLS/grow_your_own" | grep -q '^order    0 1 2 3 4 5 2 3 4 5 6 7$' || fail "expected 8 layers to become 12"
+"$TOOLS/grow_stacked" > stacked.txt
+grep -q '^elements   1216 -> 1704 ' stacked.txt && grep -q '^ln1w        232 236 240 236 240 244$' stacked.txt &&
+  grep -q '^lnfb        1215, as before 1215$' stacked.txt || fail "expected a stacked model of 6 layers"
 "$TOOLS/metrics_on_arrays" | grep -q '^depth score .* of 0 to 3$' || fail "expected a depth score"
 "$TOOLS/train_a_model" trained > trained.txt
 first=$(sed -n 's/^step   0: 4 layers, loss \([0-9.]*\).*/\1/p' trained.txt) \
@@ -65,4 +68,4 @@ refused 'trained: expected a new directory, found one of that name' "$TOOLS/trai
 for ((i = 0; i < 200; ++i)); do echo "some words on line $i of a book"; done > book.txt
 "$TOOLS/train_a_model" from_text book.txt > /dev/null
 [[ -f from_text/tokenizer.json ]] || fail "expected a checkpoint from a text"
-echo "integrators: plans as JSON, names that differ, means beside maxima, three programs"
+echo "integrators: plans as JSON, names that differ, means beside maxima, four programs"

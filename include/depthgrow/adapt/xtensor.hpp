@@ -19,7 +19,12 @@ namespace depthgrow {
 
 /// Copies and sums of containers; sums in double, rounded once.
 template <class Array> struct layer_traits<Array, std::enable_if_t<xt::is_xexpression<Array>::value>> {
-    static Array clone(const Array& layer) { return layer; }
+    static Array clone(const Array& layer) {
+        static_assert(std::is_same_v<Array, typename Array::temporary_type>,
+                      "depthgrow: this layer is a view or an adaptor of memory that is not its own, and a copied view "
+                      "is a tied weight. Grow an xarray or xtensor.");
+        return layer;
+    }
     static Array mix(const std::vector<std::pair<const Array*, double>>& terms) {
         const Array& first = *terms.front().first;
         for (const auto& [layer, coefficient] : terms)

@@ -128,6 +128,11 @@ template <class Layer> void begin_layer(Layer& layer, const layer_init& init, st
     refuse_beginning(init);
 }
 
+/// An order, a mixture or a growth as a growth.
+inline growth growth_of(const layer_order& order) { return {order}; }
+inline growth growth_of(const mixture& rows) { return {rows}; }
+inline const growth& growth_of(const growth& how) { return how; }
+
 }  // namespace detail
 
 /// `layers = grow(std::move(layers), order, on_new)`: as below, and calls `on_new(element&, slot)` for each copy while

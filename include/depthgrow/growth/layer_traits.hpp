@@ -1,6 +1,6 @@
 // How growth reads, copies and mixes what it does not own: layer_traits (one layer), sequence_traits (the list).
 // Assumes C++17. Specialise either for a type you cannot change; layers with clone() or a deep copy need nothing.
-// A copied handle is a tied weight, so pointers are cloned through what they point to or refused.
+// A copied handle is a tied weight, so pointers are cloned through what they point to or refused (sharing.hpp).
 #pragma once
 
 #include <cmath>
@@ -11,31 +11,21 @@
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
+#include "depthgrow/growth/sharing.hpp"
 
 namespace depthgrow {
 
 namespace detail {
 
-template <class Layer, class = void> struct has_clone : std::false_type {};
-template <class Layer>
-struct has_clone<Layer, std::void_t<decltype(std::declval<Layer&>().clone())>> : std::true_type {};
-
-/// A raw pointer, or a class whose get() gives one (unique_ptr, shared_ptr, module holders).
-template <class Layer, class = void> struct is_handle : std::is_pointer<Layer> {};
-template <class Layer>
-struct is_handle<Layer, std::void_t<decltype(std::declval<const Layer&>().get())>>
-    : std::is_pointer<std::decay_t<decltype(std::declval<const Layer&>().get())>> {};
-
-template <class Handle> auto address_of(const Handle& handle) {
-    if constexpr (std::is_pointer_v<Handle>) return handle;
-    else return handle.get();
-}
-
 template <class> inline constexpr bool always_false = false;
 
 template <class Handle> Handle clone_pointee(const Handle& handle) {
     using pointee = std::remove_pointer_t<decltype(address_of(handle))>;
-    if constexpr (!has_clone<pointee>::value) {
+    if constexpr (is_foreign_module<pointee>::value) {
+        static_assert(always_false<Handle>,
+                      "depthgrow: these layers are modules of libtorch, whose clone() forgets "
+                      "what is frozen. Include depthgrow/adapt/torch.hpp.");
+    } else if constexpr (!has_clone<pointee>::value) {
         static_assert(always_false<Handle>,
                       "depthgrow: this layer is a pointer and a copied handle is a tied weight. Give the type it "
                       "points to a clone() that returns a deep copy, or specialise depthgrow::layer_traits for it.");
@@ -53,6 +43,32 @@ template <class Handle> Handle clone_pointee(const Handle& handle) {
                           "Make it a virtual function that returns a std::unique_ptr or std::shared_ptr.");
             return Handle(new std::remove_cv_t<pointee>(address_of(handle)->clone()));
         }
+    }
+}
+
+template <class Layer> Layer clone_parts(const Layer& layer);
+
+/// A member or element of a layer, as its own layer_traits clone it.
+template <class Part> Part clone_part(const Part& part) {
+    static_assert(!std::is_array_v<Part>,
+                  "depthgrow: this layer has an array beside members that are cloned one by "
+                  "one. Make it a std::array, or give the layer a clone().");
+    if constexpr (sharing_of<Part>() == sharing::none) return part;
+    else return layer_traits<Part, void>::clone(part);
+}
+
+/// Makes anew what is itself no layer with a clone(), but holds some.
+template <class Layer> Layer clone_parts(const Layer& layer) {
+    if constexpr (is_tuple<Layer>::value) {
+        return std::apply([](const auto&... parts) { return Layer{clone_part(parts)...}; }, layer);
+    } else if constexpr (is_optional<Layer>::value) {
+        return layer.has_value() ? Layer(clone_part(*layer)) : Layer();
+    } else if constexpr (is_container<Layer>::value) {
+        Layer made;
+        for (const auto& part : layer) made.insert(made.end(), clone_part(part));
+        return made;
+    } else {
+        return visit_members(layer, [](const auto&... parts) { return Layer{clone_part(parts)...}; });
     }
 }
 
@@ -124,8 +140,9 @@ template <class Range> Range mix_ranges(const layer_terms<Range>& terms) {
 
 /// Deep copy of one layer, and sums of layers. Specialise it (with `static Layer clone(const Layer&)`) for types you do
 /// not own; otherwise a member clone() const is used, then for handles the clone() of the pointee (which may return a
-/// value, a raw owning pointer, unique_ptr or shared_ptr), then the copy constructor. The result must share nothing
-/// with the original; `check_layer` tests that.
+/// value, a raw owning pointer, unique_ptr or shared_ptr), then, for a struct or container that holds what has a clone,
+/// the parts one by one, then the copy constructor. The result must share nothing with the original: what the type
+/// shows to be shared does not compile (sharing.hpp), `check_layer` tests the rest.
 ///
 /// `mix(terms)` is the layer sum of coefficient * layer, only needed to grow by a mixture: a static member mix of the
 /// layer (or of what a handle points to), else numbers and containers of numbers element by element.
@@ -133,16 +150,40 @@ template <class Range> Range mix_ranges(const layer_terms<Range>& terms) {
 /// A specialisation may also have `static void begin(Layer&, const layer_init&, std::uint64_t seed, std::size_t slot)`,
 /// or the layer a member `begin(init, seed, slot)`, which makes of a copy what zero_residual, random or noise ask for.
 template <class Layer, class = void> struct layer_traits {
+    using is_general = void;  // says that there is no specialisation
+
     static Layer clone(const Layer& layer) {
-        if constexpr (detail::has_clone<const Layer>::value) {
+        using detail::sharing;
+        if constexpr (detail::is_foreign_tensor<Layer>::value) {
+            static_assert(detail::always_false<Layer>,
+                          "depthgrow: these layers are tensors of libtorch, whose copies "
+                          "share memory. Include depthgrow/adapt/torch.hpp.");
+        } else if constexpr (detail::has_clone<const Layer>::value) {
             return layer.clone();
         } else if constexpr (detail::is_handle<Layer>::value) {
             return detail::clone_pointee(layer);
         } else {
-            static_assert(std::is_copy_constructible_v<Layer>,
-                          "depthgrow: this layer has neither a clone() nor a copy constructor. Add clone() const that "
-                          "returns a deep copy, or specialise depthgrow::layer_traits for it.");
-            return layer;
+            constexpr sharing shared = detail::sharing_of<Layer>();
+            static_assert(
+                shared != sharing::view && !detail::is_reading_view<Layer>::value,
+                "depthgrow: this layer is or holds a view of memory that is not its own, and a copied view "
+                "is a tied weight. Grow the owners (one array of all layers: depthgrow/adapt/stacked.hpp), or "
+                "specialise depthgrow::layer_traits for it.");
+            static_assert(shared != sharing::handle,
+                          "depthgrow: this layer holds a pointer to what can be changed, and a copied handle is a tied "
+                          "weight. Give the layer a clone() const that returns a deep copy, or the type that is "
+                          "pointed to a clone(), or specialise depthgrow::layer_traits for it.");
+            static_assert(shared != sharing::foreign,
+                          "depthgrow: this layer holds a tensor or a module of libtorch, whose copies share memory. "
+                          "Include depthgrow/adapt/torch.hpp.");
+            if constexpr (shared == sharing::parts) {
+                return detail::clone_parts(layer);
+            } else if constexpr (shared == sharing::none) {
+                static_assert(std::is_copy_constructible_v<Layer>,
+                              "depthgrow: this layer has neither a clone() nor a copy constructor. Add clone() const "
+                              "that returns a deep copy, or specialise depthgrow::layer_traits for it.");
+                return layer;
+            }
         }
     }
 
