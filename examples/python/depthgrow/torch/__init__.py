@@ -1,0 +1,6 @@
+"""Growth of PyTorch modules in mid-training: `grow(model, optimizer, order)` in place, and of dictionaries of tensors."""
+from .grow import grow
+from .find import find_layers
+from .state_dict import grow_state_dict
+
+__all__ = ["find_layers", "grow", "grow_state_dict"]
