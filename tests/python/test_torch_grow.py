@@ -52,6 +52,34 @@ class Losses(unittest.TestCase):
             self.assertAlmostEqual(found, wanted, delta=1e-6)
 
 
+    def test_optimizers_of_newer_versions(self):
+        for name in ("Muon", "Adafactor", "NAdam"):
+            kind = getattr(torch.optim, name, None)
+            if kind is None:
+                continue
+            with self.subTest(optimizer=name):
+                def make(model):
+                    matrices = [p for p in model.parameters() if p.ndim == 2 or name != "Muon"]
+                    return kind(matrices, lr=1e-3)
+
+                model = Decoder()
+                optimizer = make(model)
+                train(model, optimizer, 0, 3)
+                by_hand, hand_optimizer = grown_by_hand(model, optimizer, list(ORDERS["lidas"]), make)
+                dgt.grow(model, optimizer, ORDERS["lidas"])
+                for found, wanted in zip(train(model, optimizer, 3, 10), train(by_hand, hand_optimizer, 3, 10)):
+                    self.assertAlmostEqual(found, wanted, delta=1e-6)
+
+    @unittest.skipIf(torch.__version__.startswith("1."), "this PyTorch keeps no names in groups")
+    def test_names_in_groups(self):
+        model = Decoder()
+        optimizer = torch.optim.AdamW(model.named_parameters())
+        if "param_names" not in optimizer.param_groups[0]:
+            self.skipTest("this PyTorch keeps no names in groups")
+        dgt.grow(model, optimizer, ORDERS["lidas"])
+        self.assertEqual(optimizer.param_groups[0]["param_names"], [name for name, _ in model.named_parameters()])
+
+
 class Objects(unittest.TestCase):
     def setUp(self):
         self.model = Decoder()

@@ -196,7 +196,8 @@ class Probe:
             return after
 
         pairs = [(layer, layer_hook(i)) for i, layer in enumerate(self.layers)]
-        pairs += [(module, part_hook(i, which)) for i, both in enumerate(self.adds) for which, module in enumerate(both)]
+        for i, both in enumerate(self.adds):
+            pairs += [(module, part_hook(i, which)) for which, module in enumerate(both)]
         with self.quiet(), hooks(pairs):
             logits = self._call(tokens)
         shape = residual[0].shape

@@ -1,4 +1,4 @@
-"""Growth of PyTorch modules in mid-training: `grow(model, optimizer, order)` in place, and of dictionaries of tensors."""
+"""Growth of PyTorch models in mid-training, `grow(model, optimizer, order)` in place; and of state dictionaries."""
 from .grow import grow
 from .find import find_layers
 from .state_dict import grow_state_dict

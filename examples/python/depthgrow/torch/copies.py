@@ -83,10 +83,6 @@ def copy_layer(layer, shared, name):
             given = vars(module).get(hooks)
             if isinstance(given, dict):
                 memo[id(given)] = copied_hooks(given)
-    for module in reversed(list(layer.modules())):  # what is compiled inside before what is outside
-        if "OptimizedModule" in class_names(module) and id(module) not in shared:
-            inner = copy.deepcopy(module._orig_mod, memo)
-            memo[id(module)] = type(module)(inner, module.dynamo_ctx)
     made = copy.deepcopy(layer, memo)
     for source, target in zip(layer.modules(), made.modules()):
         if getattr(source, "_compiled_call_impl", None) is not None and source is not target:
