@@ -81,29 +81,46 @@ class Layer(torch.nn.Module):
         return h + self.mlp(self.post_attention_layernorm(h))
 
 
-class Llama(torch.nn.Module):
+class Body(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
-        width = config["hidden_size"]
-        self.embed_tokens = torch.nn.Embedding(config["vocab_size"], width)
+        self.embed_tokens = torch.nn.Embedding(config["vocab_size"], config["hidden_size"])
         self.layers = torch.nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"]))
-        self.norm = RMSNorm(width, config["rms_norm_eps"])
-        self.lm_head = torch.nn.Linear(width, config["vocab_size"], bias=False)
+        self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"])
 
     def forward(self, tokens):
         h = self.embed_tokens(tokens)
         for layer in self.layers:
             h = layer(h)
-        return self.lm_head(self.norm(h))
+        return self.norm(h)
+
+
+class Llama(torch.nn.Module):
+    """Names of parameters are those of a Hugging Face directory."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.model = Body(config)
+        self.lm_head = torch.nn.Linear(config["hidden_size"], config["vocab_size"], bias=False)
+        if config["tie_word_embeddings"]:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, tokens):
+        return self.lm_head(self.model(tokens))
+
+
+def load(folder):
+    """The model of a Hugging Face directory of the Llama family."""
+    config = json.loads((folder / "config.json").read_text())
+    model = Llama(config).double()
+    weights = read_safetensors(folder / "model.safetensors")
+    if config["tie_word_embeddings"]:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    model.load_state_dict(weights)
+    return model
 
 
 def fixture(name):
     """(model, expected values, prompts' path) of a fixture of the Llama family."""
     folder = FIXTURES / name
-    config = json.loads((folder / "config.json").read_text())
-    weights = {key[6:] if key.startswith("model.") else key: value
-               for key, value in read_safetensors(folder / "model.safetensors").items()}
-    weights.setdefault("lm_head.weight", weights["embed_tokens.weight"])
-    model = Llama(config).double()
-    model.load_state_dict(weights)
-    return model, json.loads((folder / "expected.json").read_text()), folder / "prompts.jsonl"
+    return load(folder), json.loads((folder / "expected.json").read_text()), folder / "prompts.jsonl"

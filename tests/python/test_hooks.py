@@ -31,7 +31,7 @@ class Report(unittest.TestCase):
                 with self.subTest(fixture=name, unit=unit):
                     model, expected, prompts = fixture(name)
                     report = depth_report(model, prompts, unit=unit)
-                    layers = len(model.layers)
+                    layers = len(model.model.layers)
                     # contributions, lens, effects of 2 modes, depth scores
                     count = 8 * layers + 1 + 6 * (layers + 1) + 4 * (layers * layers + layers)
                     count += 4 if unit == "layer" else 0
@@ -40,9 +40,9 @@ class Report(unittest.TestCase):
     def test_the_model_is_left_as_it_was(self):
         model, _, prompts = fixture("plain")
         model.train()
-        model.layers[2].eval()
+        model.model.layers[2].eval()
         depth_report(model, prompts)
-        self.assertTrue(model.training and model.layers[1].training and not model.layers[2].training)
+        self.assertTrue(model.training and model.model.layers[1].training and not model.model.layers[2].training)
         self.assertFalse(any(module._forward_hooks for module in model.modules()))
 
     def test_skipping_by_hand(self):
@@ -51,7 +51,7 @@ class Report(unittest.TestCase):
         mask = torch.zeros(1, 20, dtype=torch.bool)
         mask[0, 1:] = True
         skipped = Probe(model, tokens).run(tokens, skip=3, mask=mask)
-        layer, inputs = model.layers[3], []
+        layer, inputs = model.model.layers[3], []
         layer.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
         layer.register_forward_hook(lambda module, args, out: torch.cat([out[:, :1], args[0][:, 1:]], dim=1))
         torch.testing.assert_close(skipped.logits, model(tokens).detach())
@@ -64,7 +64,7 @@ class Report(unittest.TestCase):
             depth_report(model, [])
         with self.assertRaisesRegex(dg.Error, "expected one attention in layer 0, got none of norm, "):
             Probe(Decoder(), [1, 2, 3])
-        model.layers[2].register_forward_hook(lambda module, args, out: 1.1 * out)
+        model.model.layers[2].register_forward_hook(lambda module, args, out: 1.1 * out)
         with self.assertRaisesRegex(dg.Error, "got layer 2 whose output differs from the sum by 0.0"):
             Probe(model, [1, 2, 3])
 

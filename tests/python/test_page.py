@@ -85,6 +85,22 @@ class Page(unittest.TestCase):
         self.assertAlmostEqual(names["report"]["depth_score"]["mean"]["output"],
                                expected["depth_score"]["mean"]["output"])
 
+    def test_moments(self):
+        try:
+            import small_llama
+            import torch
+            from small_decoder import train
+        except ImportError as missing:
+            self.skipTest(str(missing))
+        model, _, _ = small_llama.fixture("plain")
+        optimizer = torch.optim.AdamW(model.parameters())
+        train(model, optimizer, 0, 1)
+        block, = blocks()["Moments on disk"]
+        with tempfile.TemporaryDirectory() as folder:
+            names = {"model": model, "optimizer": optimizer}
+            exec(block.replace("runs/mine", folder), names)
+        self.assertEqual(names["step"], 1)
+
     def test_metrics(self):
         self.run_blocks("Metrics on arrays")
 
