@@ -297,6 +297,25 @@ class Dictionaries(unittest.TestCase):
         Decoder(depth=6).load_state_dict(grown)
         self.assertEqual(len({tensor.data_ptr() for tensor in grown.values()}), len(grown))
 
+    def test_an_optimizers_dictionary_grows_as_the_optimizer(self):
+        order = dg.lidas(4, block=2)
+        for policy in ("copy", "zero", "all"):
+            model = Decoder()
+            optimizer = OPTIMIZERS["adamw"](model)
+            train(model, optimizer, 0, 3)
+            names = [name for name, _ in model.named_parameters()]
+            by_name = {"state": {name: optimizer.state[p] for name, p in model.named_parameters()},
+                       "param_groups": [{**optimizer.param_groups[0], "params": names}]}
+            grown = dgt.grow_optimizer_state_dict(by_name, order, state=policy)
+            dgt.grow(model, optimizer, order, state=policy)
+            self.assertEqual(grown["param_groups"][0]["params"], [name for name, _ in model.named_parameters()])
+            self.assertEqual(grown["param_groups"][0]["lr"], 3e-3)
+            for name, parameter in model.named_parameters():
+                for key, value in optimizer.state[parameter].items():
+                    self.assertTrue(torch.equal(torch.as_tensor(grown["state"][name][key]), torch.as_tensor(value)))
+        with self.assertRaisesRegex(dg.Error, "expected names of parameters, got numbers"):
+            dgt.grow_optimizer_state_dict(optimizer.state_dict(), order)
+
     def test_refusals(self):
         with self.assertRaisesRegex(dg.Error, "expected one prefix with most layers, got a and b of 1 each"):
             dgt.grow_state_dict({"a.0.w": 1, "b.0.w": 2}, [0, 0])

@@ -2,6 +2,7 @@
 from .grow import grow
 from .find import find_layers
 from .moments import load_moments, save_moments
-from .state_dict import grow_state_dict
+from .state_dict import grow_optimizer_state_dict, grow_state_dict
 
-__all__ = ["find_layers", "grow", "grow_state_dict", "load_moments", "save_moments"]
+__all__ = ["find_layers", "grow", "grow_optimizer_state_dict", "grow_state_dict",
+           "load_moments", "save_moments"]

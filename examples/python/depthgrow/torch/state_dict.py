@@ -76,3 +76,40 @@ def grow_state_dict(state_dict, order, prefix=None):
     if metadata is not None:
         out._metadata = type(metadata)(grow_names(metadata, prefix, order, copy.deepcopy))
     return out
+
+
+def grow_optimizer_state_dict(state_dict, order, prefix=None, *, state="copy"):
+    """An optimizer's dictionary with names of parameters as keys, {"state": {NAME: {...}}, "param_groups": [{"params":
+    [NAME, ...], ...}]}, grown as grow_state_dict grows the model's. torch.distributed.checkpoint.state_dict gives and
+    takes such dictionaries (full_state_dict=True), of sharded models too.
+
+    state: moments of new layers: "copy", "zero", or "all" (zero in every layer); step counts carry over.
+    """
+    names = [name for group in state_dict["param_groups"] for name in group["params"]]
+    if not all(isinstance(name, str) for name in names):
+        raise Error("[grow_optimizer_state_dict] expected names of parameters, got numbers: take the dictionary of "
+                    "torch.distributed.checkpoint.state_dict, or grow the optimizer itself")
+    prefix = find_prefix(names) if prefix is None else prefix
+    how = as_growth(order, stacks_of(names).get(prefix), state=state)
+    order = how.layers.order()
+
+    def entry(name):
+        parts = split(name)
+        return parts if parts and parts[0] == prefix else None
+
+    states = grow_names(state_dict["state"], prefix, order, lambda values: {k: duplicate(v) for k, v in values.items()})
+    for name, values in states.items():
+        parts = entry(name)
+        if parts and (how.state == "all" or (how.state == "zero" and order.is_new(parts[1]))):
+            states[name] = {key: zeroed_by_name(key, value) for key, value in values.items()}
+    groups = []
+    for group in state_dict["param_groups"]:
+        grown = grow_names(dict.fromkeys(group["params"]), prefix, order, copy.copy)
+        groups.append({**group, "params": list(grown)})
+    return {**state_dict, "state": states, "param_groups": groups}
+
+
+def zeroed_by_name(key, value):
+    """A moment set to zero; a step and other scalars as they are."""
+    scalar = key == "step" or not hasattr(value, "shape") or len(value.shape) == 0
+    return duplicate(value) if scalar else value * 0
