@@ -80,6 +80,20 @@ class Growth(unittest.TestCase):
                         self.assertAlmostEqual(a, b, delta=1e-6)
                     self.assertEqual(model.config.to_dict(), hand.config.to_dict())
 
+    def test_recomputed_layers(self):
+        make = lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3)
+        model = family("mistral")
+        optimizer = make(model)
+        model.gradient_checkpointing_enable()
+        model.train()
+        train(model, optimizer, 0, 3)
+        hand, hand_optimizer = by_hand(model, optimizer, [0, 1, 1, 2, 3], make)
+        dgt.grow(model, optimizer, [0, 1, 1, 2, 3])
+        self.assertTrue(all(layer.gradient_checkpointing for layer in model.model.layers))
+        losses, wanted = train(model, optimizer, 3, 10), train(hand, hand_optimizer, 3, 10)
+        for a, b in zip(losses, wanted):
+            self.assertAlmostEqual(a, b, delta=1e-6)
+
     def test_grown_models_save_load_and_generate(self):
         for name in FAMILIES:
             with self.subTest(family=name), tempfile.TemporaryDirectory() as folder:
@@ -120,6 +134,29 @@ class Hooks(unittest.TestCase):
                 self.assertEqual(max(map(max, (row[:i + 1] for i, row in enumerate(future["change_max"])))), 0)
                 self.assertEqual(future["output_max"][-1], 0)
                 self.assertTrue(0 <= report["depth_score"]["mean"]["output"] < 3)
+
+
+    def test_families_that_the_library_does_not_know(self):
+        common = dict(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
+                      num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
+        configs = [transformers.PhiConfig(**common), transformers.Gemma2Config(**common, head_dim=8),
+                   transformers.GraniteConfig(**common, residual_multiplier=0.5, logits_scaling=2.0),
+                   transformers.CohereConfig(**common, logit_scale=0.1),
+                   transformers.MixtralConfig(**common, num_local_experts=4),
+                   transformers.OPTConfig(vocab_size=64, hidden_size=32, ffn_dim=64, num_hidden_layers=4,
+                                          num_attention_heads=4, word_embed_proj_dim=32, max_position_embeddings=64)]
+        for config in configs:
+            with self.subTest(config=type(config).__name__):
+                model = transformers.AutoModelForCausalLM.from_config(config).float()
+                report = depth_report(model, [list(range(3, 35))])
+                self.assertEqual(report["logit_lens"]["top5_overlap"][-1], 1)
+                optimizer = torch.optim.AdamW(model.parameters())
+                train(model, optimizer, 0, 1)
+                self.assertEqual(dgt.grow(model, optimizer, dg.lidas(4, block=2)), 6)
+                train(model, optimizer, 1, 1)
+        bloom = transformers.BloomConfig(vocab_size=64, hidden_size=32, n_layer=4, n_head=4)
+        with self.assertRaisesRegex(dg.Error, "expected layers that add the outputs of attention and MLP"):
+            depth_report(transformers.AutoModelForCausalLM.from_config(bloom), [list(range(3, 35))])
 
 
 class Callback(unittest.TestCase):

@@ -1,4 +1,5 @@
 """A decoder with hooks on its layers: what attention and MLP add to the residual, and runs without some of it."""
+import collections
 import contextlib
 import re
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from ..torch.find import find_layers, layers_at, unwrap
 
 BESIDE = re.compile(r"norm|^ln|dropout|rotary|drop_path")
 ATTENTION = re.compile(r"attn|attention|mixer|mamba|recurrent|conv")
-MLP = re.compile(r"mlp|feed_?forward|ffn|moe|^ff$|experts")
+MLP = re.compile(r"mlp|feed_?forward|ffn|moe|^ff$|^fc2$|experts")
 UNITS = ("layer", "attention", "mlp")
 
 
@@ -112,6 +113,7 @@ class Probe:
         with hooks([(module, note) for module in seen]):
             logits = self._call(tokens)
         out_of = {id(module): output for module, _, output in calls}
+        times = collections.Counter(id(module) for module, _, _ in calls)
         self.adds = []
         for i, layer in enumerate(self.layers):
             children = {id(child) for child in layer.children()}
@@ -119,7 +121,7 @@ class Probe:
             for module in starts[i]:
                 while True:  # a norm or dropout that takes this very tensor stands between it and the sum
                     after = [m for m, given, _ in calls if id(m) in children and given is out_of[id(module)]
-                             and m is not module and id(m) not in map(id, starts[i])]
+                             and m is not module and id(m) not in map(id, starts[i]) and times[id(m)] == 1]
                     if not after:
                         break
                     module = after[0]

@@ -10,6 +10,7 @@ from .probe import Probe
 
 CONTRIBUTION = ("attention_ratio", "mlp_ratio", "layer_ratio", "attention_cosine", "mlp_cosine", "layer_cosine",
                 "block_influence", "residual_norm")
+RATIO_FLOOR = 1e-6  # as in include/depthgrow/metrics/reduce.hpp
 
 
 def read_prompts(path):
@@ -54,24 +55,22 @@ def _skip_effects(probe, tokens, clean, boundaries, unit):
     measured = positions >= ends[:, None]
     measured[-1] = True
     batch = tokens.expand(len(ends), -1)
-    added = (clean.attention + clean.mlp).double()
-    norms = added.norm(dim=-1).clamp_min(metrics_floor)
-    softmax = clean.logits.double().softmax(-1)
+    wide = torch.promote_types(clean.logits.dtype, torch.float32)
+    added = clean.attention.to(wide) + clean.mlp.to(wide)
+    norms = added.norm(dim=-1).clamp_min(RATIO_FLOOR)
+    softmax = clean.logits.to(wide).softmax(-1)
     changes = torch.zeros(2, count, count, dtype=torch.float64)
     outputs = torch.zeros(2, count, dtype=torch.float64)
     for layer in range(count):
         run = probe.run(batch, skip=layer, unit=unit, mask=mask)
-        change = ((run.attention + run.mlp).double() - added).norm(dim=-1) / norms  # (L, rows, T)
-        output = (run.logits.double().softmax(-1) - softmax).norm(dim=-1)           # (rows, T)
+        change = (run.attention.to(wide) + run.mlp.to(wide) - added).norm(dim=-1) / norms  # (L, rows, T)
+        output = (run.logits.to(wide).softmax(-1) - softmax).norm(dim=-1)                  # (rows, T)
         change = change.masked_fill(~measured, 0).amax(-1).cpu()
         output = output.masked_fill(~measured, 0).amax(-1).cpu()
         changes[0, layer], outputs[0, layer] = change[:, -1], output[-1]
         if len(boundaries):
             changes[1, layer], outputs[1, layer] = change[:, :-1].amax(-1), output[:-1].max()
     return changes, outputs
-
-
-metrics_floor = 1e-6  # of ratios, as in include/depthgrow/metrics/reduce.hpp
 
 
 class _Lens:

@@ -76,6 +76,7 @@ def grow(model, optimizer, order, *, layers=None, init="copy", state="copy", see
     layers: dotted path of the list, or several paths; None finds it (find_layers).
     init:   how copies begin: "copy", "average" (of the kept neighbours), "noise:SIGMA" with `seed`.
     state:  moments of new layers: "copy", "zero", or "all" (zero in every layer); step counts always carry over.
+            A Growth, and so a stage of a plan, says init, state and seed itself.
 
     Returns the number of layers. Raises Error, one sentence, before anything is changed.
     """
