@@ -191,10 +191,11 @@ class Probe:
         def part_hook(i, which):
             def after(module, given, output):
                 value = first(output)
+                rows = value.reshape(*tokens.shape, -1)  # some layers join batch and positions
                 if i == skip and unit == UNITS[1 + which]:
-                    value = value.masked_fill(hidden, 0)
-                parts[which][i] = value * self.scale
-                return replaced(output, value)
+                    rows = rows.masked_fill(hidden, 0)
+                parts[which][i] = rows * self.scale
+                return replaced(output, rows.reshape(value.shape))
             return after
 
         pairs = [(layer, layer_hook(i)) for i, layer in enumerate(self.layers)]
@@ -202,6 +203,4 @@ class Probe:
             pairs += [(module, part_hook(i, which)) for which, module in enumerate(both)]
         with self.quiet(), hooks(pairs):
             logits = self._call(tokens)
-        shape = residual[0].shape
-        stack = [torch.stack([value.reshape(shape) for value in values]) for values in (residual, *parts)]
-        return Trace(*stack, logits)
+        return Trace(*(torch.stack(values) for values in (residual, *parts)), logits)
