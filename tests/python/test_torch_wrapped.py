@@ -14,6 +14,7 @@ import depthgrow.torch as dgt
 from small_decoder import Decoder, grown_by_hand, train
 
 ORDER = dg.lidas(4, block=2)
+os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 
 def make(model):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from .._native import Error
-from ..torch.find import find_layers, layers_at, unwrap
+from ..torch.find import class_names, find_layers, layers_at, unwrap
 
 BESIDE = re.compile(r"norm|^ln|dropout|rotary|drop_path")
 ATTENTION = re.compile(r"attn|attention|mixer|mamba|recurrent|conv")
@@ -66,13 +66,12 @@ class Probe:
     """
 
     def __init__(self, model, tokens, *, layers=None, attention=None, mlp=None):
-        self.model = unwrap(model)
+        self.model = unwrap(model.module if "DistributedDataParallel" in class_names(model) else model)
         self.path = layers or find_layers(self.model)
         self.layers = layers_at(self.model, self.path)
-        device = next(self.model.parameters()).device
-        self.device = device
+        self.device = next(self.model.parameters()).device
         with self.quiet():
-            self._find(torch.as_tensor(tokens, device=device).reshape(1, -1), attention, mlp)
+            self._find(torch.as_tensor(tokens, device=self.device).reshape(1, -1), attention, mlp)
 
     @contextlib.contextmanager
     def quiet(self):
