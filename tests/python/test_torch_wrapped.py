@@ -55,6 +55,25 @@ class Wrapped(unittest.TestCase):
             new._orig_mod.down.bias.add_(1)
         self.assertGreater((new(h) - source(h)).abs().max().item(), 0.1)
 
+    @unittest.skipUnless(hasattr(getattr(torch, "amp", None), "GradScaler"), "this PyTorch scales on CUDA only")
+    def test_scaled_gradients(self):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 4)
+        tokens = torch.arange(20).reshape(2, 10) % 17
+
+        def step(model, optimizer):
+            scaler.scale(model(tokens).square().mean()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
+        step(self.model, self.optimizer)
+        hand, hand_optimizer = grown_by_hand(self.model, self.optimizer, list(ORDER), make)
+        dgt.grow(self.model, self.optimizer, ORDER)
+        for model, optimizer in ((self.model, self.optimizer), (hand, hand_optimizer)):
+            step(model, optimizer)
+        for found, wanted in zip(self.model.parameters(), hand.parameters()):
+            torch.testing.assert_close(found, wanted)
+
     def test_data_parallel(self):
         wrapped = torch.nn.DataParallel(self.model)
         self.trains_on_as_by_hand(lambda: dgt.grow(wrapped, self.optimizer, ORDER) and None, wrapped)
