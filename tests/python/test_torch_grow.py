@@ -167,6 +167,15 @@ class Objects(unittest.TestCase):
         self.assertTrue(all(p not in self.optimizer.state for p in gone))
         self.assertEqual(len(self.optimizer.state), len(list(self.model.parameters())))
 
+    def test_what_the_model_holds_elsewhere_stays_in_the_optimizer(self):
+        model = Decoder()
+        model.probe = model.layers[1].out
+        optimizer = torch.optim.AdamW(model.parameters())
+        dgt.grow(model, optimizer, dg.skip(4, 1, 1))
+        held = [id(p) for p in optimizer.param_groups[0]["params"]]
+        self.assertEqual(held, [id(p) for p in model.parameters()])
+        self.assertIn(id(model.probe.weight), held)
+
     def test_frozen_parameters_and_marks(self):
         for parameter in self.model.layers[1].parameters():
             parameter.requires_grad_(False)

@@ -31,6 +31,19 @@ def parameter_terms(layers, made, row, main):
             for part, parameter in made.named_parameters() if parameter is not own[part]]
 
 
+def parameters_outside(model, lists):
+    """Ids of the parameters that are reached without going through `lists` (ids of modules)."""
+    found, waiting, seen = set(), [model], set(lists)
+    while waiting:
+        module = waiting.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.update(id(parameter) for parameter in module._parameters.values() if parameter is not None)
+        waiting.extend(module._modules.values())
+    return found
+
+
 def compiled(model):
     return any("OptimizedModule" in class_names(module) or getattr(module, "_compiled_call_impl", None) is not None
                for module in model.modules())
@@ -87,9 +100,7 @@ def grow(model, optimizer, order, *, layers=None, init="copy", state="copy", see
         lists = [_ListGrowth(model, path, order, (init, state, seed)) for path in paths]
         kept = {id(p) for one in lists for slot in one.slots for p in slot.parameters()}
         layered = {id(p): p for one in lists for layer in one.layers for p in layer.parameters()}
-        inside = {id(module) for one in lists for layer in one.layers for module in layer.modules()}
-        rest = {id(p) for module in model.modules() if id(module) not in inside
-                for p in module._parameters.values() if p is not None}
+        rest = parameters_outside(model, {id(one.layers) for one in lists})
         gone = {key for key in layered if key not in kept and key not in rest}
         made = [entry for one in lists for entry in one.made]
         names = list(model.named_parameters())
