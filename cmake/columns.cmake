@@ -3,7 +3,7 @@
 cmake_minimum_required(VERSION 3.22)
 set(columns 120)
 # Data, pictures and pages of results are as wide as they are.
-set(wide "^tests/(fixtures|fuzz/corpus)/|^examples/pictures/|\\.jsonl$")
+set(wide "^tests/(fixtures|fuzz/corpus)/|^examples/pictures/|\\.(jsonl|ipynb)$")
 
 execute_process(COMMAND git -C "${ROOT}" ls-files RESULT_VARIABLE code OUTPUT_VARIABLE files ERROR_QUIET)
 if(code)

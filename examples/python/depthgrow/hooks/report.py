@@ -1,0 +1,163 @@
+"""Depth score, contributions, skip effects and logit lens of any decoder, with the keys of the library's own report."""
+import json
+import os
+
+import torch
+
+from .. import _native, metrics
+from .._native import Error
+from .probe import Probe
+
+CONTRIBUTION = ("attention_ratio", "mlp_ratio", "layer_ratio", "attention_cosine", "mlp_cosine", "layer_cosine",
+                "block_influence", "residual_norm")
+RATIO_FLOOR = 1e-6  # as in include/depthgrow/metrics/reduce.hpp
+
+
+def read_prompts(path):
+    """Prompts of a JSONL file with {"tokens": [...], "boundaries": [...]} a line, as dictionaries."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def _wide(tensor):
+    """On the CPU, in float32 or wider, contiguous."""
+    return tensor.detach().to("cpu", torch.float64 if tensor.dtype == torch.float64 else torch.float32).contiguous()
+
+
+def _tokens(prompt):
+    given = prompt["tokens"] if isinstance(prompt, dict) else prompt
+    return [int(token) for token in given]
+
+
+class _Effects:
+    """Maxima over positions and boundaries of a prompt, then maximum and mean over prompts."""
+
+    def __init__(self):
+        self.change, self.output = [], []
+
+    def add(self, change, output):
+        self.change.append(change)
+        self.output.append(output)
+
+    def result(self):
+        change, output = torch.stack(self.change), torch.stack(self.output)
+        return {"change_max": change.amax(0).tolist(), "output_max": output.amax(0).tolist(),
+                "change_mean": change.mean(0).tolist(), "output_mean": output.mean(0).tolist()}
+
+
+def _skip_effects(probe, tokens, clean, boundaries, unit):
+    """(change (L, L), output (L)) of a prompt for mode current and for mode future; rows of the batch are boundaries,
+    the last one the end (current)."""
+    length, count = tokens.shape[1], len(probe.layers)
+    ends = torch.tensor([*boundaries, length], device=probe.device)
+    positions = torch.arange(length, device=probe.device)
+    mask = (positions >= 1) & (positions < ends[:, None])
+    measured = positions >= ends[:, None]
+    measured[-1] = True
+    batch = tokens.expand(len(ends), -1)
+    wide = torch.promote_types(clean.logits.dtype, torch.float32)
+    added = clean.attention.to(wide) + clean.mlp.to(wide)
+    norms = added.norm(dim=-1).clamp_min(RATIO_FLOOR)
+    softmax = clean.logits.to(wide).softmax(-1)
+    changes = torch.zeros(2, count, count, dtype=torch.float64)
+    outputs = torch.zeros(2, count, dtype=torch.float64)
+    for layer in range(count):
+        run = probe.run(batch, skip=layer, unit=unit, mask=mask)
+        change = (run.attention.to(wide) + run.mlp.to(wide) - added).norm(dim=-1) / norms  # (L, rows, T)
+        output = (run.logits.to(wide).softmax(-1) - softmax).norm(dim=-1)                  # (rows, T)
+        change = change.masked_fill(~measured, 0).amax(-1).cpu()
+        output = output.masked_fill(~measured, 0).amax(-1).cpu()
+        changes[0, layer], outputs[0, layer] = change[:, -1], output[-1]
+        if len(boundaries):
+            changes[1, layer], outputs[1, layer] = change[:, :-1].amax(-1), output[:-1].max()
+    return changes, outputs
+
+
+class _Lens:
+    """Sums over tokens of what the input of each layer predicts."""
+
+    def __init__(self, count):
+        self.sums = {name: [0.0] * (count + 1) for name in ("kl_lens_final", "kl_final_lens", "top5_overlap",
+                                                            "agreement", "accuracy", "cross_entropy")}
+        self.tokens = self.followed = 0
+
+    def add(self, probe, clean, tokens):
+        final, ids = _wide(clean.logits[0]), tokens[0].tolist()
+        self.tokens += len(ids)
+        self.followed += len(ids) - 1
+        for i in range(len(probe.layers) + 1):
+            lens = final if i == len(probe.layers) else _wide(probe.lens(clean.residual[i])[0])
+            values = {"kl_lens_final": metrics.kl_divergence(lens, final),
+                      "kl_final_lens": metrics.kl_divergence(final, lens),
+                      "top5_overlap": metrics.top_k_overlap(lens, final, k=min(5, final.shape[-1])),
+                      "agreement": metrics.agreement(lens, final),
+                      "accuracy": metrics.argmax(lens[:-1]) == ids[1:],
+                      "cross_entropy": metrics.cross_entropy(lens[:-1], ids[1:])}
+            for name, value in values.items():
+                self.sums[name][i] += float(value.sum())
+
+    def means(self):
+        return {name: [value / (self.followed if name in ("accuracy", "cross_entropy") else self.tokens)
+                       for value in sums] for name, sums in self.sums.items()}
+
+
+def depth_report(model, prompts, *, unit="layer", seed=12345, layers=None, attention=None, mlp=None):
+    """What a decoder does with its depth, as the library's depth_report defines and names it, as a dictionary.
+
+    prompts: a list of lists of token ids, or of dictionaries {"tokens", "boundaries"} (read_prompts); a file's path.
+             Without boundaries up to 4 are drawn, of 8, 16, 24, ...; these need 13 tokens.
+    unit:    what is skipped: "layer", "attention" or "mlp". Depth scores are of layers only.
+
+    Layers count from 0; lists of lens and residual_norm have one element more, the model's own. Everything runs one
+    prompt at a time. Raises Error where the model is no stack of layers that add to a residual (Probe).
+    """
+    if isinstance(prompts, (str, os.PathLike)):
+        prompts = read_prompts(prompts)
+    prompts = list(prompts)
+    if not prompts:
+        raise Error("[depth_report] expected at least 1 prompt, got none")
+    boundaries = [_boundaries(prompt, index, seed) for index, prompt in enumerate(prompts)]
+    probe = Probe(model, _tokens(prompts[0]), layers=layers, attention=attention, mlp=mlp)
+    count = len(probe.layers)
+    means = [metrics.ContributionAccumulator() for _ in range(count)]
+    last, tokens_seen = 0.0, 0
+    effects, lens = (_Effects(), _Effects()), _Lens(count)
+    with probe.quiet():
+        for prompt, ends in zip(prompts, boundaries):
+            tokens = torch.tensor([_tokens(prompt)], device=probe.device)
+            clean = probe.run(tokens)
+            for i in range(count):
+                means[i].add(*(_wide(part[i][0]) for part in (clean.residual, clean.attention, clean.mlp)))
+            last += float(metrics.l2_norm(_wide(clean.residual[-1][0])).sum())
+            tokens_seen += tokens.shape[1]
+            lens.add(probe, clean, tokens)
+            changes, outputs = _skip_effects(probe, tokens, clean, ends, unit)
+            for mode in (0, 1):
+                effects[mode].add(changes[mode], outputs[mode])
+    contribution = {name: [getattr(layer.mean(), name) for layer in means] for name in CONTRIBUTION}
+    contribution["residual_norm"].append(last / tokens_seen)
+    current, future = effects[0].result(), effects[1].result()
+    report = {"layers": count, "prompts": len(prompts), "contribution": contribution,
+              f"skip_{unit}": {"current": current, "future": future}, "logit_lens": lens.means()}
+    if unit == "layer":
+        report["depth_score"] = {flavour: _scores(future, flavour) for flavour in ("mean", "max")}
+    return report
+
+
+def _boundaries(prompt, index, seed):
+    length = len(_tokens(prompt))
+    given = prompt.get("boundaries") if isinstance(prompt, dict) else None
+    ends = [int(t) for t in given] if given else _native.draw_boundaries(length, seed, index)
+    if not ends:
+        raise Error(f"[depth_report] expected at least 13 tokens to draw a boundary from (or boundaries of its own), "
+                    f"got {length} in prompt {index}")
+    if not all(2 <= t < length for t in ends):
+        raise Error(f"[depth_report] expected boundaries from 2 to {length - 1} (the last position) in prompt {index}, "
+                    f"got {ends}")
+    return ends
+
+
+def _scores(future, flavour):
+    change = torch.tensor(future[f"change_{flavour}"], dtype=torch.float64)
+    return {"output": metrics.output_depth_score(future[f"output_{flavour}"]),
+            "layer": metrics.layer_depth_score(change)}
