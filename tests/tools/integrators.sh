@@ -62,7 +62,8 @@ grep -q '"num_hidden_layers": 8' trained/config.json || fail "expected 8 layers 
 tr -d ' \n' < trained.json | grep -q '"lineage":.*"stages":3' || fail "expected the growth on record in the checkpoint"
 "$TOOLS/train_smol" --preset tiny --layers 8 --growth none --steps 130 --batch 8 --context 64 --threads 2 \
     --resume trained --out goes_on > goes_on.txt
-grep -q '^resuming from trained at step 120 with 8 layers$' goes_on.txt && grep -q '"step": 130' goes_on/trainer_state.json ||
+grep -q '^resuming from trained at step 120 with 8 layers$' goes_on.txt &&
+  grep -q '"step": 130' goes_on/trainer_state.json ||
   fail "expected train_smol to go on from a program's run: $(cat goes_on.txt)"
 refused 'trained: expected a new directory, found one of that name' "$TOOLS/train_a_model" trained
 for ((i = 0; i < 200; ++i)); do echo "some words on line $i of a book"; done > book.txt
