@@ -132,7 +132,7 @@ file(STRINGS "${library}/core/config.hpp" version REGEX "define DEPTHGROW_VERSIO
 string(REGEX REPLACE "[^0-9;]" "" version "${version}")
 string(REPLACE ";" "." version "${version}")
 foreach(pair "include/depthgrow/core/config.hpp=VERSION_STRING \"${version}\"" "CITATION.cff=version: ${version}\n"
-             "CHANGELOG.md=## ${version}\n")
+             "CHANGELOG.md=## ${version}\n" "cmake/packaging/vcpkg/depthgrow/vcpkg.json=\"version\": \"${version}\"")
   string(REGEX MATCH "^([^=]+)=(.*)$" pair "${pair}")
   file(READ "${ROOT}/${CMAKE_MATCH_1}" content)
   string(FIND "${content}" "${CMAKE_MATCH_2}" place)

@@ -1,4 +1,5 @@
-# Configures, builds and runs a consumer project, for find_package after an install into the build folder.
+# Configures, builds and runs a consumer project: from the source tree, from an install into the build folder (through
+# CMake or pkg-config), or from the Debian package, unpacked.
 set(work ${BUILD}/consumer/${WAY})
 file(REMOVE_RECURSE ${work})
 function(step)
@@ -7,11 +8,40 @@ function(step)
     message(FATAL_ERROR "${ARGN}:\n${said}")
   endif()
 endfunction()
-if(WAY STREQUAL "find_package")
-  step(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
+function(expect_file file)
+  if(NOT EXISTS ${file})
+    message(FATAL_ERROR "expected ${file}, found none")
+  endif()
+endfunction()
+set(prefix ${work}/prefix)
+set(project ${WAY})
+if(WAY STREQUAL "find_package" OR WAY STREQUAL "pkg_config")
+  step(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
+elseif(WAY STREQUAL "debian_package")
+  step(${CPACK} -G DEB --config ${BUILD}/CPackConfig.cmake -B ${work})
+  file(GLOB package ${work}/depthgrow_*.deb)
+  step(dpkg-deb -x ${package} ${work}/root)
+  set(prefix ${work}/root/usr)
+  set(project find_package)
+  if(TOOLS)
+    step(${prefix}/bin/train_smol --version)
+    if(HELP2MAN)
+      expect_file(${prefix}/share/man/man1/train_smol.1)
+    endif()
+  endif()
 endif()
-step(${CMAKE_COMMAND} -S ${ROOT}/tests/consumer/${WAY} -B ${work}/build -DCMAKE_CXX_COMPILER=${COMPILER}
-     -DCMAKE_PREFIX_PATH=${work}/prefix
+if(WAY STREQUAL "pkg_config")
+  set(ENV{PKG_CONFIG_PATH} ${prefix}/share/pkgconfig)
+  step(sh -c "'${COMPILER}' -std=c++17 '${ROOT}/tests/consumer/main.cpp' -o '${work}/uses_depthgrow' \
+$(pkg-config --cflags --libs depthgrow)")
+  step(sh -c "'${COMPILER}' -std=c++20 '${ROOT}/tests/consumer/with_json.cpp' -o '${work}/uses_json' \
+$(pkg-config --cflags --libs depthgrow-blas)")
+  step(${work}/uses_depthgrow)
+  step(${work}/uses_json)
+  return()
+endif()
+step(${CMAKE_COMMAND} -S ${ROOT}/tests/consumer/${project} -B ${work}/build -DCMAKE_CXX_COMPILER=${COMPILER}
+     -DCMAKE_PREFIX_PATH=${prefix}
      -DDEPTHGROW_ROOT=${ROOT})
 step(${CMAKE_COMMAND} --build ${work}/build)
 step(${work}/build/uses_depthgrow)

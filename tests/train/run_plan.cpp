@@ -132,7 +132,8 @@ TEST_CASE("a run that was saved goes on as if it had not stopped") {
     CHECK(numbers(rest) == numbers(whole));
 
     dg::trainer<float, dg::blas> deeper(cpu, shape().with_depth(4), 1, 6);
-    CHECK(says(refusal([&] { dg::resume_run(options.out, deeper); }), "expected "));
+    CHECK(says(refusal([&] { dg::resume_run(options.out, deeper); }),
+               "expected a trainer of 2 layers, as the saved run began, got one of 4"));
     dg::trainer<float, dg::blas> fresh(cpu, shape().with_depth(3), 1, 6);
     CHECK(says(refusal([&] { dg::run_plan(fresh, stages, data, quiet()); }),
                "expected a trainer of 2 layers at step 0 of the plan, got one of 3"));

@@ -14,33 +14,21 @@ namespace depthgrow {
 
 /// Writes tokenizer.json and tokenizer_config.json of the byte tokenizer into a directory.
 inline void write_byte_tokenizer(const std::filesystem::path& directory) {
-    json vocab = json::object();
+    // as text: lists of lists would take a compiler seconds in every unit that includes this
+    json tokenizer = json::parse(R"({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": {}, "merges": []}})");
+    json& vocab = tokenizer["model"]["vocab"];
     for (unsigned byte = 0; byte < 256; ++byte)
         vocab[to_byte_letters(std::string(1, static_cast<char>(static_cast<unsigned char>(byte))))] = byte;
-    const json level = {
-        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
-    const json tokenizer = {{"version", "1.0"},
-                            {"truncation", nullptr},
-                            {"padding", nullptr},
-                            {"added_tokens", json::array()},
-                            {"normalizer", nullptr},
-                            {"pre_tokenizer", level},
-                            {"post_processor", nullptr},
-                            {"decoder", level},
-                            {"model",
-                             {{"type", "BPE"},
-                              {"dropout", nullptr},
-                              {"unk_token", nullptr},
-                              {"continuing_subword_prefix", nullptr},
-                              {"end_of_word_suffix", nullptr},
-                              {"fuse_unk", false},
-                              {"byte_fallback", false},
-                              {"vocab", vocab},
-                              {"merges", json::array()}}}};
     write_file(directory / "tokenizer.json", json_text(tokenizer));
-    write_file(directory / "tokenizer_config.json", json_text({{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                                               {"model_max_length", 1000000},
-                                                               {"clean_up_tokenization_spaces", false}}));
+    write_file(directory / "tokenizer_config.json", json_text(json::parse(R"({
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1000000,
+        "clean_up_tokenization_spaces": false})")));
 }
 
 }  // namespace depthgrow

@@ -63,22 +63,25 @@ namespace detail {
 
 inline constexpr char32_t code_points = 0x110000;
 
+// Tables are filled by functions: of a lambda in their place a compiler would try for seconds to make a constant.
+inline std::vector<unicode_category> unpacked_categories() {
+    std::vector<unicode_category> made;
+    made.reserve(code_points);
+    for (std::size_t i = 0; i < category_runs.size();) {
+        const char letter = category_runs[i++];
+        std::size_t run = 0;
+        for (; i < category_runs.size() && category_runs[i] >= '0' && category_runs[i] <= '9'; ++i)
+            run = run * 10 + static_cast<std::size_t>(category_runs[i] - '0');
+        made.insert(made.end(), run ? run : 1,
+                    static_cast<unicode_category>(letter >= 'a' ? letter - 'a' + 26 : letter - 'A'));
+    }
+    made.resize(code_points, unicode_category::cn);
+    return made;
+}
+
 /// Categories of all code points, unpacked when first asked for.
 inline const std::vector<unicode_category>& category_table() {
-    static const auto table = [] {
-        std::vector<unicode_category> made;
-        made.reserve(code_points);
-        for (std::size_t i = 0; i < category_runs.size();) {
-            const char letter = category_runs[i++];
-            std::size_t run = 0;
-            for (; i < category_runs.size() && category_runs[i] >= '0' && category_runs[i] <= '9'; ++i)
-                run = run * 10 + static_cast<std::size_t>(category_runs[i] - '0');
-            made.insert(made.end(), run ? run : 1,
-                        static_cast<unicode_category>(letter >= 'a' ? letter - 'a' + 26 : letter - 'A'));
-        }
-        made.resize(code_points, unicode_category::cn);
-        return made;
-    }();
+    static const auto table = unpacked_categories();
     return table;
 }
 
@@ -149,19 +152,26 @@ inline text_character character_before(std::string_view text, std::size_t positi
     return character_at(text.substr(0, position), position - 1);
 }
 
+namespace detail {
+
+/// Begin, end, begin, end, …
+inline std::vector<char32_t> unpacked_digits() {
+    std::vector<char32_t> made;
+    char32_t value = 0;
+    for (char c : digits_beyond_category) {
+        if (c == '-' || c == ' ') made.push_back(value), value = 0;
+        else value = value * 16 + static_cast<char32_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return made;
+}
+
+}  // namespace detail
+
 /// What the pre-tokenizer Digits takes for a digit: category N, and a few that are younger than the other tables.
 inline bool is_numeric(char32_t code) {
     const unicode_category category = category_of(code);
     if (category >= unicode_category::nd && category <= unicode_category::no) return true;
-    static const auto younger = [] {
-        std::vector<char32_t> made;  // begin, end, begin, end, …
-        char32_t value = 0;
-        for (char c : detail::digits_beyond_category) {
-            if (c == '-' || c == ' ') made.push_back(value), value = 0;
-            else value = value * 16 + static_cast<char32_t>(c <= '9' ? c - '0' : c - 'a' + 10);
-        }
-        return made;
-    }();
+    static const auto younger = detail::unpacked_digits();
     for (std::size_t i = 0; i + 1 < younger.size(); i += 2)
         if (code >= younger[i] && code < younger[i + 1]) return true;
     return false;

@@ -67,6 +67,9 @@ std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backen
     const json* history = fields.find("growth");
     require(history && history->is_array(), label, ": expected growth to be a list of growths, found ",
             describe(history));
+    const std::size_t began = make_lineage(*history, checkpoint.config().layers, label).initial_depth();
+    require(run.model.layers() == began, label, ": expected a trainer of ", began,
+            " layers, as the saved run began, got one of ", run.model.layers());
     std::vector<recorded_growth> growths;
     decoder_config expected = run.model.config();
     for (const json& entry : *history) {

@@ -1,0 +1,40 @@
+# A Debian package of headers, CMake and pkg-config files, the tools and their man pages: `cpack -G DEB` in a build
+# folder, best one of the preset portable (other builds' tools run on like processors only). Man pages are made from
+# --help by help2man, where it is installed.
+set(depthgrow_tools "")
+foreach(tool train_smol depth_study grow_checkpoint train_tokenizer depth_report fit_lens evaluate serve growth_plan)
+  if(TARGET ${tool})
+    list(APPEND depthgrow_tools ${tool})
+  endif()
+endforeach()
+if(depthgrow_tools)
+  install(TARGETS ${depthgrow_tools} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
+  find_program(DEPTHGROW_HELP2MAN help2man)
+  mark_as_advanced(DEPTHGROW_HELP2MAN)
+  if(DEPTHGROW_HELP2MAN)
+    foreach(tool IN LISTS depthgrow_tools)
+      set(page ${PROJECT_BINARY_DIR}/man/${tool}.1)
+      add_custom_command(OUTPUT ${page} DEPENDS ${tool} COMMENT "Man page of ${tool}" VERBATIM
+        COMMAND ${CMAKE_COMMAND} -DHELP2MAN=${DEPTHGROW_HELP2MAN} -DTOOL=$<TARGET_FILE:${tool}> -DPAGE=${page}
+                -P ${PROJECT_SOURCE_DIR}/cmake/man_page.cmake)
+      list(APPEND depthgrow_pages ${page})
+    endforeach()
+    add_custom_target(man ALL DEPENDS ${depthgrow_pages})
+    install(FILES ${depthgrow_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT tools)
+  endif()
+endif()
+
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME depthgrow)
+set(CPACK_PACKAGE_CONTACT "The depthgrow authors <depthgrow@invalid>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libtbb-dev, libopenblas-pthread-dev, nlohmann-json3-dev")
+include(CPack)
