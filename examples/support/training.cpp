@@ -8,6 +8,12 @@
 
 namespace tools {
 
+bool resolved_run::losses_by_source() const {
+    const auto& s = settings;
+    const std::size_t sources = s.data.size() + (s.mix.empty() ? 0 : dg::parse_mix(s.mix).size());
+    return sources > 1 && (s.mix_loss.empty() ? s.answer_loss : s.mix_loss == "source");
+}
+
 dg::json resolved_run::identity() const {
     const auto& s = settings;
     dg::json stages = dg::json::array();
@@ -44,6 +50,7 @@ dg::json resolved_run::identity() const {
                     {"tokenizer", tokenizer ? format("%zu tokens, %016zx", tokenizer->size(),
                                                      std::hash<std::string>()(tokenizer->text()))
                                             : s.tokenizer}};
+    if (losses_by_source()) out["mix_loss"] = "source";
     if (s.optimizer != "adamw") out["optimizer"] = s.optimizer;
     if (!s.growth_plan.empty()) out["growth_plan"] = plan_lines();
     if (!s.init.empty()) out["init"] = s.init, out["init_optimizer"] = s.init_optimizer;

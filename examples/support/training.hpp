@@ -43,6 +43,7 @@ struct training_settings {
     int threads = 0;
     std::vector<std::string> data;
     std::string mix, tasks;
+    std::string mix_loss;  // token, source; empty: by source with answer_loss
     bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false,
          init_optimizer = false;
 };
@@ -87,6 +88,8 @@ struct resolved_run {
     dg::model_shape shape() const { return dg::shape_of(model, length); }
     /// FLOPs of the run over those of a plain run of as many steps.
     double flops_ratio() const { return flops() / dg::training_flops(shape(), steps, tokens_per_step()); }
+    /// Whether each source's mean loss counts by its share of the mix: of several sources, as --mix-loss asks.
+    bool losses_by_source() const;
     /// What must be equal for a resumed run to give the same losses.
     dg::json identity() const;
 };

@@ -64,6 +64,7 @@ dg::training_data load_data(const resolved_run& run) {
     if (!s.mix.empty()) entries = dg::parse_mix(s.mix);
     for (const auto& file : s.data) entries.push_back({file, 0});
     if (entries.empty()) entries.push_back({"built-in", 1});
+    if (run.losses_by_source()) data.add_losses_by(dg::mix_loss::by_source);
     for (const auto& entry : entries) {
         if (entry.source == "built-in") {
             const auto corpus = built_in_corpus(s, run.tasks, run.length);

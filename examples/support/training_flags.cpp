@@ -49,6 +49,10 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--data", s.data, "Files: .txt, .jsonl with \"text\", or .bin tokens; none: the built-in generated corpus");
     f.add("--mix", s.mix, "Sources and weights, for example built-in:0.4,FILE:0.6");
     f.add("--tasks", s.tasks, "Tasks of the built-in corpus, comma-separated (default: by context)");
+    f.add_choice(
+        "--mix-loss", s.mix_loss, {"token", "source"},
+        "How losses of several sources add up: one mean over tokens, or each source's mean by its share of the "
+        "mix; by source with --answer-loss, else by token");
     f.add_switch("--answer-loss", s.answer_loss, "Loss of the generated items on their answers only");
     f.add("--tokenizer", s.tokenizer,
           "bytes, a tokenizer.json, train:4096 (a vocabulary of that size, from the data), or auto: that of --init, "

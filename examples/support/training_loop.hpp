@@ -123,17 +123,31 @@ private:
         so_far().flops += flops, line_.flops += flops;
         so_far().tokens += static_cast<double>(run_.tokens_per_step());
         line_.loss += result_.loss, ++line_.steps;
+        loss_by_source_ = source_losses(batch);
+    }
+
+    /// The step's mean loss of each source that it had tokens of; nothing where there is one source.
+    dg::json source_losses(const dg::token_batch& batch) {
+        dg::json out = dg::json::object();
+        if (data_.sources() < 2) return out;
+        const auto losses = trainer().last_losses();
+        const auto weights = batch.sums_by_source(data_.sources(), [](std::size_t) { return 1.0; });
+        const auto sums = batch.sums_by_source(data_.sources(), [&](std::size_t i) {
+            return batch.weights[i] == 0 ? 0.0 : static_cast<double>(losses[i]);
+        });
+        for (std::size_t s = 0; s < weights.size(); ++s)
+            if (weights[s] > 0) out[data_.name(s)] = sums[s] / weights[s];
+        return out;
     }
 
     /// The step in the log, and now and then a line of what came since the last one. `seconds`: of all steps here.
     void report_step(progress_bar& bar, double seconds) {
         const std::size_t step = state_.step, layers = trainer().model.layers();
-        folder_.log({{"step", step},
-                     {"layers", layers},
-                     {"loss", result_.loss},
-                     {"gradient_norm", result_.gradient_norm},
-                     {"lr", rate_},
-                     {"seconds", so_far().seconds}});
+        dg::json entry = {{"step", step},         {"layers", layers},
+                          {"loss", result_.loss}, {"gradient_norm", result_.gradient_norm},
+                          {"lr", rate_},          {"seconds", so_far().seconds}};
+        if (!loss_by_source_.empty()) entry["loss_by_source"] = loss_by_source_;
+        folder_.log(entry);
         const double left = seconds / static_cast<double>(step - first_step_) * static_cast<double>(run_.steps - step);
         bar.update(step, format("loss %.3f  %s left", result_.loss, duration(left).c_str()));
         if (step % settings_.log_every != 0 && step != run_.steps) return;
@@ -254,6 +268,7 @@ private:
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
     double rate_ = 0;
+    dg::json loss_by_source_;  // of the last step
     struct {
         std::size_t steps = 0;
         double loss = 0, seconds = 0, flops = 0;

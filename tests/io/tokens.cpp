@@ -288,3 +288,23 @@ TEST_CASE("wrong use of the data is a sentence") {
         "empty", [](std::uint64_t) { return marked{}; }, document);
     CHECK(says(refusal([&] { data.sample(0, 1, batch); }), "expected documents with text"));
 }
+
+TEST_CASE("losses by source give each source its share of the batch's weight") {
+    training_data data(3, 8);
+    data.add_tokens("much", counting(1000), 1);
+    data.add_documents("few", document, document, 3, true);
+    token_batch by_token, by_source;
+    data.sample(0, 64, by_token);
+    data.add_losses_by(mix_loss::by_source);
+    data.sample(0, 64, by_source);
+    CHECK(by_token.tokens == by_source.tokens);
+    const auto one = [](std::size_t) { return 1.0; };
+    const auto before = by_token.sums_by_source(2, one), after = by_source.sums_by_source(2, one);
+    CHECK(before[1] < 2 * before[0]);
+    CHECK(std::abs(after[1] / after[0] - 3) < 1e-5);
+    CHECK(std::abs(after[0] + after[1] - before[0] - before[1]) < 1e-5 * (before[0] + before[1]));
+    for (std::size_t i = 0; i < by_token.weights.size(); ++i) {  // within a source all weights change alike
+        const double factor = after[by_token.sources[i / 8]] / before[by_token.sources[i / 8]];
+        CHECK(std::abs(by_source.weights[i] - factor * by_token.weights[i]) < 1e-5);
+    }
+}

@@ -49,6 +49,11 @@ inline std::vector<mix_entry> parse_mix(std::string_view value) {
     return out;
 }
 
+/// How the losses of several sources become one. By token: the weighted mean over the batch's tokens, so that a source
+/// with few weighted tokens, as one of answers alone, counts little. By source: each source's weighted mean counts by
+/// its share of the mix.
+enum class mix_loss { by_token, by_source };
+
 /// Sources with weights, and the windows drawn from them.
 class training_data {
 public:
@@ -96,6 +101,9 @@ public:
         add(std::move(item), weight);
     }
 
+    /// By token unless told otherwise; weights of the batches of `sample` are made to fit.
+    void add_losses_by(mix_loss how) { losses_by_ = how; }
+
     std::size_t sources() const { return sources_.size(); }
     const std::string& name(std::size_t source_index) const { return sources_.at(source_index).name; }
     /// Tokens that training may draw from; 0 for generated sources, which have no end.
@@ -112,16 +120,18 @@ public:
         batch.resize(rows, length_);
         for (std::size_t row = 0; row < rows; ++row) {
             rng random(seed_, mix_bits(step) + row);
-            const source& item = sources_[pick(random.uniform())];
+            const source& item = sources_[batch.sources[row] = pick(random.uniform())];
             if (item.training) fill_from_documents(item.training, random.bits() >> 1, row, batch);
             else fill_from_tokens(item.tokens, random.below(item.boundary - length_), row, batch);
         }
+        if (losses_by_ == mix_loss::by_source && sources_.size() > 1) share_losses(batch);
     }
 
     /// Rows `first` ... `first + rows - 1` of a source's held-out windows, starting over after the last one.
     void held_out(std::size_t source_index, std::size_t first, std::size_t rows, token_batch& batch) const {
         const source& item = sources_.at(source_index);
         batch.resize(rows, length_);
+        batch.sources.assign(rows, source_index);
         for (std::size_t row = 0; row < rows; ++row) {
             if (item.held_out) fill_from_documents(item.held_out, mix_bits(seed_ + first + row) >> 1, row, batch);
             else
@@ -145,6 +155,21 @@ private:
                 ", got ", weight);
         item.upto = (sources_.empty() ? 0 : sources_.back().upto) + weight;
         sources_.push_back(std::move(item));
+    }
+
+    /// Scales weights so that each source's sum is its share of the mix; their sum over the batch stays.
+    void share_losses(token_batch& batch) const {
+        const auto sums = batch.sums_by_source(sources_.size(), [](std::size_t) { return 1.0; });
+        std::vector<double> factors(sums.size(), 0.0);
+        double total = 0, shares = 0, before = 0;
+        for (std::size_t s = 0; s < sums.size(); before = sources_[s++].upto) {
+            if (sums[s] <= 0) continue;  // no row of it here, or none with a loss
+            const double share = sources_[s].upto - before;
+            factors[s] = share / sums[s], shares += share, total += sums[s];
+        }
+        for (std::size_t i = 0; i < batch.weights.size(); ++i)
+            batch.weights[i] = static_cast<float>(static_cast<double>(batch.weights[i]) * total / shares *
+                                                  factors[batch.sources[i / length_]]);
     }
 
     std::size_t pick(double draw) const {
@@ -176,6 +201,7 @@ private:
     std::uint64_t seed_;
     std::size_t length_;
     std::vector<source> sources_;
+    mix_loss losses_by_ = mix_loss::by_token;
 };
 
 }  // namespace depthgrow

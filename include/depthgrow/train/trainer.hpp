@@ -136,6 +136,8 @@ public:
     step_result step(const token_batch& rows, double rate, std::size_t micro = 0) {
         return step(prepared(rows), micro ? micro : rows.rows, rate);
     }
+    /// Losses of the last step's or loss's tokens, nats, (B, T); 0 where the weight is.
+    span<const wide_t<T>> last_losses() const { return host_losses_; }
     /// The weighted mean loss of rows, without gradients.
     double loss(const token_batch& rows, std::size_t micro = 0) {
         return loss(prepared(rows), micro ? micro : rows.rows);
