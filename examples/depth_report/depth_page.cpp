@@ -143,12 +143,16 @@ dg::report_section predictions(const std::vector<depth_measurement>& models) {
             const std::string name = m.name + (lens == &m.logit_lens ? " (logit lens)" : " (tuned lens)");
             overlap.series.push_back(curve(name, lens->intervals(dg::lens_quantity::top5_overlap)));
             kl.series.push_back(curve(name, lens->intervals(dg::lens_quantity::kl_final_lens)));
-            accuracy.series.push_back(curve(name, lens->intervals(dg::lens_quantity::accuracy)));
+            if (m.has_next_tokens())
+                accuracy.series.push_back(curve(name, lens->intervals(dg::lens_quantity::accuracy)));
         }
-    return {"When the prediction is made",
-            "A lens reads the answer off the input of each layer. A curve that is flat near its end says that the last "
-            "layers change little; one that still climbs at the last layer says that they are needed.",
-            {dg::svg(overlap), dg::svg(kl), dg::svg(accuracy)}};
+    dg::report_section out{
+        "When the prediction is made",
+        "A lens reads the answer off the input of each layer. A curve that is flat near its end says that the last "
+        "layers change little; one that still climbs at the last layer says that they are needed.",
+        {dg::svg(overlap), dg::svg(kl)}};
+    if (!accuracy.series.empty()) out.figures.push_back(dg::svg(accuracy));
+    return out;
 }
 
 dg::report_section skips(const std::vector<depth_measurement>& models) {
@@ -342,6 +346,11 @@ void write_depth_page(const std::filesystem::path& file, const std::vector<depth
                          "Layers count from 0. Definitions follow Csordás et al. 2025 (arXiv 2505.13898) and Kapl et "
                          "al. 2025 (arXiv 2512.08819).",
                          {}};
+    if (models[0].from_arrays) {
+        if (models[0].has_lens()) page.sections.push_back(predictions(models));
+        page.sections.push_back(contributions(models));
+        return dg::write_html_report(file, page);
+    }
     page.sections.push_back(summary(models));
     if (models.size() > 1) page.sections.push_back(comparison(models));
     page.sections.push_back(predictions(models));

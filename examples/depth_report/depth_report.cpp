@@ -1,6 +1,8 @@
 // Every depth diagnostic of one or several checkpoints: numbers on the screen, JSON, and one HTML page of plots.
+#include <algorithm>
 #include <cstdio>
 
+#include "depth_report/array_measure.hpp"
 #include "depth_report/depth_page.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
@@ -52,6 +54,39 @@ void print_summary(const tools::depth_measurement& m) {
     std::printf("\n\n");
 }
 
+void print_arrays(const tools::depth_measurement& m) {
+    std::printf("%s: arrays of %zu layers, width %zu; %zu prompts, %zu positions\n", m.name.c_str(), m.config.layers,
+                m.config.width, m.prompts, m.contribution.positions);
+    const auto ratio = m.contribution.quantity(dg::contribution_quantity::layer_ratio),
+               influence = m.contribution.quantity(dg::contribution_quantity::block_influence);
+    std::vector<double> kl, overlap;
+    if (m.has_lens())
+        kl = m.logit_lens.quantity(dg::lens_quantity::kl_final_lens),
+        overlap = m.logit_lens.quantity(dg::lens_quantity::top5_overlap);
+    std::printf("  %5s %12s %12s%s\n", "layer", "|c|/|h|", "influence", kl.empty() ? "" : "  KL to final        top-5");
+    for (std::size_t l = 0; l < m.config.layers; ++l) {
+        std::printf("  %5zu %12.4f %12.4f", l, ratio[l], influence[l]);
+        if (!kl.empty()) std::printf(" %12.4f %12.4f", kl[l], overlap[l]);
+        std::printf("\n");
+    }
+}
+
+/// The report on --activations, which has no model.
+void report_arrays(tools::report_settings s, const std::string& arrays, const std::vector<std::string>& labels) {
+    const std::pair<const char*, bool> of_models[] = {
+        {"--model", !s.models.empty()},       {"--prompts", !s.prompts.empty()},
+        {"--lens", !s.lenses.empty()},        {"--order", !s.order.empty()},
+        {"--unit", s.unit != "layer"},        {"--boundaries", !s.boundaries.empty()},
+        {"--sweeps", s.sweeps != "standard"}, {"--integrated-gradients", !s.gradients.empty()}};
+    for (const auto& [flag, given] : of_models)
+        dg::require(!given, flag, ": expected none beside --activations, which has no model to run, found one");
+    s.models = {arrays}, s.names = tools::model_names(s.models, labels);
+    const auto measured = tools::measure_arrays(s);
+    if (!s.quiet && s.json != "-") print_arrays(measured);
+    tools::write_json(s.json, tools::depth_json(measured, s), 1);
+    if (!s.html.empty()) tools::write_depth_page(s.html, {measured});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -59,15 +94,26 @@ int main(int argc, char** argv) {
         tools::report_settings s;
         bool no_local = false;
         std::vector<std::string> labels;
+        std::string arrays;
+        const bool of_arrays = std::any_of(argv, argv + argc, [](const std::string& one) {
+            return one == "--activations" || one.rfind("--activations=", 0) == 0;
+        });
         tools::command_line flags("depth_report --model DIR [--model DIR ...] --prompts FILE [FLAGS]",
                                   "Measures how a checkpoint uses its depth: contributions, skip effects, depth score, "
                                   "lenses, similarity, interventions.");
         flags.group("What to measure");
-        flags.add_required("--model", s.models,
-                           "a model directory, or several to draw over each other and compare prompt by prompt");
-        flags.add_required("--prompts", s.prompts,
-                           "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional "
-                           "\"boundaries\", \"answer_from\")");
+        const auto needed = [&](const std::string& flag, auto& value, const std::string& what) {
+            if (of_arrays) flags.add(flag, value, what);
+            else flags.add_required(flag, value, what);
+        };
+        needed("--model", s.models,
+               "a model directory, or several to draw over each other and compare prompt by prompt");
+        needed("--prompts", s.prompts,
+               "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional "
+               "\"boundaries\", \"answer_from\")");
+        flags.add("--activations", arrays,
+                  "In place of both, arrays of any framework's model: a folder of .npy files or of one folder a "
+                  "prompt, or a .safetensors file; names and shapes are on this tool's page");
         flags.add(
             "--label", labels,
             "Name of the model on the screen, the page and in JSON; one each for several (default: the end of its "
@@ -98,15 +144,17 @@ int main(int argc, char** argv) {
         flags.examples({"depth_report --model runs/lidas --prompts examples/prompts.jsonl --html report.html",
                         "depth_report --model runs/plain --model runs/lidas --prompts examples/prompts.jsonl "
                         "--no-local --html both.html",
+                        "depth_report --activations arrays --html report.html",
                         "depth_report --model runs/lidas --prompts examples/prompts.jsonl --unit attention --sweeps "
                         "none --json -"},
                        "Prompts fit the model's context; those of examples/prompts.jsonl are up to 128 bytes long "
                        "(train_smol's default context).");
         if (!flags.parse(argc, argv)) return;
+        dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
+        if (of_arrays) return report_arrays(s, arrays, labels);
         dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ",
                     s.models.size(), " --model, found ", s.lenses.size());
         s.names = tools::model_names(s.models, labels);
-        dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
         s.local = !no_local;
         std::vector<tools::depth_measurement> measured;
         tools::progress_bar bar(s.models.size() * 8);

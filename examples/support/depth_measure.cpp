@@ -229,6 +229,7 @@ void add_depth_score(report_json& r, const dg::effects& future, std::size_t laye
 
 void add_lens(report_json& r, const std::string& key, const dg::lens_report& report) {
     for (const auto q : dg::lens_report::quantities) {
+        if (report.table(q).prompts() == 0) continue;  // no tokens to compare with
         r.out[key][dg::name_of(q)] = report.quantity(q);
         r.interval[key][dg::name_of(q)] = ends_json(report.intervals(q));
     }
@@ -244,11 +245,14 @@ dg::json lineage_json(const depth_measurement& m) {
             {"growth", m.growth}};
 }
 
-/// Losses: of all prompts, and for each intervention those of the sweeps' prompts.
-void add_losses(report_json& r, const depth_measurement& m) {
-    const auto losses = m.losses.intervals();
+void add_loss(report_json& r, const depth_measurement& m) {
     r.out["loss"] = m.loss().mean;
     r.interval["loss"] = interval_json(m.loss());
+}
+
+/// For each intervention the losses of the sweeps' prompts.
+void add_sweeps(report_json& r, const depth_measurement& m) {
+    const auto losses = m.losses.intervals();
     r.out["clean_loss"] = losses[0].mean;
     r.interval["clean_loss"] = interval_json(losses[0]);
     r.interval["clean_loss"]["n"] = m.sweep_prompts;
@@ -271,24 +275,21 @@ void add_losses(report_json& r, const depth_measurement& m) {
 dg::json depth_json(const depth_measurement& m, const report_settings& settings) {
     const std::size_t L = m.config.layers;
     report_json r;
-    r.out = {{"model",
-              {{"layers", L},
-               {"width", m.config.width},
-               {"name", m.name},
-               {"path", m.path},
-               {"parameters", m.config.parameters()}}},
+    r.out = {{"model", {{"layers", L}, {"width", m.config.width}, {"name", m.name}, {"path", m.path}}},
              {"prompts", m.prompts},
              {"positions", m.contribution.positions}};
     r.interval = {{"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
+    if (!m.from_arrays) r.out["model"]["parameters"] = m.config.parameters();
     if (!m.order.empty()) r.out["order"] = m.order;
     add_contribution(r, m.contribution);
-    add_skip(r, m);
-    if (L > 1) add_depth_score(r, m.layer_future(), L);
-    add_lens(r, "logit_lens", m.logit_lens);
+    if (!m.from_arrays) add_skip(r, m);
+    if (!m.from_arrays && L > 1) add_depth_score(r, m.layer_future(), L);
+    if (m.has_lens()) add_lens(r, "logit_lens", m.logit_lens);
     if (m.tuned_lens) add_lens(r, "tuned_lens", *m.tuned_lens);
     if (!m.similarity.empty()) r.out["block_similarity"] = {{"block", m.block}, {"cosine", m.similarity}};
     if (m.grown) r.out["lineage"] = lineage_json(m);
-    add_losses(r, m);
+    if (m.has_next_tokens()) add_loss(r, m);
+    if (!m.from_arrays) add_sweeps(r, m);
     if (!m.gradients.empty()) {
         r.out["integrated_gradients"] = dg::json::array();
         for (const auto& g : m.gradients)

@@ -170,18 +170,28 @@ void print_plan(const resolved_run& run, const dg::training_data& data, std::siz
                 run.threads, s.precision.c_str());
 }
 
-dg::json plan_json(const resolved_run& run, const dg::training_data& data, std::size_t memory) {
-    const auto& m = run.model;
-    dg::json stages = dg::json::array(), growth = dg::json::array(), sources = dg::json::array();
-    for (std::size_t i = 0; i < run.plan.stages.size(); ++i) {
-        const auto& stage = run.plan.stages[i];
+dg::json stages_json(const resolved_run& run) {
+    dg::json stages = dg::json::array();
+    for (const auto& stage : run.plan.stages)
         stages.push_back({{"layers", stage.layers},
                           {"first_step", stage.first_step},
                           {"steps", stage.steps},
                           {"flops", static_cast<double>(stage.steps) *
                                         dg::step_flops(run.shape(), stage.layers, run.tokens_per_step())}});
-        if (i > 0) growth.push_back({{"step", stage.first_step}, {"growth", stage.applied().to_string()}});
-    }
+    return stages;
+}
+
+dg::json growths_json(const resolved_run& run) {
+    dg::json growths = dg::json::array();
+    for (std::size_t i = 1; i < run.plan.stages.size(); ++i)
+        growths.push_back(
+            {{"step", run.plan.stages[i].first_step}, {"growth", run.plan.stages[i].applied().to_string()}});
+    return growths;
+}
+
+dg::json plan_json(const resolved_run& run, const dg::training_data& data, std::size_t memory) {
+    const auto& m = run.model;
+    dg::json sources = dg::json::array();
     for (std::size_t i = 0; i < data.sources(); ++i)
         sources.push_back({{"name", data.name(i)},
                            {"training_tokens", data.training_tokens(i)},
@@ -193,8 +203,8 @@ dg::json plan_json(const resolved_run& run, const dg::training_data& data, std::
             {"data", sources},
             {"steps", run.steps},
             {"tokens", run.steps * run.tokens_per_step()},
-            {"stages", stages},
-            {"growth", growth},
+            {"stages", stages_json(run)},
+            {"growth", growths_json(run)},
             {"flops", run.flops()},
             {"flops_ratio", run.flops_ratio()},
             {"memory_bytes", memory},

@@ -50,6 +50,10 @@ struct training_settings {
 
 /// Adds every flag, with its default in the help.
 void add_training_flags(command_line& flags, training_settings& settings);
+// Those among them that say what is trained and when it grows, by which growth_plan asks too.
+void add_model_flags(command_line& flags, training_settings& settings);
+void add_shape_flags(command_line& flags, training_settings& settings);
+void add_schedule_flags(command_line& flags, training_settings& settings);
 
 /// Settings with every default filled in and checked.
 struct resolved_run {
@@ -94,6 +98,9 @@ struct resolved_run {
     dg::json identity() const;
 };
 
+/// The model of --preset or --config as it is stated there, other flags left aside.
+dg::decoder_config stated_model(const training_settings& settings);
+
 /// Fills in defaults and checks everything that can be checked before data is read; throws a sentence.
 resolved_run resolve(const training_settings& settings);
 
@@ -118,6 +125,10 @@ training_summary train_on_cuda(const resolved_run& run);  // in builds with CUDA
 /// Bytes of memory a run takes on its backend at its largest, found by running the training code on the planning
 /// backend.
 std::size_t planned_memory(const resolved_run& run);
+
+/// Stages of a run's plan, and its growths: layers, steps, floating-point operations; orders as --growth-plan has them.
+dg::json stages_json(const resolved_run& run);
+dg::json growths_json(const resolved_run& run);
 
 /// Prints configuration, parameters, growth plan, FLOPs and memory (planned_memory, asked before a model is there).
 void print_plan(const resolved_run& run, const dg::training_data& data, std::size_t memory);

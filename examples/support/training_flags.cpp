@@ -5,16 +5,13 @@
 
 namespace tools {
 
-void add_training_flags(command_line& f, training_settings& s) {
-    f.group("Model");
+void add_model_flags(command_line& f, training_settings& s) {
     f.add("--preset", s.preset,
           "Model shape: tiny, small, mini, smollm-135m, smollm-360m or smollm-1.7b (default: small)");
     f.add("--config", s.config, "A Hugging Face config.json instead of a preset");
-    f.add("--init", s.init,
-          "A Hugging Face directory whose weights the run starts from, in its shape and with its tokenizer; --growth "
-          "deepens it to --layers");
-    f.add_switch("--init-optimizer", s.init_optimizer,
-                 "Start from its optimizer.safetensors too, not from fresh moments");
+}
+
+void add_shape_flags(command_line& f, training_settings& s) {
     f.add("--layers", s.layers, "Final number of layers");
     f.add("--width", s.width, "Width of the residual stream");
     f.add("--ffn", s.ffn, "Width of the MLP");
@@ -22,9 +19,9 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--kv-heads", s.kv_heads, "Key-value heads");
     f.add("--context", s.context, "Tokens in a sequence (default: the model's)");
     f.add("--vocab", s.vocab, "Vocabulary");
-    f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"},
-                 "Norm placement (default: the model's, pre in presets)");
-    f.group("Growth");
+}
+
+void add_schedule_flags(command_line& f, training_settings& s) {
     auto growths = depthgrow::operator_names(true);
     growths.insert(growths.begin(), "none");
     f.add_choice("--growth", s.growth, growths, "Operator that deepens the model while it trains");
@@ -38,6 +35,21 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add_choice("--rounding", s.rounding, {"largest_remainder", "floor"},
                  "Rounding of stage lengths; floor is the paper's Table 7");
     f.add("--plateau", s.plateau, "Share of the steps after which growth has ended and the cooldown starts");
+}
+
+void add_training_flags(command_line& f, training_settings& s) {
+    f.group("Model");
+    add_model_flags(f, s);
+    f.add("--init", s.init,
+          "A Hugging Face directory whose weights the run starts from, in its shape and with its tokenizer; --growth "
+          "deepens it to --layers");
+    f.add_switch("--init-optimizer", s.init_optimizer,
+                 "Start from its optimizer.safetensors too, not from fresh moments");
+    add_shape_flags(f, s);
+    f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"},
+                 "Norm placement (default: the model's, pre in presets)");
+    f.group("Growth");
+    add_schedule_flags(f, s);
     f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"},
                  "Optimiser state that new layers start with");
     f.add("--loop", s.loop,

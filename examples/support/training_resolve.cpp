@@ -227,6 +227,8 @@ void resolve_tasks(resolved_run& run) {
 
 }  // namespace
 
+dg::decoder_config stated_model(const training_settings& settings) { return base_config(settings).model; }
+
 resolved_run resolve(const training_settings& given) {
     resolved_run run;
     run.settings = given;

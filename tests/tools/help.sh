@@ -2,7 +2,7 @@
 # Every tool's --help teaches: a usage line with its name, and at its end commands to try, whose flags it (or
 # the tool named) knows.
 source "$(dirname "$0")/common.sh"
-tools=(train_smol depth_study depth_report fit_lens evaluate grow_checkpoint train_tokenizer)
+tools=(train_smol depth_study depth_report fit_lens evaluate grow_checkpoint train_tokenizer growth_plan)
 [[ ! -x "$TOOLS/serve" ]] || tools+=(serve)
 for tool in "${tools[@]}"; do "$TOOLS/$tool" --help > "$tool.txt"; done
 for tool in "${tools[@]}"; do
@@ -35,7 +35,7 @@ refused 'OUT: expected a directory to write, found none' "$TOOLS/grow_checkpoint
 refused '--data: expected files' "$TOOLS/train_tokenizer" --out x.json
 refused '--growth: expected --variants, the operators that a study compares, found --growth lidas' \
     "$TOOLS/depth_study" --growth lidas --dry-run
-for tool in train_smol depth_study evaluate; do
+for tool in train_smol depth_study evaluate growth_plan; do
   refused '--json: expected a file in a folder that exists' "$TOOLS/$tool" --json nowhere/x.json
 done
 echo "help: ${#tools[@]} tools"

@@ -1,5 +1,6 @@
-// NumPy's .npy files, version 1.0: arrays of float32 and float64.
-// Assumes a little-endian machine and row-major order; other dtypes and orders are refused.
+// NumPy's .npy files, version 1.0: arrays of float16 (read only), float32 and float64; int32 and int64 (read only).
+// Assumes a little-endian machine and row-major order; other dtypes and orders are refused, also bfloat16, which NumPy
+// has no name for.
 // Format: numpy.lib.format (magic, version, header length, Python literal padded to 64 bytes, data).
 #pragma once
 
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "depthgrow/core/dtype.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/io/atomic_file.hpp"
 #include "depthgrow/io/text_file.hpp"
@@ -49,7 +51,23 @@ void write_npy(const std::filesystem::path& path, const std::vector<std::size_t>
     file.commit();
 }
 
-/// Reads an array of float32 or float64 as T.
+namespace detail {
+
+/// `count` stored numbers of type Stored as T.
+template <class T, class Stored> std::vector<T> npy_values(const char* data, std::size_t count) {
+    std::vector<T> out(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        Stored one;
+        std::memcpy(&one, data + i * sizeof(Stored), sizeof(Stored));
+        if constexpr (std::is_same_v<Stored, float16>) out[i] = static_cast<T>(static_cast<float>(one));
+        else out[i] = static_cast<T>(one);
+    }
+    return out;
+}
+
+}  // namespace detail
+
+/// Reads an array as T: of float16, float32 or float64; of int32 or int64 where T is an integer.
 template <class T> npy_array<T> read_npy(const std::filesystem::path& path) {
     const std::string content = read_text_file(path), label = path.string();
     require(content.size() >= 10 && content.compare(0, 8, std::string_view("\x93NUMPY\x01\x00", 8)) == 0, label,
@@ -58,8 +76,12 @@ template <class T> npy_array<T> read_npy(const std::filesystem::path& path) {
     require(content.size() >= 10 + length, label, ": expected a header of ", length, " bytes, found ",
             content.size() - 10);
     const std::string header = content.substr(10, length);
-    const bool wide = header.find("'descr': '<f8'") != header.npos;
-    require(wide || header.find("'descr': '<f4'") != header.npos, label, ": expected <f4 or <f8 values, found ",
+    constexpr bool whole = std::is_integral_v<T>;
+    char kind = 0;  // the digit of its descr
+    for (const char one : {'2', '4', '8'})
+        if (!(whole && one == '2') && header.find(text("'descr': '<", whole ? 'i' : 'f', one, "'")) != header.npos)
+            kind = one;
+    require(kind != 0, label, ": expected ", whole ? "<i4 or <i8" : "<f2, <f4 or <f8", " values, found ",
             detail::quotable(header, 60));
     require(header.find("'fortran_order': False") != header.npos, label, ": expected row-major order, found ",
             detail::quotable(header, 60));
@@ -80,18 +102,17 @@ template <class T> npy_array<T> read_npy(const std::filesystem::path& path) {
         count *= extent;
         if (at < header.size() && header[at] == ')') break;
     }
-    const std::size_t width = wide ? 8 : 4;
+    const auto width = static_cast<std::size_t>(kind - '0');
     require(content.size() - 10 - length == count * width, label, ": expected ", count * width,
             " bytes of data, found ", content.size() - 10 - length);
-    out.values.resize(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        float single = 0;
-        double value = 0;
-        const char* from = content.data() + 10 + length + i * width;
-        if (wide) std::memcpy(&value, from, 8);
-        else std::memcpy(&single, from, 4);
-        out.values[i] = wide ? static_cast<T>(value) : static_cast<T>(single);
-    }
+    const char* data = content.data() + 10 + length;
+    if constexpr (whole)
+        out.values = kind == '8' ? detail::npy_values<T, std::int64_t>(data, count)
+                                 : detail::npy_values<T, std::int32_t>(data, count);
+    else
+        out.values = kind == '8'   ? detail::npy_values<T, double>(data, count)
+                     : kind == '4' ? detail::npy_values<T, float>(data, count)
+                                   : detail::npy_values<T, float16>(data, count);
     return out;
 }
 
