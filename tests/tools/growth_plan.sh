@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# growth_plan: the published costs, the numbers of train_smol's dry run, every operator, a plan from a file, bad input.
+# growth_plan: the published costs, the numbers of train_smol's dry run, two operators, a plan from a file, bad input.
 source "$(dirname "$0")/common.sh"
 plan=("$TOOLS/growth_plan")
 
