@@ -31,7 +31,8 @@ def main():
     torch.save({"state": state, "param_groups": groups}, out / "adam.pt")
     half = torch.arange(6).to(torch.bfloat16)
     base = torch.arange(12, dtype=torch.float64).reshape(3, 4)
-    torch.save({"bf16": half, "turned": base.t(), "part": base[1:], "ordered": collections.OrderedDict(a=1, b=[2 ** 40, -3]),
+    torch.save({"bf16": half, "turned": base.t(), "part": base[1:],
+                "ordered": collections.OrderedDict(a=1, b=[2 ** 40, -3]),
                 "long": 2 ** 62, "none": None, "flag": True, "text": "über", "empty": torch.zeros(0)}, out / "kinds.pt")
 
     class Call:

@@ -51,15 +51,22 @@ struct pickle {
 
 namespace detail {
 
+inline constexpr std::string_view storage_classes[][2] = {
+    {"torch FloatStorage", "F32"}, {"torch DoubleStorage", "F64"},    {"torch HalfStorage", "F16"},
+    {"torch LongStorage", "I64"},  {"torch BFloat16Storage", "BF16"}, {"torch IntStorage", "I32"},
+    {"torch ShortStorage", "I16"}, {"torch CharStorage", "I8"},       {"torch ByteStorage", "U8"},
+    {"torch BoolStorage", "BOOL"}};
+
 /// The dtype of a storage's class, "" for one that is not known.
 inline std::string storage_type(std::string_view global) {
-    static constexpr std::string_view table[][2] = {{"torch FloatStorage", "F32"},     {"torch DoubleStorage", "F64"},
-                                                    {"torch HalfStorage", "F16"},      {"torch LongStorage", "I64"},
-                                                    {"torch BFloat16Storage", "BF16"}, {"torch IntStorage", "I32"},
-                                                    {"torch ShortStorage", "I16"},     {"torch CharStorage", "I8"},
-                                                    {"torch ByteStorage", "U8"},       {"torch BoolStorage", "BOOL"}};
-    for (const auto& [name, type] : table)
+    for (const auto& [name, type] : storage_classes)
         if (name == global) return std::string(type);
+    return "";
+}
+/// The class of a dtype's storage.
+inline std::string_view storage_class(std::string_view type) {
+    for (const auto& [name, known] : storage_classes)
+        if (known == type) return name;
     return "";
 }
 
