@@ -25,6 +25,7 @@
 #include "depthgrow/io/mixed_tensors.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/model_directory.hpp"
+#include "depthgrow/io/torch/grown_states.hpp"
 #include "depthgrow/nn/parameters.hpp"
 
 namespace depthgrow {
@@ -122,6 +123,18 @@ inline std::optional<safetensors_file> open_moments(const model_directory& in) {
     return file;
 }
 
+/// torch's optimizer file beside a model of a described family; no path without one.
+inline std::filesystem::path torch_states_of(const model_directory& in) {
+    for (const char* name : {"optimizer.pt", "optimizer.bin"})
+        if (in.described() && std::filesystem::is_regular_file(in.directory() / name)) return in.directory() / name;
+    return {};
+}
+/// Files by which transformers' Trainer goes on, which say nothing of single layers.
+inline bool is_trainer_file(const std::string& name) {
+    return name == "scheduler.pt" || name == "training_args.bin" || name == "trainer_state.json" ||
+           (name.starts_with("rng_state") && name.ends_with(".pth"));
+}
+
 /// The trainer's state, if it is ours: another trainer's has no "step".
 inline std::optional<json> read_trainer_state(const std::filesystem::path& directory) {
     const auto path = directory / "trainer_state.json";
@@ -207,15 +220,17 @@ inline void plan_moments(directory_growth_plan& plan, const model_directory& in,
 
 /// What becomes of the directory's other files; `foreign` names those of another trainer.
 inline void plan_files(directory_growth_plan& plan, const model_directory& in, const std::set<std::string>& foreign) {
+    const auto states = torch_states_of(in);
     std::set<std::string> weight_names;
     for (const auto& file : in.weights().files()) weight_names.insert(file.path().filename().string());
     for (const auto& entry : std::filesystem::directory_iterator(in.directory())) {
         const std::string name = entry.path().filename().string();
         if (name.rfind(".tmp-", 0) == 0 || name.rfind(".old-", 0) == 0 || weight_names.count(name)) continue;
-        if (is_rewritten(name) && !foreign.count(name)) continue;
-        const bool copied = entry.is_regular_file() && !is_stale_weight(name) && !foreign.count(name);
+        if ((is_rewritten(name) && !foreign.count(name)) || (!states.empty() && name == states.filename())) continue;
+        const bool resumes = !states.empty() && is_trainer_file(name);
+        const bool copied = entry.is_regular_file() && (resumes || (!is_stale_weight(name) && !foreign.count(name)));
         (copied ? plan.kept : plan.left_out).push_back(name);
-        if (copied && !is_understood(name))
+        if (copied && !is_understood(name) && !resumes)
             plan.notes.push_back(text(quotable(name), " is of no kind that growth knows; copied as it is"));
     }
     std::sort(plan.kept.begin(), plan.kept.end());
@@ -236,13 +251,15 @@ inline directory_growth_plan plan_directory_growth(const model_directory& in, co
     const auto state = detail::read_trainer_state(in.directory());
     const auto moments = detail::open_moments(in);
     if (moments) detail::plan_moments(plan, in, *moments, rows);
+    const auto torch = detail::torch_states_of(in);
+    if (!torch.empty()) torch_states(torch, *in.described());  // refuses what cannot be proved
 
     std::optional<std::uint64_t> step;
     if (state) step = json_fields(*state, (in.directory() / "trainer_state.json").string()).count("step");
     plan.history = read_growth(in.weights());
     make_lineage(plan.history, in.layers(), in.weights().files().front().path().string());
     plan.history.push_back(growth_entry(how, step));
-    if (!moments) plan.history.back().erase("state");
+    if (!moments && torch.empty()) plan.history.back().erase("state");
 
     std::set<std::string> foreign;
     if (!state) foreign.insert("trainer_state.json");
@@ -342,6 +359,8 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
     if (const auto moments = detail::open_moments(in))
         detail::write_moments(*moments, folder.path() / "optimizer.safetensors", in.stack(), detail::outer_names_of(in),
                               how, rows);
+    if (const auto torch = detail::torch_states_of(in); !torch.empty())
+        torch_states(torch, *in.described()).write(folder.path() / torch.filename(), *plan.after, rows, how.state);
 
     for (const auto& name : plan.kept) {
         std::error_code problem;
