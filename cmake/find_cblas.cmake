@@ -3,7 +3,7 @@
 # one; -DCMAKE_PREFIX_PATH=FOLDER names where to look first. Used by the project and by the installed package.
 find_package(TBB QUIET)
 find_package(Threads QUIET)
-foreach(names IN ITEMS "mkl_rt;libmkl_rt.so.2" openblas blis cblas Accelerate)
+foreach(names IN ITEMS "mkl_rt;libmkl_rt.so.3;libmkl_rt.so.2" openblas blis cblas Accelerate)
   find_library(DEPTHGROW_CBLAS_LIBRARY NAMES ${names} PATH_SUFFIXES openblas-serial openblas-pthread openblas-openmp)
 endforeach()
 find_path(DEPTHGROW_CBLAS_INCLUDE NAMES cblas.h mkl_cblas.h
