@@ -36,7 +36,7 @@ double product_rate(Backend& backend, std::size_t rows, std::size_t out, std::si
     };
     product();
     double best = 1e30;
-    for (const stopwatch whole; whole.seconds() < seconds;) {
+    for (const Watch whole; whole.seconds() < seconds;) {
         const Watch watch;
         product();
         backend.synchronize();

@@ -117,11 +117,7 @@ private:
     void load(const dg::checkpoint_reader& checkpoint) {
         auto expected = run_.model.with_depth(checkpoint.config().layers);
         expected.kinds = checkpoint.config().kinds;  // which growth has carried along
-        const auto wanted = dg::hf_config_fields(expected), found = dg::hf_config_fields(checkpoint.config());
-        for (const auto& [key, value] : wanted.items())
-            dg::require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(),
-                        ": expected ", key, " ", value.dump(), ", as this run's model has it, found ",
-                        found.contains(key) ? found[key].dump() : "none");
+        dg::require_model(checkpoint, expected, "as this run's model has it");
         trainer_.emplace(backend_, expected, constants());
         dg::read_model(checkpoint, trainer_->model);
         require_finite(trainer_->model, checkpoint);

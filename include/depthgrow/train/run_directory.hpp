@@ -33,6 +33,16 @@ inline json growth_history(const std::vector<recorded_growth>& growths) {
     return out;
 }
 
+/// Refuses a checkpoint of another model than `expected`, by the first field that differs; `whose` says who expects it.
+inline void require_model(const checkpoint_reader& checkpoint, const decoder_config& expected,
+                          const std::string& whose) {
+    const auto wanted = hf_config_fields(expected), found = hf_config_fields(checkpoint.config());
+    for (const auto& [key, value] : wanted.items())
+        require(found.contains(key) && found[key] == value, (checkpoint.directory() / "config.json").string(),
+                ": expected ", key, " ", value.dump(), ", ", whose, ", found ",
+                found.contains(key) ? found[key].dump() : "none");
+}
+
 /// Writes the run as `directory`, whole or not at all (a directory of that name is replaced): config.json,
 /// model.safetensors, optimizer.safetensors, tokenizer.json, trainer_state.json. `resume_run` and
 /// `train_smol --resume` go on from it, `grow_checkpoint` grows it.
@@ -77,11 +87,7 @@ std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backen
                            static_cast<std::size_t>(json_fields(entry, label).count("step"))});
         expected = told_of(label, [&] { return grown_config(expected, growths.back().how); });
     }
-    const auto wanted = hf_config_fields(expected), found = hf_config_fields(checkpoint.config());
-    for (const auto& [key, value] : wanted.items())
-        require(found.contains(key) && found[key] == value, (directory / "config.json").string(), ": expected ", key,
-                " ", value.dump(), ", as this trainer's model has it after its growths, found ",
-                found.contains(key) ? found[key].dump() : "none");
+    require_model(checkpoint, expected, "as this trainer's model has it after its growths");
     for (const auto& one : growths) run.grow(one.how);
     run.growths = growths;
     read_model(checkpoint, run.model);
