@@ -112,10 +112,13 @@ public:
     DEPTHGROW_TIMED(add)
     DEPTHGROW_TIMED(add_inplace)
     DEPTHGROW_TIMED(cross_entropy_inplace)
-    DEPTHGROW_TIMED(adamw_step)
+    DEPTHGROW_TIMED(adamw_together)
     DEPTHGROW_TIMED(fill)
     DEPTHGROW_TIMED(copy)
 #undef DEPTHGROW_TIMED
+    void accumulate_squares_together(dg::span<const dg::span<const float>> blocks, double* sum) {
+        timed("accumulate_squares", 0, [&] { cuda::accumulate_squares_together(blocks, sum); });
+    }
 
     void print(double tokens) {
         synchronize();

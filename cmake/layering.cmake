@@ -4,7 +4,7 @@
 cmake_minimum_required(VERSION 3.22)
 
 # Layer of each folder; a header may include lower layers and its own folder.
-set(layers core=0 growth=1 metrics=1 backend=2 tensor=3 autograd=4 nn=5 optim=5 comm=5 analysis=6 io=6 tasks=6
+set(layers core=0 growth=1 metrics=1 backend=2 comm=3 tensor=3 autograd=4 nn=5 optim=5 analysis=6 io=6 tasks=6
     train=7 adapt=8)
 # optim works on nn's parameter blocks; io writes what optim holds (a lower layer anyway).
 set(allowed_siblings "optim>nn" "nn>nn")

@@ -39,11 +39,13 @@ concept rotates_attention_gradients = requires(Backend b, matrix<const T> in, ma
     b.template attention_rope_backward<T>(in, s, in, lse, in, out, table, table);
 };
 
-/// Takes a whole AdamW step at once.
+/// Sums squares, and steps AdamW, over many blocks at once.
 template <class Backend, class T>
-concept updates_together = requires(Backend b, span<const adamw_operands<T>> blocks, const adamw_constants* constants,
+concept updates_together = requires(Backend b, span<const span<const wide_t<T>>> gradients,
+                                    span<const adamw_operands<T>> blocks, const adamw_constants* constants,
                                     double* squares) {
-    b.template adamw_step<T>(blocks, constants, squares);
+    b.accumulate_squares_together(gradients, squares);
+    b.template adamw_together<T>(blocks, constants, squares);
 };
 
 /// Steps of SGD with Nesterov's momentum.

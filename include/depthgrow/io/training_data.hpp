@@ -193,9 +193,8 @@ private:
             empty = tokens.size() == before ? empty + 1 : 0;
             require(empty < 1000, "[training_data] expected documents with text, got 1000 empty ones");
         }
-        std::copy_n(tokens.begin(), length_ + 1,
-                    batch.tokens.begin() + static_cast<std::ptrdiff_t>(row * (length_ + 1)));
-        std::copy_n(weights.begin() + 1, length_, batch.weights.begin() + static_cast<std::ptrdiff_t>(row * length_));
+        std::copy_n(tokens.data(), length_ + 1, batch.tokens.data() + row * (length_ + 1));
+        for (std::size_t t = 0; t < length_; ++t) batch.weights[row * length_ + t] = weights[t + 1];
     }
 
     std::uint64_t seed_;

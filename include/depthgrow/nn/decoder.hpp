@@ -11,6 +11,7 @@
 #include "depthgrow/autograd/ops/head.hpp"
 #include "depthgrow/autograd/ops/mlp.hpp"
 #include "depthgrow/autograd/ops/recompute.hpp"
+#include "depthgrow/comm/sharding.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/key_values.hpp"
 #include "depthgrow/nn/parameters.hpp"
@@ -37,8 +38,10 @@ public:
         });
     }
     /// Zero weights, to be loaded.
-    decoder(Backend& backend, const decoder_config& config)
-        : weights((config.validate(), backend), config, config.layers),
+    /// Zero weights; `shards` rounds the blocks' memory up to shares for several ranks.
+    decoder(Backend& backend, const decoder_config& config, const sharding& shards = {})
+        : weights((config.validate(), backend), shards.padded(outer_layout(config).size),
+                  shards.padded(layer_layout(config).size), config.layers),
           backend_(&backend),
           config_(config),
           outer_layout_(outer_layout(config)),
@@ -265,6 +268,7 @@ ops::residual_norm<T> decoder<T, Backend>::residual(tape<T, Backend>& tape, span
         const std::size_t i = order.empty() ? slot : order[slot];
         require(i < layers(), "[decoder] expected layer indices below ", layers(), " in the order, got ", i,
                 " at place ", slot);
+        if (gradients && gradients->use_done) tape.record([gradients, i] { gradients->use_done(1 + i); });
         const auto run = [this, &tape, i, slot, s, gradients](residual_stream<T> in, auto&& watch) {
             const auto between = this->attention_sublayer(tape, in, i, slot, s, gradients, watch);
             return this->mlp_sublayer(tape, between, i, slot, gradients, watch);

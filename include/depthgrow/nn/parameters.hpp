@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <functional>
 #include <future>
 #include <string>
 #include <thread>
@@ -69,12 +70,17 @@ template <class T, class Backend> struct parameter_set {
     parameter_block<T, Backend> outer;
     std::vector<parameter_block<T, Backend>> layers;
     bool fresh = false;  // of gradients: the next pass overwrites matrices instead of adding to them
+    /// Of gradients: called in the backward pass when a use of block 1 + l of layer l has added all that it adds.
+    std::function<void(std::size_t block)> use_done;
 
     parameter_set() = default;
     /// Zeros for `depth` layers.
-    parameter_set(Backend& backend, const decoder_config& c, std::size_t depth) : outer(backend, outer_layout(c).size) {
-        const std::size_t size = layer_layout(c).size;
-        for (std::size_t l = 0; l < depth; ++l) layers.emplace_back(backend, size);
+    parameter_set(Backend& backend, const decoder_config& c, std::size_t depth)
+        : parameter_set(backend, outer_layout(c).size, layer_layout(c).size, depth) {}
+    /// The same for blocks of other sizes: rounded up, or shares.
+    parameter_set(Backend& backend, std::size_t outer_size, std::size_t layer_size, std::size_t depth)
+        : outer(backend, outer_size) {
+        for (std::size_t l = 0; l < depth; ++l) layers.emplace_back(backend, layer_size);
     }
     /// body(block) for the outer block and every layer.
     template <class Body> void each(Body body) {

@@ -17,14 +17,15 @@ public:
     using constants_type = adamw_constants;
     static constexpr std::string_view name = "adamw";
 
-    adamw(Backend& backend, const decoder_config& config, adamw_constants constants = {})
-        : first(backend, config, config.layers),
-          second(backend, config, config.layers),
+    adamw(Backend& backend, const decoder_config& config, adamw_constants constants = {},
+          communicator& comm = no_other_ranks())
+        : first(detail::state_of<set>(backend, config, sharding(comm))),
+          second(detail::state_of<set>(backend, config, sharding(comm))),
           constants_(constants),
           outer_(outer_layout(config)),
           layer_(layer_layout(config)),
           device_constants_(backend, {1}),
-          squares_(backend) {
+          squares_(backend, comm) {
         constants_.step = 0;
     }
 
@@ -39,20 +40,18 @@ public:
         ++constants_.step;
         device_constants_.backend().template from_host<adamw_constants>(&constants_, device_constants_.data(), 1);
     }
-    /// The update of every weight, and of its rounded copy unless `rounded` is null. Nothing here depends on the host's
-    /// numbers, so a backend may record and replay it.
-    void update(set& weights, const set& gradients, parameter_set<T, Backend>* rounded = nullptr) {
-        Backend& backend = weights.outer.backend();
-        detail::check_depths("adamw", weights.layers.size(), gradients, first);
+    /// The update of every block. Nothing here depends on the host's numbers, so a backend may record and replay it.
+    void update(span<const trained_block<T>> blocks) {
+        Backend& backend = first.outer.backend();
+        detail::check_blocks("adamw", blocks, first);
+        squares_.measure(blocks);
         blocks_.clear();
-        for (std::size_t b = 0; b <= weights.layers.size(); ++b)
-            blocks_.push_back({block_of(weights, b).flat(), std::as_const(block_of(gradients, b)).flat(),
-                               block_of(first, b).flat(), block_of(second, b).flat(),
-                               rounded ? block_of(*rounded, b).flat() : span<T>()});
+        for (std::size_t b = 0; b < blocks.size(); ++b)
+            blocks_.push_back({blocks[b].weight, blocks[b].gradient, block_of(first, b).flat(),
+                               block_of(second, b).flat(), blocks[b].rounded});
         if constexpr (updates_together<Backend, T>)
-            return backend.template adamw_step<T>(span<const adamw_operands<T>>(blocks_), device_constants_.data(),
-                                                  squares_.data());
-        squares_.measure(gradients);
+            return backend.template adamw_together<T>(span<const adamw_operands<T>>(blocks_), device_constants_.data(),
+                                                      squares_.data());
         for (const auto& block : blocks_)
             backend.template adamw<T>(block.weight, block.gradient, block.first, block.second, block.rounded,
                                       device_constants_.data(), squares_.data());
@@ -73,7 +72,7 @@ public:
         return {{"exp_avg", &first, outer_, layer_}, {"exp_avg_sq", &second, outer_, layer_}};
     }
 
-    set first, second;  // exponential averages of g and g²
+    set first, second;  // exponential averages of g and g², of this rank's shares
 
 private:
     adamw_constants constants_;

@@ -1,5 +1,6 @@
 // Muon: momentum orthogonalised by Newton-Schulz for each matrix inside the layers, AdamW for all other parameters.
-// Assumes matrices one part at a time (q, k and v apart); Newton-Schulz runs in T, weights and states are wide.
+// Assumes matrices one part at a time (q, k and v apart); Newton-Schulz runs in T, weights and states are wide. Of
+// several ranks each keeps its share of the states, and orthogonalises its share of the matrices for all.
 // Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); steps of the size 0.2 sqrt(max(rows, cols)), so that
 // one rate and decay serve both groups: Liu et al. 2025 (arXiv 2502.16982). Momentum as torch.optim.Muon has it.
 #pragma once
@@ -33,20 +34,25 @@ public:
     using constants_type = muon_constants;
     static constexpr std::string_view name = "muon";
 
-    muon(Backend& backend, const decoder_config& config, muon_constants constants = {})
-        : first(backend, config, config.layers),
+    muon(Backend& backend, const decoder_config& config, muon_constants constants = {},
+         communicator& comm = no_other_ranks())
+        : first(detail::state_of<set>(backend, config, sharding(comm))),
+          comm_(&comm),
+          shards_(comm),
           constants_(constants),
+          layer_size_(layer_layout(config).size),
           outer_(outer_layout(config)),
           matrices_(part_of(layer_layout(config), [](const tensor_place& p) { return is_muon_matrix(true, p.kind); })),
           others_(part_of(layer_layout(config), [](const tensor_place& p) { return !is_muon_matrix(true, p.kind); })),
-          packed_(packed_part_of(layer_layout(config),
-                                 [](const tensor_place& p) { return !is_muon_matrix(true, p.kind); })),
+          packed_(comm.alone() ? packed_part_of(layer_layout(config),
+                                                [](const tensor_place& p) { return !is_muon_matrix(true, p.kind); })
+                               : others_),
           device_momentum_(backend, {1}),
           device_adam_(backend, {1}),
-          squares_(backend) {
+          squares_(backend, comm) {
         constants_.step = 0;
-        second.outer = parameter_block<wide_t<T>, Backend>(backend, outer_.size);
-        for (std::size_t l = 0; l < config.layers; ++l) second.layers.emplace_back(backend, packed_.size);
+        second = set(backend, shards_.share(outer_.size), shards_.share(packed_.size), config.layers);
+        if (!comm.alone()) directions_ = tensor<T, Backend>(backend, {shards_.padded(layer_size_)});
         std::size_t most = 1, side = 1;
         for (const auto& place : matrices_.places)
             most = std::max(most, place.size()), side = std::max(side, std::min(place.rows, place.cols));
@@ -68,22 +74,21 @@ public:
         device_momentum_.backend().template from_host<momentum_constants>(&momentum, device_momentum_.data(), 1);
         device_adam_.backend().template from_host<adamw_constants>(&adam, device_adam_.data(), 1);
     }
-    void update(set& weights, const set& gradients, parameter_set<T, Backend>* rounded = nullptr) {
-        detail::check_depths("muon", weights.layers.size(), gradients, first);
-        squares_.measure(gradients);
-        adam(weights.outer.flat(), gradients.outer.flat(), first.outer.flat(), second.outer.flat(),
-             rounded ? rounded->outer.flat() : span<T>());
-        for (std::size_t l = 0; l < weights.layers.size(); ++l) {
-            const auto rounded_part = [&](const tensor_place& place) {
-                return rounded ? at(rounded->layers[l], place) : span<T>();
-            };
-            for (const auto& place : matrices_.places)
-                step_matrix(place, at(weights.layers[l], place), at(gradients.layers[l], place),
-                            at(first.layers[l], place), rounded_part(place));
+    void update(span<const trained_block<T>> blocks) {
+        detail::check_blocks("muon", blocks, first);
+        squares_.measure(blocks);
+        adam(blocks[0], first.outer.flat(), second.outer.flat());
+        for (std::size_t l = 0; l < first.layers.size(); ++l) {
+            const auto& block = blocks[1 + l];
+            if (comm_->alone())
+                for (const auto& place : matrices_.places) step_matrix(place, block, first.layers[l].flat());
+            else step_shared_matrices(l, block, first.layers[l].flat());
             for (std::size_t p = 0; p < others_.places.size(); ++p) {
-                const auto& place = others_.places[p];
-                adam(at(weights.layers[l], place), at(gradients.layers[l], place), at(first.layers[l], place),
-                     at(second.layers[l], packed_.places[p]), rounded_part(place));
+                const auto own = own_part(others_.places[p]);
+                if (own.count == 0) continue;
+                const std::size_t second_at = comm_->alone() ? packed_.places[p].offset : own.first;
+                adam(part_of_block(block, own), first.layers[l].flat().subspan(own.first, own.count),
+                     second.layers[l].flat().subspan(second_at, own.count));
             }
         }
     }
@@ -107,30 +112,74 @@ public:
     }
 
     set first;   // momentum of matrices inside layers, first moments of all other parameters
-    set second;  // second moments of those others alone, without room for the matrices
+    set second;  // second moments of those others; without room for the matrices, where there is one rank
 
 private:
-    template <class Block> static auto at(Block& block, const tensor_place& place) {
-        return block.flat().subspan(place.offset, place.size());
+    /// What of a parameter lies in this rank's share of its layer, counted from the share's beginning.
+    sharding::range own_part(const tensor_place& place) const {
+        auto own = shards_.own_part(place.offset, place.size(), layer_size_);
+        own.first -= std::min(own.first, shards_.begin(layer_size_));
+        return own;
+    }
+    static trained_block<T> part_of_block(const trained_block<T>& block, sharding::range own) {
+        return {block.weight.subspan(own.first, own.count), block.gradient.subspan(own.first, own.count),
+                block.rounded.empty() ? span<T>() : block.rounded.subspan(own.first, own.count)};
+    }
+    static double step_size(const tensor_place& place) {
+        return 0.2 * std::sqrt(static_cast<double>(std::max(place.rows, place.cols)));
     }
 
-    void adam(span<wide_t<T>> weight, span<const wide_t<T>> gradient, span<wide_t<T>> m, span<wide_t<T>> v,
-              span<T> rounded) {
-        first.outer.backend().template adamw<T>(weight, gradient, m, v, rounded, device_adam_.data(), squares_.data());
+    void adam(const trained_block<T>& block, span<wide_t<T>> m, span<wide_t<T>> v) {
+        first.outer.backend().template adamw<T>(block.weight, block.gradient, m, v, block.rounded, device_adam_.data(),
+                                                squares_.data());
     }
-    void step_matrix(const tensor_place& place, span<wide_t<T>> weight, span<const wide_t<T>> gradient,
-                     span<wide_t<T>> buffer, span<T> rounded) {
-        Backend& backend = first.outer.backend();
+    void direction_of(const trained_block<T>& part, span<wide_t<T>> buffer, span<T> out) {
+        first.outer.backend().template muon_direction<T>(part.gradient, buffer, out, device_momentum_.data(),
+                                                         squares_.data());
+    }
+    void apply(const trained_block<T>& part, span<const T> update, const tensor_place& place) {
+        first.outer.backend().template muon_apply<T>(part.weight, update, part.rounded, step_size(place),
+                                                     device_momentum_.data(), squares_.data());
+    }
+    void step_matrix(const tensor_place& place, const trained_block<T>& layer, span<wide_t<T>> buffers) {
+        const sharding::range whole{place.offset, place.size()};
+        const auto part = part_of_block(layer, whole);
         const span<T> direction(x_.data(), place.size());
-        backend.template muon_direction<T>(gradient, buffer, direction, device_momentum_.data(), squares_.data());
-        backend.template muon_normalize<T>(direction);
-        const span<const T> update(orthogonalize(backend, place.rows, place.cols), place.size());
-        const double factor = 0.2 * std::sqrt(static_cast<double>(std::max(place.rows, place.cols)));
-        backend.template muon_apply<T>(weight, update, rounded, factor, device_momentum_.data(), squares_.data());
+        direction_of(part, buffers.subspan(whole.first, whole.count), direction);
+        first.outer.backend().template muon_normalize<T>(direction);
+        apply(part, {orthogonalize(place.rows, place.cols), place.size()}, place);
+    }
+    /// The matrices of a layer whose directions lie in shares: gathered, each orthogonalised by one rank, and applied
+    /// to every rank's share.
+    void step_shared_matrices(std::size_t layer, const trained_block<T>& block, span<wide_t<T>> buffers) {
+        const span<T> all = directions_.flat(), own_share = shards_.own(all);
+        for (const auto& place : matrices_.places)
+            if (const auto own = own_part(place); own.count > 0)
+                direction_of(part_of_block(block, own), buffers.subspan(own.first, own.count),
+                             own_share.subspan(own.first, own.count));
+        comm_->all_gather(all);
+        comm_->join();
+        Backend& backend = first.outer.backend();
+        const auto owner = [&](std::size_t p) { return (layer * matrices_.places.size() + p) % comm_->size(); };
+        for (std::size_t p = 0; p < matrices_.places.size(); ++p) {
+            const auto& place = matrices_.places[p];
+            if (owner(p) != comm_->rank()) continue;
+            const span<T> whole = all.subspan(place.offset, place.size());
+            backend.template copy<T>(whole.data(), x_.data(), place.size());
+            backend.template muon_normalize<T>({x_.data(), place.size()});
+            backend.template copy<T>(orthogonalize(place.rows, place.cols), whole.data(), place.size());
+        }
+        for (std::size_t p = 0; p < matrices_.places.size(); ++p)
+            comm_->broadcast(all.subspan(matrices_.places[p].offset, matrices_.places[p].size()), owner(p));
+        comm_->join();
+        for (const auto& place : matrices_.places)
+            if (const auto own = own_part(place); own.count > 0)
+                apply(part_of_block(block, own), own_share.subspan(own.first, own.count), place);
     }
     /// Five steps X = a X + (b A + c A²) X with A = X Xᵀ, from x_; for tall matrices X (b A + c A²) with A = XᵀX, so
     /// that A has the smaller side. Returns where the result lies.
-    const T* orthogonalize(Backend& backend, std::size_t rows, std::size_t cols) {
+    const T* orthogonalize(std::size_t rows, std::size_t cols) {
+        Backend& backend = first.outer.backend();
         constexpr wide_t<T> a = static_cast<wide_t<T>>(3.4445), b = static_cast<wide_t<T>>(-4.7750),
                             c = static_cast<wide_t<T>>(2.0315);
         const bool tall = rows > cols;
@@ -151,13 +200,17 @@ private:
         return x.data;
     }
 
+    communicator* comm_;
+    sharding shards_;
     muon_constants constants_;
+    std::size_t layer_size_;
     block_layout outer_, matrices_, others_,
         packed_;  // of a layer: matrices, the rest where it is, the rest moved together
     tensor<momentum_constants, Backend> device_momentum_;
     tensor<adamw_constants, Backend> device_adam_;
     detail::gradient_squares<T, Backend> squares_;
     tensor<T, Backend> x_, next_, gram_, polynomial_;  // of the largest matrix
+    tensor<T, Backend> directions_;                    // of a layer's matrices, where there are several ranks
 };
 
 }  // namespace depthgrow

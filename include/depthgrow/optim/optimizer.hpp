@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "depthgrow/backend/capabilities.hpp"
+#include "depthgrow/comm/sharding.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/parameters.hpp"
 
@@ -59,7 +60,16 @@ inline const optimizer_entry* find_optimizer(std::string_view name) {
     return nullptr;
 }
 
-/// One state of an optimiser in memory: the numbers, and the places of the parameters that have it.
+/// One block that an optimiser steps, all of it or this rank's share (comm/sharding.hpp). `rounded` is empty, or the
+/// model's own weights in a low-precision type.
+template <class T> struct trained_block {
+    span<wide_t<T>> weight;
+    span<const wide_t<T>> gradient;
+    span<T> rounded;
+};
+
+/// One state of an optimiser in memory, all of it or this rank's shares: the numbers, and the places of the parameters
+/// that have it.
 template <class Set> struct optimizer_state {
     std::string_view name;
     Set* numbers;
@@ -93,6 +103,11 @@ template <class Keep> block_layout packed_part_of(const block_layout& whole, con
 
 namespace detail {
 
+/// Zeros for a state of every parameter, or for this rank's shares of them.
+template <class Set, class Backend> Set state_of(Backend& backend, const decoder_config& config, const sharding& own) {
+    return {backend, own.share(outer_layout(config).size), own.share(layer_layout(config).size), config.layers};
+}
+
 /// Grows what an optimiser keeps of each layer by `rows` (those of `how`, squared for second moments), and resets it as
 /// `how` asks.
 template <class Set> void grow_layer_states(Set& set, const mixture& rows, const growth& how) {
@@ -103,16 +118,24 @@ template <class Set> void grow_layer_states(Set& set, const mixture& rows, const
             set.layers[slot].set_zero();
 }
 
-/// The sum of squares of all gradients, in backend memory.
+/// The sum of squares of all gradients of all ranks' shares, in backend memory.
 template <class T, class Backend> class gradient_squares {
 public:
-    explicit gradient_squares(Backend& backend) : squares_(backend, {1}) {}
+    gradient_squares(Backend& backend, communicator& comm) : comm_(&comm), squares_(backend, {1}) {}
 
-    void measure(const parameter_set<wide_t<T>, Backend>& gradients) {
+    void measure(span<const trained_block<T>> blocks) {
         Backend& backend = squares_.backend();
         backend.template fill<double>(squares_.data(), 1, 0.0);
-        gradients.each(
-            [&](const auto& block) { backend.template accumulate_squares<wide_t<T>>(block.flat(), squares_.data()); });
+        if constexpr (updates_together<Backend, T>) {
+            gradients_.clear();
+            for (const auto& block : blocks) gradients_.push_back(block.gradient);
+            backend.accumulate_squares_together(span<const span<const wide_t<T>>>(gradients_), squares_.data());
+        } else {
+            for (const auto& block : blocks)
+                backend.template accumulate_squares<wide_t<T>>(block.gradient, squares_.data());
+        }
+        comm_->all_reduce(span<double>(squares_.data(), 1));
+        comm_->join();
     }
     double norm() const {
         double squares = 0;
@@ -122,31 +145,35 @@ public:
     double* data() { return squares_.data(); }
 
 private:
+    communicator* comm_;
     tensor<double, Backend> squares_;
+    std::vector<span<const wide_t<T>>> gradients_;  // of the step at hand; kept for its memory
 };
 
-template <class Set> void check_depths(const char* name, std::size_t layers, const Set& gradients, const Set& states) {
-    require(gradients.layers.size() == layers && states.layers.size() == layers, "[", name,
-            "] expected gradients and states of ", layers, " layers, got ", gradients.layers.size(), " and ",
-            states.layers.size());
+template <class T, class Set> void check_blocks(const char* name, span<const trained_block<T>> blocks, Set& states) {
+    require(blocks.size() == states.layers.size() + 1, "[", name, "] expected weights and gradients of ",
+            states.layers.size(), " layers, got ", blocks.size() - 1);
+    for (std::size_t b = 0; b < blocks.size(); ++b)
+        require(blocks[b].gradient.size() == blocks[b].weight.size() &&
+                    (blocks[b].rounded.empty() || blocks[b].rounded.size() == blocks[b].weight.size()),
+                "[", name, "] expected as many gradients and rounded weights as weights of block ", b, ", got ",
+                blocks[b].gradient.size(), " and ", blocks[b].rounded.size(), " of ", blocks[b].weight.size());
 }
 
 }  // namespace detail
 
-/// What a trainer asks of an optimiser. `prepare(rate)` counts a step and sends its constants to the backend; `update`
-/// takes it with nothing of the host's, so that a backend may record and replay it: it changes the weights in the wide
-/// type, and `rounded` (null, or the model's own in a low-precision type) to match. `gradient_norm()` is that before
-/// clipping.
+/// What a trainer asks of an optimiser, made with its share of the ranks' work. `prepare(rate)` counts a step and sends
+/// its constants to the backend; `update` takes it with nothing of the host's, so that a backend may record and replay
+/// it: it changes the weights of every block in the wide type, and the rounded ones to match; block 0 is the outer one,
+/// block 1 + l layer l. `gradient_norm()` is that of all ranks' gradients, before clipping.
 template <class O, class T, class Backend>
 concept optimizer_for = requires(O optimizer, const O& same, Backend& backend, const decoder_config& config,
-                                 typename O::constants_type constants, double rate, std::int64_t steps,
-                                 parameter_set<wide_t<T>, Backend>& weights,
-                                 const parameter_set<wide_t<T>, Backend>& gradients, parameter_set<T, Backend>* rounded,
-                                 const growth& how) {
+                                 typename O::constants_type constants, communicator& comm, double rate,
+                                 std::int64_t steps, span<const trained_block<T>> blocks, const growth& how) {
     { O::name } -> std::convertible_to<std::string_view>;
-    O(backend, config, constants);
+    O(backend, config, constants, comm);
     optimizer.prepare(rate);
-    optimizer.update(weights, gradients, rounded);
+    optimizer.update(blocks);
     optimizer.grow_layers(how);
     { same.gradient_norm() } -> std::convertible_to<double>;
     { same.steps() } -> std::convertible_to<std::int64_t>;

@@ -17,13 +17,14 @@ public:
     using constants_type = momentum_constants;
     static constexpr std::string_view name = "sgd_nesterov";
 
-    sgd_nesterov(Backend& backend, const decoder_config& config, momentum_constants constants = {})
-        : momentum(backend, config, config.layers),
+    sgd_nesterov(Backend& backend, const decoder_config& config, momentum_constants constants = {},
+                 communicator& comm = no_other_ranks())
+        : momentum(detail::state_of<set>(backend, config, sharding(comm))),
           constants_(constants),
           outer_(outer_layout(config)),
           layer_(layer_layout(config)),
           device_constants_(backend, {1}),
-          squares_(backend) {}
+          squares_(backend, comm) {}
 
     /// Steps taken so far.
     std::int64_t steps() const { return steps_; }
@@ -35,13 +36,13 @@ public:
         ++steps_;
         device_constants_.backend().template from_host<momentum_constants>(&constants_, device_constants_.data(), 1);
     }
-    void update(set& weights, const set& gradients, parameter_set<T, Backend>* rounded = nullptr) {
-        detail::check_depths("sgd_nesterov", weights.layers.size(), gradients, momentum);
-        squares_.measure(gradients);
-        for (std::size_t b = 0; b <= weights.layers.size(); ++b)
-            weights.outer.backend().template sgd_nesterov<T>(
-                block_of(weights, b).flat(), std::as_const(block_of(gradients, b)).flat(), block_of(momentum, b).flat(),
-                rounded ? block_of(*rounded, b).flat() : span<T>(), device_constants_.data(), squares_.data());
+    void update(span<const trained_block<T>> blocks) {
+        detail::check_blocks("sgd_nesterov", blocks, momentum);
+        squares_.measure(blocks);
+        for (std::size_t b = 0; b < blocks.size(); ++b)
+            momentum.outer.backend().template sgd_nesterov<T>(blocks[b].weight, blocks[b].gradient,
+                                                              block_of(momentum, b).flat(), blocks[b].rounded,
+                                                              device_constants_.data(), squares_.data());
     }
     /// The buffer grows as first moments do.
     void grow_layers(const growth& how) { detail::grow_layer_states(momentum, how.rows(), how); }
@@ -50,7 +51,7 @@ public:
     std::vector<optimizer_state<set>> states() { return {{"momentum_buffer", &momentum, outer_, layer_}}; }
     std::vector<optimizer_state<const set>> states() const { return {{"momentum_buffer", &momentum, outer_, layer_}}; }
 
-    set momentum;
+    set momentum;  // of this rank's shares
 
 private:
     momentum_constants constants_;

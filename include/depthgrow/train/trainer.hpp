@@ -1,5 +1,6 @@
 // One model in training: the optimiser step over micro-batches, growth with optimiser state, and what went wrong.
 // Assumes host batches of B sequences of T tokens, row-major; targets of -1 carry no loss. The caller owns the loop.
+// Several ranks are all given the same whole batches: each runs its rows and updates its share (ZeRO, stage 1).
 // Growth: Kapl et al. 2025, section 3: layers and the optimiser's state are copied, the step count and rate go on.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"
+#include "depthgrow/train/exchange.hpp"
 #include "depthgrow/train/replay.hpp"
 
 namespace depthgrow {
@@ -63,22 +65,26 @@ public:
 
     /// A fresh model of config.layers layers; `final_layers` is the depth it will grow to.
     trainer(Backend& backend, const decoder_config& config, std::uint64_t seed, std::size_t final_layers,
-            constants_type constants = {})
-        : trainer(backend, config, constants) {
+            constants_type constants = {}, communicator& comm = no_other_ranks())
+        : trainer(backend, config, constants, comm) {
         draw_model<wide_t<T>>(config, seed, final_layers, [&](std::size_t block, const std::vector<wide_t<T>>& values) {
             assign_block(block_of(model.weights, block), values);
-            if constexpr (mixed) assign_block(block_of(master, block), values);
+            if constexpr (mixed) assign_share(block_of(master, block), values, shards_);
         });
     }
     /// Zero weights and moments, to be loaded.
-    trainer(Backend& backend, const decoder_config& config, constants_type constants = {})
-        : model(backend, config),
-          optimizer(backend, config, constants),
-          gradients(backend, config, config.layers),
+    trainer(Backend& backend, const decoder_config& config, constants_type constants = {},
+            communicator& comm = no_other_ranks())
+        : model(backend, config, sharding(comm)),
+          optimizer(backend, config, constants, comm),
+          comm_(&comm),
+          shards_(comm),
+          exchange_(comm),
           tape_(backend),
           outer_layout_(outer_layout(config)),
           layer_layout_(layer_layout(config)) {
-        if constexpr (mixed) master = set(backend, config, config.layers);
+        gradients = set(backend, shards_.padded(outer_layout_.size), shards_.padded(layer_layout_.size), config.layers);
+        if constexpr (mixed) master = detail::state_of<set>(backend, config, shards_);
     }
 
     /// Layers that steps and losses run; empty: all, once. A layer named twice is shared and its gradients add up:
@@ -101,7 +107,8 @@ public:
         ++moves_;
     }
 
-    /// One optimiser step in micro-batches of `micro` sequences. A loss or gradient that is not finite changes nothing.
+    /// One optimiser step in micro-batches of `micro` sequences a rank. A loss or gradient that is not finite changes
+    /// nothing.
     step_result step(const training_batch& batch, std::size_t micro, double rate) {
         start(batch, micro, rate);
         return finish();
@@ -109,23 +116,27 @@ public:
     /// The same in two halves: `start` hands the work to the backend, `finish` waits for it. `batch` may change
     /// between.
     void start(const training_batch& batch, std::size_t micro, double rate) {
-        require(micro > 0 && batch.sequences % micro == 0, "[trainer] expected the micro-batch to divide the batch of ",
-                batch.sequences, ", got ", micro);
+        const std::size_t length = batch.length(), sequences = batch.sequences / shards_.ranks;
+        require(micro > 0 && batch.sequences % shards_.ranks == 0 && sequences % micro == 0,
+                "[trainer] expected the micro-batch to divide the batch of ", batch.sequences, " on ", shards_.ranks,
+                " ranks, got ", micro);
         const double total = total_weight(batch);
         require(total > 0, "[trainer] expected a batch with a positive total weight, got ", total);
         to_device(batch, 1 / total);
         optimizer.prepare(rate);
-        const std::size_t length = batch.length(), sequences = batch.sequences;
         reserve_workspace(micro, length);
         replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), moves_}, [&] {
             if (order_.empty()) clear_sums();
             else gradients.set_zero();  // a layer may be named twice, or not at all
             gradients.fresh = order_.empty();
             for (std::size_t first = 0; first < sequences; first += micro) {
+                if (first + micro == sequences) exchange_.watch(gradients, order_);
                 pass(first * length, micro, length, &gradients);
                 gradients.fresh = false;
             }
-            optimizer.update(trained(), gradients, rounded());
+            exchange_.finish(gradients);
+            optimizer.update(trained_blocks());
+            exchange_.gather(model.weights);
         });
     }
     step_result finish() {
@@ -136,8 +147,11 @@ public:
     step_result step(const token_batch& rows, double rate, std::size_t micro = 0) {
         return step(prepared(rows), micro ? micro : rows.rows, rate);
     }
-    /// Losses of the last step's or loss's tokens, nats, (B, T); 0 where the weight is.
+    /// Losses of the last step's or loss's tokens that this rank ran (`own_rows`), nats, (B, T); 0 where the weight is.
     span<const wide_t<T>> last_losses() const { return host_losses_; }
+    /// Which of a batch's rows this rank runs: all, where there is one.
+    sharding::range own_rows(std::size_t rows) const { return shards_.own_rows(rows); }
+    communicator& ranks() const { return *comm_; }
     /// The weighted mean loss of rows, without gradients.
     double loss(const token_batch& rows, std::size_t micro = 0) {
         return loss(prepared(rows), micro ? micro : rows.rows);
@@ -146,8 +160,9 @@ public:
     double loss(const training_batch& batch, std::size_t micro, span<const std::size_t> order = {}) {
         const double total = total_weight(batch);
         to_device(batch, 1 / total);
-        for (std::size_t first = 0; first < batch.sequences; first += micro)
-            pass(first * batch.length(), std::min(micro, batch.sequences - first), batch.length(), nullptr, order);
+        const std::size_t sequences = own_rows(batch.sequences).count;
+        for (std::size_t first = 0; first < sequences; first += micro)
+            pass(first * batch.length(), std::min(micro, sequences - first), batch.length(), nullptr, order);
         return mean_loss();
     }
 
@@ -168,11 +183,10 @@ public:
         if constexpr (mixed) master.layers = depthgrow::grow(std::move(master.layers), rows);
         for (std::size_t slot = 0; slot < rows.size(); ++slot) {
             const bool begins = how.begins(slot) && !how.init.is_mixture();
-            if (begins) begin_block(trained().layers[slot], grown, how.init, how.seed, slot);
-            if (mixed && (begins || !rows.is_copy(slot))) round_layer(slot);
+            if (begins || (mixed && !rows.is_copy(slot))) begin_layer(slot, grown, begins ? &how : nullptr);
         }
         optimizer.grow_layers(how);
-        const std::size_t size = layer_layout_.size;
+        const std::size_t size = shards_.padded(layer_layout_.size);
         for (std::size_t l = 0; l < model.layers(); ++l) gradients.layers.emplace_back(backend, size);
         growths.push_back({how, steps()});
     }
@@ -183,7 +197,7 @@ public:
     /// The first tensor that is not finite, as a phrase: a weight, then an activation of this batch, then a gradient.
     std::string first_bad_tensor(const training_batch& batch, std::size_t micro);
 
-    /// The weights that training updates: the model's own, or their master copies.
+    /// The weights that training updates: the model's own, or their master copies (of which a rank has its shares).
     set& trained() {
         if constexpr (mixed) return master;
         else return model.weights;
@@ -191,7 +205,7 @@ public:
     tape<T, Backend>& workspace() { return tape_; }
 
     decoder<T, Backend> model;
-    set master;  // the weights in the wide type; empty unless `mixed`
+    set master;  // the weights in the wide type, of this rank's shares; empty unless `mixed`
     Optimizer optimizer;
     set gradients;
     std::vector<recorded_growth> growths;  // of this trainer, oldest first
@@ -202,15 +216,29 @@ private:
         rows.split(row_inputs_, row_targets_);
         return {row_inputs_, row_targets_, rows.weights, rows.rows};
     }
-    /// The model's own weights where `trained()` are master copies.
-    parameter_set<T, Backend>* rounded() { return mixed ? &model.weights : nullptr; }
-    /// Gives a layer of the model its master copy, rounded.
-    void round_layer([[maybe_unused]] std::size_t layer) {
-        if constexpr (mixed) {
+    /// What the optimiser steps, in shares of every block.
+    span<const trained_block<T>> trained_blocks() {
+        blocks_.clear();
+        for (std::size_t b = 0; b <= model.layers(); ++b) {
+            const auto weights = shards_.own(block_of(model.weights, b).flat());
+            const span<const wide_t<T>> gradient = shards_.own(block_of(gradients, b).flat());
+            if constexpr (mixed) blocks_.push_back({block_of(master, b).flat(), gradient, weights});
+            else blocks_.push_back({weights, gradient, {}});
+        }
+        return blocks_;
+    }
+    /// Lets a new layer begin as `how` says (null: it is a sum of layers), in the master copy where there is one and
+    /// from that, rounded, in the model. Every rank makes the whole layer, and keeps its share.
+    void begin_layer(std::size_t slot, const decoder_config& grown, const growth* how) {
+        if constexpr (!mixed) {
+            begin_block(model.weights.layers[slot], grown, how->init, how->seed, slot);
+        } else {
+            auto whole = whole_block(master.layers[slot], *comm_);
+            if (how) begin_block(whole, grown, how->init, how->seed, slot);
             std::vector<wide_t<T>> values(layer_layout_.size);
-            model.backend().template to_host<wide_t<T>>(master.layers[layer].flat().data(), values.data(),
-                                                        values.size());
-            assign_block(model.weights.layers[layer], values);
+            model.backend().template to_host<wide_t<T>>(whole.flat().data(), values.data(), values.size());
+            assign_share(master.layers[slot], values, shards_);
+            assign_block(model.weights.layers[slot], values);
         }
     }
     static double total_weight(const training_batch& batch) {
@@ -255,10 +283,11 @@ private:
                                      count, into, order.empty() ? span<const std::size_t>(order_) : order);
         model.backend().template copy<wide_t<T>>(losses.data(), losses_.data() + from, tokens);
     }
-    /// The whole batch; weights are scaled to a sum of one, so that weighted sums are means.
+    /// This rank's rows of a batch; weights are scaled such that weighted sums over all ranks are means.
     void to_device(const training_batch& batch, double scale) {
         Backend& backend = model.backend();
-        const std::size_t tokens = batch.inputs.size();
+        const auto rows = own_rows(batch.sequences);
+        const std::size_t first = rows.first * batch.length(), tokens = rows.count * batch.length();
         if (inputs_.size() != tokens) {
             ++moves_;
             inputs_ = tensor<token, Backend>(backend, {tokens});
@@ -268,37 +297,41 @@ private:
             host_weights_.resize(tokens), host_losses_.resize(tokens);
         }
         for (std::size_t i = 0; i < tokens; ++i)
-            host_weights_[i] = static_cast<wide_t<T>>(scale * static_cast<double>(batch.weights[i]));
-        backend.template from_host<token>(batch.inputs.data(), inputs_.data(), tokens);
-        backend.template from_host<token>(batch.targets.data(), targets_.data(), tokens);
+            host_weights_[i] = static_cast<wide_t<T>>(scale * static_cast<double>(batch.weights[first + i]));
+        backend.template from_host<token>(batch.inputs.data() + first, inputs_.data(), tokens);
+        backend.template from_host<token>(batch.targets.data() + first, targets_.data(), tokens);
         backend.template from_host<wide_t<T>>(host_weights_.data(), weights_.data(), tokens);
     }
     double mean_loss() {
         model.backend().template to_host<wide_t<T>>(losses_.data(), host_losses_.data(), host_losses_.size());
-        double sum = 0, total = 0;
+        std::array<double, 2> sums{};  // of losses, of weights
         for (std::size_t i = 0; i < host_losses_.size(); ++i) {
-            sum += static_cast<double>(host_weights_[i]) * static_cast<double>(host_losses_[i]);
-            total += static_cast<double>(host_weights_[i]);
+            sums[0] += static_cast<double>(host_weights_[i]) * static_cast<double>(host_losses_[i]);
+            sums[1] += static_cast<double>(host_weights_[i]);
         }
-        return sum / total;
+        comm_->sum(sums);
+        return sums[0] / sums[1];
     }
     template <class U> static bool finite(const std::vector<U>& values) {
         for (U value : values)
             if (!std::isfinite(static_cast<wide_t<U>>(value))) return false;
         return true;
     }
-    std::string first_bad_of(const set& numbers, const char* kind) const {
+    template <class U> std::string first_bad_of(const parameter_set<U, Backend>& numbers, const char* kind) const {
         std::string found;
         each_tensor(model.config(), [&](const tensor_place& place, std::size_t block) {
             if (!found.empty()) return;
-            std::vector<wide_t<T>> values(place.size());
-            model.backend().template to_host<wide_t<T>>(block_of(numbers, block).at(place).data, values.data(),
-                                                        values.size());
+            std::vector<U> values(place.size());
+            model.backend().template to_host<U>(block_of(numbers, block).at(place).data, values.data(), values.size());
             if (!finite(values)) found = text(kind, " ", tensor_title(place.which, block));
         });
         return found;
     }
 
+    communicator* comm_;
+    sharding shards_;
+    exchange<T, Backend> exchange_;
+    std::vector<trained_block<T>> blocks_;  // of the step at hand; kept for its memory
     tape<T, Backend> tape_;
     block_layout outer_layout_, layer_layout_;
     tensor<token, Backend> inputs_, targets_;
@@ -313,7 +346,7 @@ private:
 
 template <class T, class Backend, class Optimizer>
 std::string trainer<T, Backend, Optimizer>::first_bad_tensor(const training_batch& batch, std::size_t micro) {
-    if (auto bad = first_bad_of(trained(), "weight"); !bad.empty()) return bad;
+    if (auto bad = first_bad_of(model.weights, "weight"); !bad.empty()) return bad;
     std::string found;
     static constexpr const char* names[] = {"resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"};
     const auto watch = [&](site where, std::size_t slot, matrix<T> rows) {

@@ -315,13 +315,12 @@ public:
         const adamw_operands<T> one[] = {{weight, gradient, first, second, rounded}};
         kernels::adamw<T>(context_, {one, 1}, constants, squares);
     }
-    /// The sum of squares of all gradients, to `squares`, then adamw of each block: few launches for all of them.
+    /// accumulate_squares and adamw of every block: few launches for all of them.
+    void accumulate_squares_together(span<const span<const float>> blocks, double* sum) {
+        kernels::accumulate_squares(context_, blocks, sum);
+    }
     template <class T>
-    void adamw_step(span<const adamw_operands<T>> blocks, const adamw_constants* constants, double* squares) {
-        std::vector<span<const float>> gradients;
-        for (const auto& block : blocks) gradients.push_back(block.gradient);
-        fill<double>(squares, 1, 0.0);
-        kernels::accumulate_squares(context_, {gradients.data(), gradients.size()}, squares);
+    void adamw_together(span<const adamw_operands<T>> blocks, const adamw_constants* constants, const double* squares) {
         kernels::adamw<T>(context_, blocks, constants, squares);
     }
     template <class T>

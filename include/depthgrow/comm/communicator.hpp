@@ -1,0 +1,98 @@
+// What the ranks of one run say to each other: sums, shares and copies of numbers that lie in a backend's memory.
+// Assumes that every rank asks for the same operations, of the same sizes, in the same order.
+// Names follow MPI and NCCL; the operations on equal shares of one array are those of ZeRO (Rajbhandari et al. 2020).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "depthgrow/core/dtype.hpp"
+#include "depthgrow/core/error.hpp"
+#include "depthgrow/core/span.hpp"
+
+namespace depthgrow {
+
+/// Numbers of one type in the memory of the backend that the ranks compute with.
+struct comm_numbers {
+    void* data = nullptr;
+    std::size_t count = 0;
+    dtype type = dtype::f32;
+
+    std::size_t bytes_each() const { return type == dtype::f64 ? 8 : type == dtype::f32 ? 4 : 2; }
+};
+
+/// Ranks 0 … size() - 1, of which this process is one. An operation begins after what its backend was given so far,
+/// and may run beside what the backend is given later: `join` makes later work wait for it.
+class communicator {
+public:
+    virtual ~communicator() = default;
+    virtual std::size_t rank() const = 0;
+    virtual std::size_t size() const = 0;
+    bool alone() const { return size() == 1; }
+    bool first() const { return rank() == 0; }
+
+    /// Every number becomes its sum over the ranks.
+    template <class U> void all_reduce(span<U> numbers) {
+        if (!alone()) do_all_reduce(of(numbers));
+    }
+    /// Of `whole`, in size() equal shares, share r on rank r becomes its sum over the ranks; the others hold anything.
+    template <class U> void reduce_scatter(span<U> whole) {
+        if (!alone()) do_reduce_scatter(shared_out(whole));
+    }
+    /// Of `whole`, in size() equal shares, every rank gets share r from rank r.
+    template <class U> void all_gather(span<U> whole) {
+        if (!alone()) do_all_gather(shared_out(whole));
+    }
+    /// Every rank gets the numbers of rank `root`.
+    template <class U> void broadcast(span<U> numbers, std::size_t root) {
+        if (!alone()) do_broadcast(of(numbers), root);
+    }
+    /// Later work of the backend waits for all that was asked for here.
+    virtual void join() {}
+    /// Sums numbers of the host over the ranks, and waits for them; every rank gets the same bits.
+    virtual void sum(span<double> host) = 0;
+    /// Returns once every rank has called it.
+    void barrier() {
+        double nothing = 0;
+        sum({&nothing, 1});
+    }
+
+protected:
+    virtual void do_all_reduce(comm_numbers) = 0;
+    virtual void do_reduce_scatter(comm_numbers whole) = 0;
+    virtual void do_all_gather(comm_numbers whole) = 0;
+    virtual void do_broadcast(comm_numbers, std::size_t root) = 0;
+
+private:
+    template <class U> static comm_numbers of(span<U> numbers) {
+        return {numbers.data(), numbers.size(), dtype_of<std::remove_const_t<U>>::value};
+    }
+    template <class U> comm_numbers shared_out(span<U> whole) const {
+        require(whole.size() % size() == 0, "[comm] expected numbers for ", size(), " equal shares, got ",
+                whole.size());
+        return of(whole);
+    }
+};
+
+/// The only rank of its run.
+class single : public communicator {
+public:
+    std::size_t rank() const override { return 0; }
+    std::size_t size() const override { return 1; }
+    void sum(span<double>) override {}
+
+protected:
+    void do_all_reduce(comm_numbers) override {}
+    void do_reduce_scatter(comm_numbers) override {}
+    void do_all_gather(comm_numbers) override {}
+    void do_broadcast(comm_numbers, std::size_t) override {}
+};
+
+/// What a trainer that was given no communicator talks to.
+inline communicator& no_other_ranks() {
+    static single only;
+    return only;
+}
+
+}  // namespace depthgrow

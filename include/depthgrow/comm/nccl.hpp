@@ -1,0 +1,145 @@
+// Ranks with a GPU each, for numbers in device memory: NCCL, on a stream beside the backend's.
+// Assumes one device a process, made current before; an id that rank 0 made and the others were given (rendezvous.hpp).
+// May be recorded in a CUDA graph: everything is ordered by events. Source: the NCCL user guide, 2.2x.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "depthgrow/backend/cuda/memory.hpp"
+#include "depthgrow/comm/communicator.hpp"
+
+namespace depthgrow {
+
+class nccl_ranks : public communicator {
+public:
+    /// What all ranks of a run must be given: made by one, passed on to the others.
+    static std::string make_id() {
+        ncclUniqueId id;
+        check(ncclGetUniqueId(&id), "ncclGetUniqueId");
+        return {id.internal, sizeof id.internal};
+    }
+
+    /// Joins the others; returns once all have. `compute` is the stream that the backend works in.
+    nccl_ranks(const std::string& id, std::size_t rank, std::size_t size, cudaStream_t compute,
+               std::chrono::duration<double> patience = std::chrono::minutes(10))
+        : rank_(rank), size_(size), compute_(compute), patience_(patience), words_(sum_bytes) {
+        ncclUniqueId unique;
+        require(id.size() == sizeof unique.internal, "[nccl] expected an id of ", sizeof unique.internal,
+                " bytes, got ", id.size());
+        std::copy(id.begin(), id.end(), unique.internal);
+        cuda_detail::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+        for (cudaEvent_t* event : {&before_, &after_})
+            cuda_detail::check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate");
+        check(ncclCommInitRank(&comm_, static_cast<int>(size), unique, static_cast<int>(rank)), "ncclCommInitRank");
+    }
+    nccl_ranks(const nccl_ranks&) = delete;
+    nccl_ranks& operator=(const nccl_ranks&) = delete;
+    ~nccl_ranks() override {
+        if (comm_) (void)(std::uncaught_exceptions() > 0 ? ncclCommAbort(comm_) : ncclCommDestroy(comm_));
+        for (cudaEvent_t event : {before_, after_}) (void)cudaEventDestroy(event);
+        (void)cudaStreamDestroy(stream_);
+    }
+
+    std::size_t rank() const override { return rank_; }
+    std::size_t size() const override { return size_; }
+
+    void join() override {
+        if (alone()) return;
+        cuda_detail::check(cudaEventRecord(after_, stream_), "cudaEventRecord");
+        cuda_detail::check(cudaStreamWaitEvent(compute_, after_, 0), "cudaStreamWaitEvent");
+    }
+    void sum(span<double> host) override {
+        if (alone()) return;
+        require(host.size() * sizeof(double) <= sum_bytes, "[nccl] expected at most ", sum_bytes / sizeof(double),
+                " numbers of the host in one sum, got ", host.size());
+        auto* device = reinterpret_cast<double*>(words_.data());
+        const std::size_t bytes = host.size() * sizeof(double);
+        cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
+        check(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
+        cuda_detail::check(cudaMemcpyAsync(host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
+        wait();
+    }
+
+protected:
+    void do_all_reduce(comm_numbers numbers) override {
+        begin();
+        check(ncclAllReduce(numbers.data, numbers.data, numbers.count, type_of(numbers), ncclSum, comm_, stream_),
+              "ncclAllReduce");
+    }
+    void do_reduce_scatter(comm_numbers whole) override {
+        begin();
+        const std::size_t each = whole.count / size_;
+        check(ncclReduceScatter(whole.data, own(whole), each, type_of(whole), ncclSum, comm_, stream_),
+              "ncclReduceScatter");
+    }
+    void do_all_gather(comm_numbers whole) override {
+        begin();
+        check(ncclAllGather(own(whole), whole.data, whole.count / size_, type_of(whole), comm_, stream_),
+              "ncclAllGather");
+    }
+    void do_broadcast(comm_numbers numbers, std::size_t root) override {
+        begin();
+        check(ncclBroadcast(numbers.data, numbers.data, numbers.count, type_of(numbers), static_cast<int>(root), comm_,
+                            stream_),
+              "ncclBroadcast");
+    }
+
+private:
+    static constexpr std::size_t sum_bytes = 4096;
+
+    static void check(ncclResult_t status, const char* what) {
+        if (status != ncclSuccess && status != ncclInProgress)
+            fail("[nccl] expected ", what, " to succeed, found: ", ncclGetErrorString(status), " (",
+                 ncclGetLastError(nullptr), ")");
+    }
+    static ncclDataType_t type_of(comm_numbers numbers) {
+        switch (numbers.type) {
+            case dtype::f64:
+                return ncclDouble;
+            case dtype::f32:
+                return ncclFloat;
+            case dtype::bf16:
+                return ncclBfloat16;
+            default:
+                return ncclHalf;
+        }
+    }
+    void* own(comm_numbers whole) const {
+        return static_cast<char*>(whole.data) + rank_ * (whole.count / size_) * whole.bytes_each();
+    }
+    /// What is asked for next begins after the backend's work so far.
+    void begin() {
+        cuda_detail::check(cudaEventRecord(before_, compute_), "cudaEventRecord");
+        cuda_detail::check(cudaStreamWaitEvent(stream_, before_, 0), "cudaStreamWaitEvent");
+    }
+    /// Waits for the stream, not for ever, and hears of other ranks' failures meanwhile.
+    void wait() {
+        const auto begun = std::chrono::steady_clock::now();
+        for (;;) {
+            const cudaError_t status = cudaStreamQuery(stream_);
+            if (status == cudaSuccess) return;
+            if (status != cudaErrorNotReady) cuda_detail::check(status, "work on the device");
+            ncclResult_t problem = ncclSuccess;
+            check(ncclCommGetAsyncError(comm_, &problem), "ncclCommGetAsyncError");
+            check(problem, "the other ranks' work");
+            const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
+            if (waited > patience_)
+                fail("[nccl] expected an answer from every rank within ", patience_.count(), " s, found none");
+            std::this_thread::yield();
+        }
+    }
+
+    std::size_t rank_, size_;
+    cudaStream_t compute_, stream_ = nullptr;
+    std::chrono::duration<double> patience_;
+    cuda_detail::device_bytes words_;  // of host numbers to be summed
+    cudaEvent_t before_ = nullptr, after_ = nullptr;
+    ncclComm_t comm_ = nullptr;
+};
+
+}  // namespace depthgrow
