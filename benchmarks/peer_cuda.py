@@ -1,10 +1,12 @@
 """The optimiser step of `device.cpp` in PyTorch on a GPU, as its users run it: torch.compile, bfloat16 autocast over
 float32 weights, cuDNN attention, fused AdamW, gradient clip. Prints one JSON line a model.
 Usage: peer_cuda.py [--only NAME] [--steps 20]
+On several GPUs, as `ranks.cpp`: torchrun --nproc-per-node N peer_cuda.py --ddp (gradients exchanged in bfloat16)
 """
 
-import argparse, json, statistics, time
+import argparse, json, os, statistics, time
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from peer_pytorch import Llama
@@ -21,7 +23,16 @@ def train(name, steps):
     torch.manual_seed(0)
     with torch.device("cuda"):
         model = Llama(*s)
-    run = torch.compile(model)
+    ranks = torch.distributed.get_world_size() if a.ddp else 1
+    run = model
+    if a.ddp:
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
+        run = torch.nn.parallel.DistributedDataParallel(
+            model, device_ids=[torch.cuda.current_device()], gradient_as_bucket_view=True
+        )
+        run.register_comm_hook(None, bf16_compress_hook)
+    run = torch.compile(run)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     ids = torch.randint(s[5], (s[6], s[7]), device="cuda")
     times = []
@@ -37,12 +48,15 @@ def train(name, steps):
         torch.cuda.synchronize()
         times.append(time.perf_counter() - t)
     seconds = statistics.median(times[4:])
+    if a.ddp and torch.distributed.get_rank() > 0:
+        return
     print(
         json.dumps(
             {
                 "row": "train " + name,
                 "torch": torch.__version__,
-                "tokens_per_second": s[6] * s[7] / seconds,
+                "ranks": ranks,
+                "tokens_per_second": ranks * s[6] * s[7] / seconds,
                 "gib": torch.cuda.max_memory_allocated() / 2**30,
             }
         ),
@@ -90,7 +104,11 @@ p = argparse.ArgumentParser()
 p.add_argument("--only", default="")
 p.add_argument("--steps", type=int, default=20)
 p.add_argument("--attention", action="store_true")
+p.add_argument("--ddp", action="store_true")
 a = p.parse_args()
+if a.ddp:
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl")
 torch.set_float32_matmul_precision("high")
 for name in SETUPS:
     if a.only in name:

@@ -1,5 +1,8 @@
 #include "support/run_folder.hpp"
 
+#include <cstdio>
+
+#include "depthgrow/io/manifest.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 
 namespace tools {
@@ -23,7 +26,19 @@ void link(const fs::path& target, const fs::path& name) {
 
 fs::path run_folder::checkpoint(std::size_t step) const { return path_ / "checkpoints" / dg::checkpoint_name(step); }
 
-std::optional<fs::path> run_folder::checkpoint_to_resume() const {
+std::optional<fs::path> run_folder::checkpoint_to_resume(dg::communicator& comm) const {
+    std::optional<fs::path> from;
+    dg::together(comm, [&] {
+        if (comm.first()) from = newest_whole_checkpoint();
+    });
+    std::vector<double> found = {from ? 1.0 : 0.0, 0.0};
+    if (from && resume_ == "auto") found[1] = static_cast<double>(dg::checkpoint_step(*from));
+    comm.sum(found);  // of the first rank alone
+    if (found[0] == 0) return std::nullopt;
+    return resume_ == "auto" ? checkpoint(static_cast<std::size_t>(found[1])) : fs::path(resume_);
+}
+
+std::optional<fs::path> run_folder::newest_whole_checkpoint() const {
     dg::detail::require_short_names(path_ / "checkpoints" / dg::checkpoint_name(0) / "optimizer.safetensors");
     const auto checkpoints = path_ / "checkpoints", lines = path_ / "log.jsonl";
     const bool used = fs::exists(lines) || fs::exists(checkpoints);
@@ -32,13 +47,27 @@ std::optional<fs::path> run_folder::checkpoint_to_resume() const {
     dg::require(fs::exists(lines) || !fs::is_symlink(lines), lines.string(),
                 ": expected a file, found a link that leads nowhere");
     if (resume_.empty()) return std::nullopt;
-    if (resume_ != "auto") return resume_;
-    dg::clean_leftovers(checkpoints);
-    if (const auto newest = dg::latest_checkpoint(checkpoints)) return newest->path;
+    if (resume_ != "auto") {
+        dg::require_undamaged(resume_);
+        return resume_;
+    }
+    if (writes_) dg::clean_leftovers(checkpoints);
+    const auto all = dg::list_checkpoints(checkpoints);
+    std::string newest_damage;
+    for (auto one = all.rbegin(); one != all.rend(); ++one) {
+        const auto damage = dg::damage_in(one->path);
+        if (damage.empty()) return one->path;
+        std::fprintf(stderr, "warning: %s; the checkpoint is left out\n", damage.c_str());
+        if (newest_damage.empty()) newest_damage = damage;
+    }
+    dg::require(all.empty(), path_.string(), ": expected a whole checkpoint to go on from, found ", all.size(),
+                all.size() == 1 ? " that is damaged (" : " that are damaged (the newest: ", newest_damage,
+                "); a new run needs another --out");
     return std::nullopt;
 }
 
 void run_folder::open(std::size_t step) {
+    if (!writes_) return;
     std::error_code problem;
     fs::create_directories(path_ / "checkpoints", problem);
     dg::require(!problem, path_.string(), ": expected a folder that can be written, found: ", problem.message());
@@ -66,6 +95,7 @@ void run_folder::cut_log(std::size_t step) const {
 }
 
 void run_folder::log(const dg::json& line) {
+    if (!writes_) return;
     log_ << dg::json_line(line);
     log_.flush();
     dg::require(log_.good(), (path_ / "log.jsonl").string(),
@@ -76,7 +106,7 @@ void run_folder::publish(std::size_t step) const {
     link(fs::path("checkpoints") / dg::checkpoint_name(step), path_ / "latest");
     for (const char* name :
          {"config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "tokenizer_config.json",
-          "special_tokens_map.json", "generation_config.json", "trainer_state.json"})
+          "special_tokens_map.json", "generation_config.json", "trainer_state.json", "manifest.json"})
         if (fs::exists(path_ / "latest" / name)) link(fs::path("latest") / name, path_ / name);
     dg::keep_checkpoints(path_ / "checkpoints", keep_);
 }

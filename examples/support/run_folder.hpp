@@ -6,20 +6,23 @@
 #include <fstream>
 #include <optional>
 
+#include "depthgrow/comm/communicator.hpp"
 #include "support/training.hpp"
 
 namespace tools {
 
 class run_folder {
 public:
-    explicit run_folder(const training_settings& settings)
-        : path_(settings.out), resume_(settings.resume), keep_(settings.keep) {}
+    /// `writes`: whether this process writes there; others only read.
+    explicit run_folder(const training_settings& settings, bool writes = true)
+        : path_(settings.out), resume_(settings.resume), keep_(settings.keep), writes_(writes) {}
 
     const std::filesystem::path& path() const { return path_; }
     /// Where the checkpoint of a step goes.
     std::filesystem::path checkpoint(std::size_t step) const;
-    /// The checkpoint to go on from, if any.
-    std::optional<std::filesystem::path> checkpoint_to_resume() const;
+    /// The checkpoint to go on from, if any: the newest whole one, as the first rank finds it. Refuses a folder that
+    /// holds damaged ones alone.
+    std::optional<std::filesystem::path> checkpoint_to_resume(dg::communicator& comm) const;
 
     /// Makes the folder and opens the log, which keeps only what a run at `step` has done.
     void open(std::size_t step);
@@ -29,11 +32,13 @@ public:
     void publish(std::size_t step) const;
 
 private:
+    std::optional<std::filesystem::path> newest_whole_checkpoint() const;
     void cut_log(std::size_t step) const;
 
     std::filesystem::path path_;
     std::string resume_;
     std::size_t keep_;
+    bool writes_;
     std::ofstream log_;
 };
 

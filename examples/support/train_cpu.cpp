@@ -1,6 +1,7 @@
 #include "depthgrow/backend/blas.hpp"
 #include "support/any_optimizer.hpp"
 #include "support/cpu_backend.hpp"
+#include "support/ranks.hpp"
 #include "support/training_loop.hpp"
 
 namespace tools {
@@ -41,22 +42,37 @@ cpu_product product_of(const resolved_run& run) {
     const auto& s = run.settings;
     if (s.precision == "bf16") return cpu_product_of(s.precision);
     if (s.product != "auto") return cpu_product_named(s.product);
-    if (const auto from = run_folder(s).checkpoint_to_resume())
-        if (const auto file = *from / "trainer_state.json"; std::filesystem::exists(file))
+    if (run.from)
+        if (const auto file = *run.from / "trainer_state.json"; std::filesystem::exists(file))
             for (const auto state = dg::read_json_file(file); const auto& one : cpu_products())
                 if (state.value("product", std::string()) == one.name) return one;
     return fastest_product(run);
+}
+
+/// The first rank's choice, for all: sums of losses should not depend on which rank computed them.
+cpu_product product_of_all(const resolved_run& run, dg::communicator& comm) {
+    const auto known = cpu_products();
+    const auto own = product_of(run);
+    double choice = 0;
+    for (std::size_t i = 0; i < known.size(); ++i)
+        if (comm.first() && known[i].name == own.name) choice = static_cast<double>(i);
+    comm.sum({&choice, 1});
+    return run.settings.precision == "bf16" ? own : known[static_cast<std::size_t>(choice)];
 }
 
 }  // namespace
 
 training_summary train_on_cpu(const resolved_run& given) {
     auto run = given;
-    const auto product = product_of(run);
+    const auto several = cpu_ranks(run.settings.rank_timeout);
+    dg::communicator& comm = several ? *several : dg::no_other_ranks();
+    run.settings.quiet = run.settings.quiet || !comm.first();
+    run.from = run_folder(run.settings, comm.first()).checkpoint_to_resume(comm);
+    const auto product = product_of_all(run, comm);
     run.product = product.name;
     dg::blas backend({run.threads, product.run});
     return with_optimizer<float, dg::blas>(run.settings.optimizer, [&]<class Optimizer>() {
-        return training_run<float, dg::blas, Optimizer>(backend, run)();
+        return training_run<float, dg::blas, Optimizer>(backend, run, comm)();
     });
 }
 

@@ -1,23 +1,60 @@
 #include "depthgrow/backend/cuda/cuda.hpp"
 #include "support/any_optimizer.hpp"
+#include "support/ranks.hpp"
 #include "support/training_loop.hpp"
+#if DEPTHGROW_USES_NCCL
+#include "depthgrow/comm/nccl.hpp"
+#endif
 
 namespace tools {
 
 namespace {
 
-template <class T> training_summary run_in(dg::cuda& backend, const resolved_run& run) {
+template <class T> training_summary run_in(dg::cuda& backend, const resolved_run& run, dg::communicator& comm) {
     return with_optimizer<T, dg::cuda>(run.settings.optimizer, [&]<class Optimizer>() {
-        return training_run<T, dg::cuda, Optimizer>(backend, run)();
+        return training_run<T, dg::cuda, Optimizer>(backend, run, comm)();
     });
+}
+
+/// The ranks of this run, joined; null: this is the only one.
+std::unique_ptr<dg::communicator> gpu_ranks([[maybe_unused]] dg::cuda& backend, const resolved_run& run) {
+    const auto& self = launched();
+    if (self.size < 2) return nullptr;
+#if DEPTHGROW_USES_NCCL
+    const std::chrono::duration<double> patience(run.settings.rank_timeout);
+    const char* given = std::getenv("DEPTHGROW_RENDEZVOUS");
+    std::filesystem::path file = given ? given : run.settings.out + ".rendezvous-" + self.job;
+    if (!given && self.rank == 0 && file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
+    const auto id = dg::pass_on(file, self, dg::nccl_ranks::make_id, patience);
+    auto made = std::make_unique<dg::nccl_ranks>(id, self.rank, self.size, backend.stream(),
+                                                 self.size > self.local_size, patience);
+    if (self.rank == 0) std::filesystem::remove(file);
+    return made;
+#else
+    dg::fail("expected a build with NCCL (CUDA's, or Debian: libnccl-dev) for ", self.size,
+             " ranks, found one without");
+#endif
 }
 
 }  // namespace
 
-training_summary train_on_cuda(const resolved_run& run) {
+int gpu_count() {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+training_summary train_on_cuda(const resolved_run& given) {
+    auto run = given;
     try {
-        dg::cuda backend({.deterministic = run.settings.deterministic, .fp8 = run.settings.precision == "fp8"});
-        return run.settings.precision == "fp32" ? run_in<float>(backend, run) : run_in<dg::bfloat16>(backend, run);
+        dg::cuda backend({.device = static_cast<int>(launched().local_rank),
+                          .deterministic = run.settings.deterministic,
+                          .fp8 = run.settings.precision == "fp8"});
+        const auto several = gpu_ranks(backend, run);
+        dg::communicator& comm = several ? *several : dg::no_other_ranks();
+        run.settings.quiet = run.settings.quiet || !comm.first();
+        run.from = run_folder(run.settings, comm.first()).checkpoint_to_resume(comm);
+        return run.settings.precision == "fp32" ? run_in<float>(backend, run, comm)
+                                                : run_in<dg::bfloat16>(backend, run, comm);
     } catch (const dg::out_of_device_memory& problem) {
         dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
     }

@@ -3,6 +3,7 @@
 // ...). The loop is in training_loop.hpp, templated on the backend; this header knows neither tensors nor BLAS.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,13 +40,15 @@ struct training_settings {
     double weight_decay = 0.01, clip = 1;
     std::string precision = "fp32", backend = "blas", product = "auto", tokenizer = "auto", resume, out = "runs/latest",
                 json;
+    std::string ranks = "1";    // processes: a number, or all GPUs
+    double rank_timeout = 600;  // seconds that a rank may keep the others waiting
     std::size_t eval_every = 0, save_every = 0, keep = 2, log_every = 0, eval_windows = 64, seed = 1;
     int threads = 0;
     std::vector<std::string> data;
     std::string mix, tasks;
     std::string mix_loss;  // token, source; empty: by source with answer_loss
-    bool answer_loss = false, dry_run = false, quiet = false, deterministic = false, recompute = false,
-         init_optimizer = false;
+    bool answer_loss = false, dry_run = false, quiet = false, background_save = false, deterministic = false,
+         recompute = false, init_optimizer = false;
 };
 
 /// Adds every flag, with its default in the help.
@@ -61,9 +64,11 @@ struct resolved_run {
     dg::decoder_config model;  // at its final depth
     dg::growth_plan plan;
     dg::lr_schedule rate;
-    std::size_t steps = 0, batch = 0, micro_batch = 0, length = 0;
-    std::vector<std::string> tasks;  // of the built-in corpus
-    bool built_in = false;           // whether the built-in corpus is among the sources
+    std::size_t steps = 0, batch = 0, micro_batch = 0, length = 0;  // micro_batch: rows at a time, of each rank
+    std::size_t ranks = 1;                                          // processes that share every batch
+    std::optional<std::filesystem::path> from;                      // the checkpoint to go on from, once it is found
+    std::vector<std::string> tasks;                                 // of the built-in corpus
+    bool built_in = false;                                          // whether the built-in corpus is among the sources
     int threads = 1;
     std::string product;                                  // who multiplies, once that is settled
     std::vector<std::size_t> loop_order, cooldown_order;  // layers run, when not all once

@@ -101,6 +101,10 @@ void add_training_flags(command_line& f, training_settings& s) {
         "--recompute", s.recompute,
         "Keep one activation a layer and compute the rest again in the backward pass: less memory, a third more work");
     f.add_threads(s.threads);
+    f.add("--ranks", s.ranks,
+          "Processes that share every batch and the optimiser's state: N, one a GPU (all: every GPU here), or with "
+          "--backend blas N under mpirun; mpirun, torchrun and srun start them too");
+    f.add("--rank-timeout", s.rank_timeout, "Seconds that one of them may keep the others waiting");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
     f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, run.json, report.html");
@@ -110,6 +114,8 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--eval-every", s.eval_every, "Steps between held-out evaluations (0: ten in a run)");
     f.add("--eval-windows", s.eval_windows, "Held-out windows in an evaluation");
     f.add("--save-every", s.save_every, "Steps between checkpoints (0: at growths' ends and at the end)");
+    f.add_switch("--background-save", s.background_save,
+                 "Write checkpoints from a copy in memory while the run goes on, as on a GPU is done anyway");
     f.add("--keep", s.keep, "Checkpoints to keep");
     f.add("--log-every", s.log_every, "Steps between lines (0: forty in a run)");
     f.add_json(s.json);

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "depthgrow/growth/operators.hpp"
+#include "depthgrow/train/background_save.hpp"
 #include "support/console.hpp"
 #include "support/held_out.hpp"
 #include "support/product_rate.hpp"
@@ -25,16 +26,18 @@ inline void request_stop(int signal) {
 
 template <class T, class Backend, class Optimizer> class training_run {
 public:
-    training_run(Backend& backend, const resolved_run& run)
+    training_run(Backend& backend, const resolved_run& run, dg::communicator& comm)
         : run_(run),
           settings_(run.settings),
           backend_(backend),
+          comm_(comm),
           data_(load_data(run)),
-          folder_(settings_),
-          state_(backend, run) {}
+          folder_(settings_, comm.first()),
+          state_(backend, run, comm),
+          saver_(comm) {}
 
     training_summary operator()() {
-        const auto from = folder_.checkpoint_to_resume();
+        const auto& from = run_.from;
         const std::size_t memory = settings_.quiet ? 0 : planned_memory(run_);
         if (from) state_.resume(*from);
         else state_.begin();
@@ -44,7 +47,7 @@ public:
         trainer().recompute(settings_.recompute);
         windows_ = make_windows(run_, data_);
         questions_ = make_question_sets(run_);
-        folder_.open(state_.step);  // nothing is written before everything has been read
+        dg::together(comm_, [&] { folder_.open(state_.step); });  // nothing is written before everything has been read
         if (!settings_.quiet) print_plan(run_, data_, memory);
         measure_peak();
         if (!from && !settings_.init.empty()) evaluate();
@@ -82,7 +85,7 @@ private:
         dg::token_batch batch, ahead;
         std::size_t sampled = run_.steps + 1;  // the step whose batch is at hand
         stopwatch whole;
-        while (step < run_.steps && !stop_requested) {
+        while (step < run_.steps && !agreed_to_stop()) {
             for (const std::size_t now = run_.plan.stage_at(step); state_.stage < now;)
                 grow_to(run_.plan.stages[++state_.stage], bar);
             follow_order(bar);
@@ -97,15 +100,25 @@ private:
                 evaluate();
             }
             const bool stage_ends = step < run_.steps && run_.plan.stage_at(step) != state_.stage;
-            if (step == run_.steps || stage_ends || (settings_.save_every && step % settings_.save_every == 0)) save();
+            if (saver_.busy()) report_save(saver_.poll());
+            if (step == run_.steps || stage_ends || (settings_.save_every && step % settings_.save_every == 0) ||
+                (save_failed_ && step % settings_.log_every == 0))
+                save();
         }
         bar.clear();
-        if (stop_requested && step < run_.steps) {
+        if (step < run_.steps) {
             save();
             so_far().interrupted = true;
             if (!settings_.quiet)
                 std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step, settings_.out.c_str());
         }
+    }
+
+    /// Whether any rank was asked to stop.
+    bool agreed_to_stop() {
+        double asked = stop_requested ? 1 : 0;
+        comm_.sum({&asked, 1});
+        return asked > 0;
     }
 
     /// One optimiser step on a batch; meanwhile() is called while a device computes.
@@ -132,9 +145,12 @@ private:
         if (data_.sources() < 2) return out;
         const auto losses = trainer().last_losses();
         const auto weights = batch.sums_by_source(data_.sources(), [](std::size_t) { return 1.0; });
-        const auto sums = batch.sums_by_source(data_.sources(), [&](std::size_t i) {
-            return batch.weights[i] == 0 ? 0.0 : static_cast<double>(losses[i]);
+        const auto own = trainer().own_rows(batch.rows);
+        const std::size_t first = own.first * batch.length, end = first + own.count * batch.length;
+        auto sums = batch.sums_by_source(data_.sources(), [&](std::size_t i) {
+            return i < first || i >= end || batch.weights[i] == 0 ? 0.0 : static_cast<double>(losses[i - first]);
         });
+        comm_.sum(sums);
         for (std::size_t s = 0; s < weights.size(); ++s)
             if (weights[s] > 0) out[data_.name(s)] = sums[s] / weights[s];
         return out;
@@ -180,15 +196,17 @@ private:
         const std::size_t old_layers = trainer().model.layers();
         dg::growth how = stage.applied();
         if (settings_.optimizer_state == "zero") how.state = dg::state_policy::zero;
+        stopwatch watch;
         trainer().grow(how);
-        const double after = held_out_loss();
+        const double seconds = watch.seconds(), after = held_out_loss();
         bar.clear();
         if (!settings_.quiet)
             std::printf("  grow at step %zu: %zu -> %zu layers by %s: %s; held-out loss %.4f -> %.4f\n", state_.step,
                         old_layers, stage.layers, settings_.growth.c_str(), how.to_string().c_str(), before, after);
         dg::json entry = dg::growth_entry(how, state_.step);
         so_far().growth.push_back(entry);
-        entry["layers"] = stage.layers, entry["loss_before"] = before, entry["loss_after"] = after;
+        entry["layers"] = stage.layers, entry["loss_before"] = before, entry["loss_after"] = after,
+        entry["seconds"] = seconds;
         folder_.log({{"growth", entry}});
     }
 
@@ -201,9 +219,37 @@ private:
                  aside.string());
     }
 
+    /// Saves the run; one that fails is told and tried again, and ends the run only where it is over.
     void save() {
-        state_.write(folder_.checkpoint(state_.step));
-        folder_.publish(state_.step);
+        const auto target = folder_.checkpoint(state_.step);
+        const auto publish = [this, step = state_.step] { folder_.publish(step); };
+        const bool last = state_.step == run_.steps || agreed_to_stop();
+        if constexpr (requires { backend_.memory(); }) save_meanwhile(target, publish);
+        else if (settings_.background_save) save_meanwhile(target, publish);
+        else save_now(target, publish);
+        if (last && saver_.busy()) report_save(saver_.wait());
+        dg::require(!last || !save_failed_, "the run's last checkpoint could not be written: ", save_problem_);
+    }
+    template <class Publish> void save_meanwhile(const std::filesystem::path& target, const Publish& publish) {
+        report_save(saver_.begin(target, trainer(), state_.files(), publish));
+    }
+    template <class Publish> void save_now(const std::filesystem::path& target, const Publish& publish) {
+        try {
+            state_.write(target);
+            dg::together(comm_, [&] {
+                if (comm_.first()) publish();
+            });
+            report_save({});
+        } catch (const dg::error& problem) { report_save(problem.what()); }
+    }
+    /// Notes how a save went; empty: well, or still on its way.
+    void report_save(const std::string& problem) {
+        const bool new_problem = !problem.empty() && !save_failed_;
+        save_failed_ = !problem.empty();
+        save_problem_ = problem;
+        if (new_problem && comm_.first())
+            std::fprintf(stderr, "warning: no checkpoint at step %zu: %s; the run goes on and tries again\n",
+                         state_.step, problem.c_str());
     }
 
     double held_out_loss(dg::span<const std::size_t> order = {}) {
@@ -241,6 +287,7 @@ private:
                           held_out_loss();
         s.late_overlap = late_overlap(trainer(), windows_);
         folder_.log({{"done", s.to_json()}});
+        if (!comm_.first()) return;
         dg::write_file(folder_.path() / "run.json",
                        dg::json_text({{"settings", run_.identity()}, {"result", s.to_json()}}, 2));
         write_training_report(folder_.path(), run_, s);
@@ -258,9 +305,13 @@ private:
     const resolved_run& run_;
     const training_settings& settings_;
     Backend& backend_;
+    dg::communicator& comm_;
     dg::training_data data_;
     run_folder folder_;
     training_state<T, Backend, Optimizer> state_;
+    dg::background_save<dg::wide_t<T>> saver_;
+    bool save_failed_ = false;
+    std::string save_problem_;  // of the last save, where it failed
     held_out_windows windows_;
     std::vector<question_set> questions_;
     double peak_flops_ = 1;

@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "depthgrow/growth/plan_text.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/hf_directory.hpp"
 #include "depthgrow/nn/presets.hpp"
 #include "support/loop_flags.hpp"
+#include "support/ranks.hpp"
 #include "support/training_data.hpp"
 
 namespace tools {
@@ -149,12 +151,18 @@ std::size_t resolve_steps(const preset_defaults& d, resolved_run& run) {
     const auto& s = run.settings;
     run.steps = s.steps.value_or(d.steps);
     run.batch = s.batch.value_or(d.batch);
-    run.micro_batch = s.micro_batch.value_or(std::min(d.micro_batch, run.batch));
+    run.ranks = launched().size;
+    const std::size_t rows = run.batch / run.ranks;  // of each rank
+    dg::require(rows * run.ranks == run.batch && rows > 0, "--batch: expected a multiple of the ", run.ranks,
+                " ranks, found ", run.batch);
+    run.micro_batch = s.micro_batch.value_or(std::gcd(std::min(d.micro_batch, rows), rows));
     dg::require(run.steps > 0 && run.batch > 0, "--steps, --batch: expected at least 1, found ", run.steps, " and ",
                 run.batch);
     dg::require(run.steps <= 1'000'000'000, "--steps: expected at most 1000000000, found ", run.steps);
-    dg::require(run.micro_batch > 0 && run.batch % run.micro_batch == 0,
-                "--micro-batch: expected a divisor of the batch of ", run.batch, ", found ", run.micro_batch);
+    dg::require(run.micro_batch > 0 && rows % run.micro_batch == 0,
+                "--micro-batch: expected a divisor of the batch of ", run.batch,
+                run.ranks > 1 ? dg::text(" on ", run.ranks, " ranks") : std::string(), ", found ", run.micro_batch);
+    dg::require(s.rank_timeout > 0, "--rank-timeout: expected seconds above 0, found ", s.rank_timeout);
     dg::require(s.plateau > 0 && s.plateau <= 1, "--plateau: expected a share above 0 and at most 1, found ",
                 s.plateau);
     const auto whole = [](std::size_t n) { return static_cast<std::int64_t>(n); };
@@ -264,6 +272,8 @@ resolved_run resolve(const training_settings& given) {
     resolve_loops(begins, looped, run);
     resolve_tasks(run);
     run.threads = resolve_threads(s.threads);
+    if (s.threads <= 0)  // ranks of one machine share its cores
+        run.threads = std::max(1, run.threads / static_cast<int>(std::max<std::size_t>(1, launched().local_size)));
     if (s.eval_every == 0) s.eval_every = std::max<std::size_t>(1, run.steps / 10);
     if (s.log_every == 0) s.log_every = std::max<std::size_t>(1, run.steps / 40);
     return run;

@@ -18,26 +18,29 @@ namespace tools {
 template <class T, class Backend, class Optimizer> class training_state {
 public:
     using trainer_type = dg::trainer<T, Backend, Optimizer>;
-    training_state(Backend& backend, const resolved_run& run) : backend_(backend), run_(run) {}
+    training_state(Backend& backend, const resolved_run& run, dg::communicator& comm)
+        : backend_(backend), run_(run), comm_(comm) {}
 
     /// Fresh weights, or those of --init (and its moments if asked for): a run of its own from step 0 on.
     void begin() {
         const auto& s = run_.settings;
         if (s.init.empty()) {
             trainer_.emplace(backend_, run_.model.with_depth(run_.plan.stages.front().layers), s.seed,
-                             run_.loop_order.empty() ? run_.model.layers : run_.loop_order.size(), constants());
+                             run_.loop_order.empty() ? run_.model.layers : run_.loop_order.size(), constants(), comm_);
             return;
         }
         const std::filesystem::path from = s.init;
         load(dg::checkpoint_reader(from));
         if (s.init_optimizer)
-            dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+            dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer,
+                               dg::sharding(comm_));
         trainer_->run_order(run_.order_at(0));
         so_far.growth = run_.history;
     }
 
     /// Goes on from a checkpoint; refuses one of other settings.
     void resume(const std::filesystem::path& from) {
+        dg::require_undamaged(from);
         const auto file = from / "trainer_state.json";
         const auto state = dg::read_json_file(file);
         const dg::json_fields fields(state, file.string());
@@ -48,12 +51,14 @@ public:
             dg::require(now.contains(key) || !was.contains(key), file.string(),
                         ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(),
                         " where it asks for none");
+        const bool as_many = state.value("ranks", std::size_t{1}) == run_.ranks;
         for (const auto& [key, value] : now.items())
-            dg::require(was.contains(key) && was[key] == value, file.string(),
+            dg::require((key == "micro_batch" && !as_many) || (was.contains(key) && was[key] == value), file.string(),
                         ": expected the settings of this run, found ", key, " ",
                         was.contains(key) ? was[key].dump() : "missing", " where it asks for ", value.dump());
         load(dg::checkpoint_reader(from));
-        dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer);
+        dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer,
+                           dg::sharding(comm_));
         step = static_cast<std::size_t>(fields.count("step"));
         trainer_->run_order(run_.order_at(step > 0 ? step - 1 : 0));
         so_far.tokens = state.contains("tokens") ? fields.number("tokens") : 0;
@@ -64,7 +69,9 @@ public:
     }
 
     /// A checkpoint: a whole directory or none.
-    void write(const std::filesystem::path& target) {
+    void write(const std::filesystem::path& target) { dg::save_run(target, *trainer_, files()); }
+    /// What belongs into it beside the numbers.
+    dg::run_files files() const {
         dg::run_files files;
         files.config = run_.config_base;
         files.growth = so_far.growth;
@@ -76,13 +83,14 @@ public:
                        {"data_position", step * run_.batch},
                        {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
                        {"product", run_.product},
+                       {"ranks", run_.ranks},
                        {"settings", run_.identity()}};
-        files.more = [&](const std::filesystem::path& folder) {
-            if (run_.tokenizer) dg::write_tokenizer(folder, *run_.tokenizer);
+        files.more = [&run = run_](const std::filesystem::path& folder) {
+            if (run.tokenizer) dg::write_tokenizer(folder, *run.tokenizer);
             else dg::write_byte_tokenizer(folder);
-            for (const auto& [name, content] : run_.tokenizer_files) dg::write_file(folder / name, content);
+            for (const auto& [name, content] : run.tokenizer_files) dg::write_file(folder / name, content);
         };
-        dg::save_run(target, *trainer_, files);
+        return files;
     }
 
     /// There once the run has begun or been resumed.
@@ -118,14 +126,15 @@ private:
         auto expected = run_.model.with_depth(checkpoint.config().layers);
         expected.kinds = checkpoint.config().kinds;  // which growth has carried along
         dg::require_model(checkpoint, expected, "as this run's model has it");
-        trainer_.emplace(backend_, expected, constants());
+        trainer_.emplace(backend_, expected, constants(), comm_);
         dg::read_model(checkpoint, trainer_->model);
         require_finite(trainer_->model, checkpoint);
-        if constexpr (trainer_type::mixed) dg::read_model(checkpoint, expected, trainer_->master);
+        if constexpr (trainer_type::mixed) dg::read_model(checkpoint, expected, trainer_->master, dg::sharding(comm_));
     }
 
     Backend& backend_;
     const resolved_run& run_;
+    dg::communicator& comm_;
     std::optional<trainer_type> trainer_;
 };
 

@@ -1,5 +1,6 @@
 // Trains a SmolLM-shaped model from text, plain or grown, and leaves a Hugging Face checkpoint and a page of plots.
 #include "support/json_output.hpp"
+#include "support/ranks.hpp"
 #include "support/training_data.hpp"
 
 int main(int argc, char** argv) {
@@ -16,11 +17,18 @@ int main(int argc, char** argv) {
              "300 doubling init=noise:0.01 seed=4",
              "train_smol --preset mini --dry-run                     # what it would do, and take",
              "train_smol --growth lidas --resume auto                # go on after a stop, by the same flags",
+             "train_smol --backend cuda --precision bf16 --ranks all --data book.txt     # on every GPU of this "
+             "machine",
+             "mpirun -n 2 train_smol --growth lidas                  # on two processes",
              "train_smol --init SmolLM2-135M --data book.txt --lr 3e-4 --context 512 --out runs/tuned    # from "
              "weights that are there"});
         if (!flags.parse(argc, argv)) return;
         if (settings.json == "-") settings.quiet = true;  // the numbers alone
+        if (!settings.dry_run) tools::launch_ranks(settings.ranks, settings.backend);
         const auto run = tools::resolve(settings);
-        tools::write_json(settings.json, settings.dry_run ? tools::dry_run(run) : tools::train(run).to_json());
+        const bool first = tools::launched().rank == 0;
+        if (settings.dry_run && !first) return;
+        const auto result = settings.dry_run ? tools::dry_run(run) : tools::train(run).to_json();
+        if (first) tools::write_json(settings.json, result);
     });
 }

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "depthgrow/core/dtype.hpp"
@@ -31,6 +31,8 @@ public:
     virtual std::size_t size() const = 0;
     bool alone() const { return size() == 1; }
     bool first() const { return rank() == 0; }
+    /// Whether sums of gradients gain by running beside the backward pass.
+    virtual bool beside() const { return true; }
 
     /// Every number becomes its sum over the ranks.
     template <class U> void all_reduce(span<U> numbers) {
@@ -48,6 +50,12 @@ public:
     template <class U> void broadcast(span<U> numbers, std::size_t root) {
         if (!alone()) do_broadcast(of(numbers), root);
     }
+    /// What body() asks for goes as one: fewer starts, longer messages.
+    template <class Body> void grouped(const Body& body) {
+        begin_group();
+        body();
+        end_group();
+    }
     /// Later work of the backend waits for all that was asked for here.
     virtual void join() {}
     /// Sums numbers of the host over the ranks, and waits for them; every rank gets the same bits.
@@ -59,6 +67,8 @@ public:
     }
 
 protected:
+    virtual void begin_group() {}
+    virtual void end_group() {}
     virtual void do_all_reduce(comm_numbers) = 0;
     virtual void do_reduce_scatter(comm_numbers whole) = 0;
     virtual void do_all_gather(comm_numbers whole) = 0;
@@ -93,6 +103,20 @@ protected:
 inline communicator& no_other_ranks() {
     static single only;
     return only;
+}
+
+/// Runs `body` on every rank and lets all fail when one does, with its sentence where it failed.
+template <class Body> void together(communicator& comm, const Body& body) {
+    std::string problem;
+    try {
+        body();
+    } catch (const std::exception& caught) {
+        problem = caught.what();
+        if (comm.alone()) throw;
+    }
+    double failures = problem.empty() ? 0 : 1;
+    comm.sum({&failures, 1});
+    if (failures > 0) throw error(problem.empty() ? "another rank could not do its part" : problem);
 }
 
 }  // namespace depthgrow

@@ -199,12 +199,17 @@ inline std::filesystem::path output_directory(std::filesystem::path path) {
 /// device, or a link to one, is never replaced: `commit` writes everything into it.
 class atomic_file {
 public:
-    explicit atomic_file(std::filesystem::path path)
+    /// Who writes the file: this object alone; or several processes together, each its own bytes, under the final name
+    /// in a directory that is not yet visible.
+    enum class writers { one, several };
+
+    explicit atomic_file(std::filesystem::path path, writers who = writers::one)
         : path_(std::move(path)),
           target_(detail::follow_links(path_)),
-          temporary_(detail::aside(target_.path, ".tmp-")) {
+          temporary_(who == writers::one ? detail::aside(target_.path, ".tmp-") : target_.path) {
         if (target_.written_into()) return;
-        handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+        const int begin = who == writers::one ? O_TRUNC : 0;
+        handle_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | begin | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (handle_ < 0) detail::fail_write(path_, errno);
     }
     atomic_file(const atomic_file&) = delete;
@@ -301,6 +306,11 @@ inline void publish_file(const std::filesystem::path& from, const std::filesyste
 /// directory nor the folders around it that were made.
 class atomic_directory {
 public:
+    /// Where a directory is filled before it has its name: one place for every process.
+    static std::filesystem::path unfinished(std::filesystem::path target) {
+        return detail::aside(output_directory(std::move(target)), ".tmp-");
+    }
+
     explicit atomic_directory(std::filesystem::path target)
         : target_(output_directory(std::move(target))), temporary_(detail::aside(target_, ".tmp-")) {
         std::error_code problem;
@@ -398,6 +408,12 @@ inline std::string checkpoint_name(std::uint64_t step) {
     char name[32];
     std::snprintf(name, sizeof name, "step-%08llu", static_cast<unsigned long long>(step));
     return name;
+}
+
+/// The step of such a name; 0 where it is none.
+inline std::uint64_t checkpoint_step(const std::filesystem::path& directory) {
+    unsigned long long step = 0;
+    return std::sscanf(directory.filename().c_str(), "step-%llu", &step) == 1 ? step : 0;
 }
 
 /// The whole checkpoints in a directory, oldest first; none when there is no such directory.

@@ -299,13 +299,15 @@ struct tensor_entry {
     std::vector<std::size_t> shape;
 };
 
-/// Writes a safetensors file tensor by tensor, in any order; it appears at `commit`, whole or not at all.
+/// Writes a safetensors file tensor by tensor, in any order; it appears at `commit`, whole or not at all. Several
+/// processes may write one together (atomic_file::writers): each declares every tensor and writes its own.
 class safetensors_writer {
 public:
     /// Declares every tensor; wider elements lie first, then by name, so that all are aligned.
     safetensors_writer(const std::filesystem::path& path, std::vector<tensor_entry> entries,
-                       std::map<std::string, std::string> metadata = {})
-        : label_(path.string()), file_(path) {
+                       std::map<std::string, std::string> metadata = {},
+                       atomic_file::writers who = atomic_file::writers::one)
+        : label_(path.string()), file_(path, who), alone_(who == atomic_file::writers::one) {
         std::sort(entries.begin(), entries.end(), [](const tensor_entry& a, const tensor_entry& b) {
             const std::size_t wide = safetensors_element_size(a.type_name),
                               other = safetensors_element_size(b.type_name);
@@ -391,10 +393,11 @@ public:
         missing_[name] = 0;
     }
 
-    /// Puts the file in place; refuses while a declared tensor has not been written.
+    /// Puts the file in place; refuses while a declared tensor has not been written, by this process where it is alone.
     void commit() {
         for (const auto& [name, bytes] : missing_)
-            require(bytes == 0, label_, ": expected every declared tensor to be written, got none for ", name);
+            require(bytes == 0 || !alone_, label_, ": expected every declared tensor to be written, got none for ",
+                    name);
         file_.commit();
     }
 
@@ -407,6 +410,7 @@ private:
 
     std::string label_;
     atomic_file file_;
+    bool alone_;
     std::uint64_t data_start_ = 0;
     std::map<std::string, tensor_info> tensors_;
     std::map<std::string, std::uint64_t> missing_;  // bytes still due

@@ -1,9 +1,11 @@
 // What ranks exchange around an optimiser step: gradients summed into shares, updated weights gathered from shares.
 // Assumes blocks of padded sizes (comm/sharding.hpp), and the same passes in the same order on every rank.
-// A layer's gradients are on their way as soon as the backward pass is done with it. Source: Rajbhandari et al. 2020.
+// A layer's gradients may be on their way as soon as the backward pass is done with it. Source: Rajbhandari et al.
+// 2020.
 #pragma once
 
-#include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "depthgrow/comm/sharding.hpp"
@@ -30,6 +32,37 @@ parameter_block<T, Backend> whole_block(const parameter_block<T, Backend>& share
     return whole;
 }
 
+/// A number that tells blocks apart: a sum over their words, in any order the same.
+template <class T, class Backend> std::uint64_t checksum(const parameter_block<T, Backend>& block) {
+    if constexpr (requires { block.backend().word_sum(block.flat().data(), block.flat().size()); }) {
+        return block.backend().word_sum(block.flat().data(), block.flat().size());
+    } else {
+        std::vector<T> numbers(block.flat().size());
+        block.backend().template to_host<T>(block.flat().data(), numbers.data(), numbers.size());
+        std::uint64_t sum = 0;
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+            std::uint64_t word = 0;
+            std::memcpy(&word, &numbers[i], sizeof(T));
+            sum += (word + 1) * (2 * static_cast<std::uint64_t>(i) + 1);
+        }
+        return sum;
+    }
+}
+
+/// Refuses weights that are not those of every other rank, which a growth must leave alike.
+template <class T, class Backend> void require_alike(const parameter_set<T, Backend>& weights, communicator& comm) {
+    if (comm.alone()) return;
+    std::uint64_t sum = 0;
+    weights.each([&](const auto& block) { sum = sum * 3 + checksum(block); });
+    const std::vector<double> own = {static_cast<double>(sum >> 32), static_cast<double>(sum & 0xffffffffu)};
+    std::vector<double> all = own;
+    comm.sum(all);
+    const auto ranks = static_cast<double>(comm.size());
+    require(all[0] == ranks * own[0] && all[1] == ranks * own[1],
+            "[trainer] expected the same weights on every rank after a growth, found others on rank ", comm.rank(),
+            " than on the average rank");
+}
+
 template <class T, class Backend> class exchange {
 public:
     using set = parameter_set<wide_t<T>, Backend>;
@@ -41,8 +74,14 @@ public:
         if (comm_->alone()) return;
         uses_.assign(gradients.layers.size() + 1, order.empty() ? 1 : 0);
         for (std::size_t layer : order) ++uses_[1 + layer];
-        gradients.use_done = [this, &gradients](std::size_t block) {
-            if (--uses_[block] == 0) comm_->reduce_scatter(block_of(gradients, block).flat());
+        std::size_t all = 0;
+        gradients.each([&](const auto& block) { all += block.flat().size() * sizeof(wide_t<T>); });
+        const std::size_t enough = comm_->beside() ? std::min(largest_message, all / messages) : all;
+        gradients.use_done = [this, &gradients, enough](std::size_t block) {
+            if (--uses_[block] > 0) return;
+            ready_.push_back(block_of(gradients, block).flat());
+            ready_bytes_ += ready_.back().size() * sizeof(wide_t<T>);
+            if (ready_bytes_ >= enough) sum_ready();
         };
     }
     /// After that pass: the rest is summed, and later work of the backend waits for all of it. A layer that no rank
@@ -50,18 +89,34 @@ public:
     void finish(set& gradients) {
         if (comm_->alone()) return;
         gradients.use_done = nullptr;
-        comm_->reduce_scatter(gradients.outer.flat());
+        ready_.push_back(gradients.outer.flat());
+        sum_ready();
         comm_->join();
     }
     /// After the update of the shares.
     void gather(parameter_set<T, Backend>& weights) {
-        weights.each([&](auto& block) { comm_->all_gather(block.flat()); });
+        if (comm_->alone()) return;
+        comm_->grouped([&] { weights.each([&](auto& block) { comm_->all_gather(block.flat()); }); });
         comm_->join();
     }
 
 private:
+    /// Gradients go in messages of so many bytes, or in so many of one size where that is less: long ones are faster,
+    /// and the last of them has nothing to hide behind.
+    static constexpr std::size_t largest_message = std::size_t{160} << 20, messages = 8;
+
+    void sum_ready() {
+        comm_->grouped([&] {
+            for (const auto& block : ready_) comm_->reduce_scatter(block);
+        });
+        ready_.clear();
+        ready_bytes_ = 0;
+    }
+
     communicator* comm_;
-    std::vector<std::size_t> uses_;  // of each block, still to come
+    std::vector<std::size_t> uses_;       // of each block, still to come
+    std::vector<span<wide_t<T>>> ready_;  // blocks that are done, on the way to a message
+    std::size_t ready_bytes_ = 0;
 };
 
 }  // namespace depthgrow

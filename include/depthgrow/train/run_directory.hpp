@@ -12,8 +12,8 @@
 #include "depthgrow/io/atomic_file.hpp"
 #include "depthgrow/io/byte_tokenizer.hpp"
 #include "depthgrow/io/growth_record.hpp"
-#include "depthgrow/io/model_checkpoint.hpp"
-#include "depthgrow/train/trainer.hpp"
+#include "depthgrow/io/manifest.hpp"
+#include "depthgrow/train/run_writer.hpp"
 
 namespace depthgrow {
 
@@ -43,33 +43,94 @@ inline void require_model(const checkpoint_reader& checkpoint, const decoder_con
                 found.contains(key) ? found[key].dump() : "none");
 }
 
+/// What goes with a run's weights, taken at one step: config.json, trainer_state.json, and the weights' string map.
+struct run_facts {
+    decoder_config config;
+    json config_fields, state;
+    std::map<std::string, std::string> provenance;
+    std::function<void(const std::filesystem::path&)> more;
+    std::uintmax_t bytes = 0;  ///< of the large files
+};
+template <class T, class Backend, class Optimizer>
+run_facts facts_of(trainer<T, Backend, Optimizer>& run, const run_files& files) {
+    run_facts out{run.model.config(), files.config, {}, {}, files.more, 0};
+    const json history = files.growth ? *files.growth : growth_history(run.growths);
+    if (!history.empty()) out.provenance[growth_metadata_key] = weights_record(history).dump();
+    if (const auto& order = run.run_order(); !order.empty())
+        out.provenance[order_metadata_key] = layer_order(order, run.model.layers()).to_string();
+    out.state = {{"format_version", 1}, {"step", run.steps()}, {"layers", run.model.layers()}, {"growth", history}};
+    out.state.update(files.state);
+    const auto bytes_of = [&](const std::vector<tensor_entry>& entries) {
+        for (const auto& entry : entries) {
+            std::uintmax_t bytes = safetensors_element_size(entry.type_name);
+            for (std::size_t extent : entry.shape) bytes *= extent;
+            out.bytes += bytes;
+        }
+    };
+    bytes_of(model_entries(out.config, dtype::f32));
+    bytes_of(optimizer_entries(out.config, run.optimizer.states(), dtype_of<wide_t<T>>::value));
+    return out;
+}
+
+/// Refuses a place that has no room for `bytes`, before anything is written there.
+inline void require_room(const std::filesystem::path& folder, std::uintmax_t bytes) {
+    std::error_code problem;
+    const auto space = std::filesystem::space(folder, problem);
+    const std::uintmax_t needed = bytes + bytes / 100 + (std::uintmax_t{64} << 10);  // headers and small files
+    require(problem || space.available >= needed, folder.string(), ": expected room for ", needed >> 10, " KiB, found ",
+            space.available >> 10, " KiB free");
+}
+
+/// The small files and the manifest of a directory that holds a run's weights.
+inline void write_facts(const std::filesystem::path& directory, const run_facts& facts) {
+    write_hf_config(directory / "config.json", facts.config, facts.config_fields);
+    write_file(directory / "trainer_state.json", json_text(facts.state, 2));
+    if (facts.more) facts.more(directory);
+    else if (facts.config.vocab == 256) write_byte_tokenizer(directory);
+    write_manifest(directory);
+}
+
 /// Writes the run as `directory`, whole or not at all (a directory of that name is replaced): config.json,
-/// model.safetensors, optimizer.safetensors, tokenizer.json, trainer_state.json. `resume_run` and
-/// `train_smol --resume` go on from it, `grow_checkpoint` grows it.
+/// model.safetensors, optimizer.safetensors, tokenizer.json, trainer_state.json, manifest.json. `resume_run` and
+/// `train_smol --resume` go on from it, `grow_checkpoint` grows it. Of several ranks all call it, on one file system.
 template <class T, class Backend, class Optimizer>
 void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimizer>& run,
               const run_files& files = {}) {
-    atomic_directory folder(directory);
-    const decoder_config& config = run.model.config();
-    const json history = files.growth ? *files.growth : growth_history(run.growths);
-    std::map<std::string, std::string> provenance;
-    if (!history.empty()) provenance[growth_metadata_key] = weights_record(history).dump();
-    if (const auto& order = run.run_order(); !order.empty())
-        provenance[order_metadata_key] = layer_order(order, run.model.layers()).to_string();
-    write_model(folder.path(), config, run.trained(), dtype::f32, provenance, files.config);
-    write_optimizer(folder.path() / "optimizer.safetensors", config, run.optimizer);
-    json state = {{"format_version", 1}, {"step", run.steps()}, {"layers", run.model.layers()}, {"growth", history}};
-    state.update(files.state);
-    write_file(folder.path() / "trainer_state.json", json_text(state, 2));
-    if (files.more) files.more(folder.path());
-    else if (config.vocab == 256) write_byte_tokenizer(folder.path());
-    folder.commit();
+    communicator& comm = run.ranks();
+    const run_facts facts = facts_of(run, files);
+    std::optional<atomic_directory> folder;
+    together(comm, [&] {
+        if (!comm.first()) return;
+        folder.emplace(directory);
+        require_room(folder->path(), facts.bytes);
+    });
+    together(comm, [&] {
+        std::optional<run_writer<wide_t<T>>> writer;
+        std::string problem;  // kept until every rank has given its shares
+        const auto noting = [&](const auto& write) {
+            try {
+                if (problem.empty()) write();
+            } catch (const error& caught) { problem = caught.what(); }
+        };
+        noting([&] { writer.emplace(atomic_directory::unfinished(directory), run, facts.provenance); });
+        each_own_block(run, [&](std::size_t kind, std::size_t block, const std::vector<wide_t<T>>& numbers) {
+            noting([&] { writer->write(kind, block, numbers); });
+        });
+        noting([&] { writer->commit(); });
+        if (!problem.empty()) throw error(problem);
+    });
+    together(comm, [&] {
+        if (!comm.first()) return;
+        write_facts(folder->path(), facts);
+        folder->commit();
+    });
 }
 
 /// Brings a fresh trainer to where a saved run was: the growths are done again, then weights, optimiser state and step
 /// count are read. `run` must have the depth that the saved run began with. Returns the steps done.
 template <class T, class Backend, class Optimizer>
 std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backend, Optimizer>& run) {
+    require_undamaged(directory);
     const checkpoint_reader checkpoint(directory);
     const std::string label = (directory / "trainer_state.json").string();
     const json state = read_json_file(directory / "trainer_state.json");
@@ -91,8 +152,9 @@ std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backen
     for (const auto& one : growths) run.grow(one.how);
     run.growths = growths;
     read_model(checkpoint, run.model);
-    if constexpr (trainer<T, Backend, Optimizer>::mixed) read_model(checkpoint, run.model.config(), run.master);
-    read_optimizer(directory / "optimizer.safetensors", run.model.config(), run.optimizer);
+    const sharding shards(run.ranks());
+    if constexpr (trainer<T, Backend, Optimizer>::mixed) read_model(checkpoint, run.model.config(), run.master, shards);
+    read_optimizer(directory / "optimizer.safetensors", run.model.config(), run.optimizer, shards);
     return run.steps();
 }
 

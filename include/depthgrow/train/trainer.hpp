@@ -189,6 +189,7 @@ public:
         const std::size_t size = shards_.padded(layer_layout_.size);
         for (std::size_t l = 0; l < model.layers(); ++l) gradients.layers.emplace_back(backend, size);
         growths.push_back({how, steps()});
+        require_alike(model.weights, *comm_);
     }
 
     /// Optimiser steps done.

@@ -323,6 +323,15 @@ public:
     void adamw_together(span<const adamw_operands<T>> blocks, const adamw_constants* constants, const double* squares) {
         kernels::adamw<T>(context_, blocks, constants, squares);
     }
+    /// A number that tells arrays apart: Σ (word + 1) (2 i + 1) over their words of four bytes, modulo 2^64.
+    template <class T> std::uint64_t word_sum(const T* data, std::size_t count) {
+        auto* sum = static_cast<std::uint64_t*>(scratch_.data());
+        fill<std::uint64_t>(sum, 1, 0);
+        kernels::word_sum(context_, data, count * sizeof(T), sum);
+        std::uint64_t host = 0;
+        to_host<std::uint64_t>(sum, &host, 1);
+        return host;
+    }
     template <class T>
     void sgd_nesterov(span<float> weight, span<const float> gradient, span<float> momentum, span<T> rounded,
                       const momentum_constants* constants, const double* squares) {

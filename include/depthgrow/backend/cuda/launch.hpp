@@ -59,6 +59,9 @@ void fill_words(const launch_context&, void* to, std::size_t count, std::size_t 
 /// *sum += the squares of all numbers of all blocks.
 void accumulate_squares(const launch_context&, span<const span<const float>> blocks, double* sum);
 
+/// *sum += Σ (word + 1) (2 i + 1) over words of four bytes; a last half word is left out.
+void word_sum(const launch_context&, const void* data, std::size_t bytes, std::uint64_t* sum);
+
 template <class T>
 void embedding_forward(const launch_context&, span<const token> ids, matrix<const T> table, matrix<T> out);
 template <class T>

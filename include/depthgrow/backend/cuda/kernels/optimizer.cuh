@@ -104,6 +104,21 @@ static __global__ void add_parts_kernel(const double* parts, unsigned count, dou
     launched("accumulate_squares");
 }
 
+/// Whole numbers add up to the same in any order, so that atomics are deterministic here.
+static __global__ void word_sum_kernel(const std::uint32_t* words, std::size_t count, unsigned long long* sum) {
+    unsigned long long own = 0;
+    for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < count;
+         i += std::size_t{gridDim.x} * blockDim.x)
+        own += (static_cast<unsigned long long>(words[i]) + 1) * (2 * static_cast<unsigned long long>(i) + 1);
+    for (int lane = 16; lane > 0; lane /= 2) own += __shfl_xor_sync(0xffffffffu, own, lane);
+    if (threadIdx.x % 32 == 0) atomicAdd(sum, own);
+}
+[[gnu::used]] inline void word_sum(const launch_context& k, const void* data, std::size_t bytes, std::uint64_t* sum) {
+    word_sum_kernel<<<8 * k.multiprocessors, 256, 0, k.stream>>>(static_cast<const std::uint32_t*>(data), bytes / 4,
+                                                                 reinterpret_cast<unsigned long long*>(sum));
+    launched("word_sum");
+}
+
 struct adamw_scalars {
     float scale, b1, b2, c1, c2, keep, rate, root, eps;
 };

@@ -1,0 +1,30 @@
+// The processes of a run that several devices or machines share: who this one is, and how they talk.
+// Assumes mpirun, torchrun, srun or this program's own --ranks started them (comm/rendezvous.hpp).
+// The first rank prints and writes; the others are silent unless they fail.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "depthgrow/comm/rendezvous.hpp"
+
+namespace depthgrow {
+class communicator;
+}
+
+namespace tools {
+
+/// This process among those started together.
+const depthgrow::launched_process& launched();
+
+/// With `count` ("all", or a number above 1): starts as many processes of this program, each with the same flags, waits
+/// for them, and ends with their status. Returns at once in those, and where `count` asks for one.
+void launch_ranks(const std::string& count, const std::string& backend);
+
+/// How ranks that compute on CPUs talk: MPI where mpirun started them; null: this is the only one.
+std::unique_ptr<depthgrow::communicator> cpu_ranks(double patience);
+
+/// GPUs of this machine; 0 in a build without CUDA.
+int gpu_count();
+
+}  // namespace tools

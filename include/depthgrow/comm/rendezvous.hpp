@@ -1,0 +1,85 @@
+// How the processes of one run find each other: who each is, by what started them, and a file that passes an id on.
+// Assumes one of mpirun (Open MPI), torchrun, Slurm, or a launcher that sets RANK, WORLD_SIZE and LOCAL_RANK.
+// The file lies where every rank sees it; the first rank writes it whole and removes it once all have joined.
+#pragma once
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+
+#include "depthgrow/core/error.hpp"
+
+namespace depthgrow {
+
+/// A process among those that were started together. `job` tells this start from others.
+struct launched_process {
+    std::size_t rank = 0, size = 1, local_rank = 0, local_size = 1;
+    std::string by, job;
+};
+
+/// What the environment says of this process; a run of one where it says nothing.
+inline launched_process find_launched_process() {
+    const auto text_of = [](const char* name) {
+        const char* value = std::getenv(name);
+        return std::string(value ? value : "");
+    };
+    const auto number = [&](const char* name, std::size_t otherwise) {
+        const std::string value = text_of(name);
+        if (value.empty()) return otherwise;
+        require(value.size() < 8 && value.find_first_not_of("0123456789") == std::string::npos,
+                "environment: expected ", name, " to be a number, found \"", value, "\"");
+        return static_cast<std::size_t>(std::stoul(value));
+    };
+    launched_process out;
+    const auto take = [&](const char* by, const char* rank, const char* size, const char* local, const char* local_size,
+                          std::string job) {
+        if (!out.by.empty() || number(size, 0) < 2 || text_of(rank).empty()) return;
+        out = {number(rank, 0), number(size, 1), number(local, 0), number(local_size, 1), by, std::move(job)};
+        require(out.rank < out.size, "environment: expected ", rank, " below ", out.size, ", found ", out.rank);
+    };
+    take("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+         "OMPI_COMM_WORLD_LOCAL_SIZE", "mpi-" + text_of("PMIX_NAMESPACE") + text_of("OMPI_MCA_ess_base_jobid"));
+    take("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
+         "run-" + text_of("TORCHELASTIC_RUN_ID") + "-" + text_of("MASTER_PORT") + "-" +
+             text_of("TORCHELASTIC_RESTART_COUNT"));
+    take("srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE",
+         "slurm-" + text_of("SLURM_JOB_ID") + "-" + text_of("SLURM_STEP_ID"));
+    for (char& c : out.job)
+        if (c == '/' || c == '\\') c = '-';
+    return out;
+}
+
+/// Passes `id`, of the first rank, to all others through `file`; returns it.
+template <class Make>
+std::string pass_on(const std::filesystem::path& file, const launched_process& self, const Make& make,
+                    std::chrono::duration<double> patience) {
+    namespace fs = std::filesystem;
+    if (self.rank == 0) {
+        const std::string id = make();
+        const fs::path aside = file.string() + ".part";
+        std::ofstream(aside, std::ios::binary) << id;
+        std::error_code problem;
+        fs::rename(aside, file, problem);
+        require(!problem, file.string(),
+                ": expected a file that can be written, for the other ranks, found: ", problem.message());
+        return id;
+    }
+    const auto begun = std::chrono::steady_clock::now();
+    while (!fs::exists(file)) {
+        const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
+        require(waited < patience, file.string(), ": expected the first rank's file within ", patience.count(),
+                " s, found none");
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    std::ifstream in(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace depthgrow
