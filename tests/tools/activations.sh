@@ -46,7 +46,10 @@ done
 
 # Other formats hold the same numbers, and rows behind a mask do not count.
 same() {  # without what names the folder and the time
-  local of='import json, sys; report = json.load(open(sys.argv[1])); del report["model"], report["seconds"]; print(report)'
+  local of='import json, sys
+report = json.load(open(sys.argv[1]))
+del report["model"], report["seconds"]
+print(report)'
   [[ "$(python3 -c "$of" "$1")" == "$(python3 -c "$of" "$2")" ]] || fail "expected the numbers of $1 in $2"
 }
 if /usr/bin/python3 -c 'import numpy' 2> /dev/null; then
