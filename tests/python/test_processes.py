@@ -1,4 +1,4 @@
-"""Growth under DistributedDataParallel in two processes: every rank grows alike, and as one process with both halves."""
+"""Growth under DistributedDataParallel in two processes: ranks grow alike, and as one process with both halves."""
 import os
 import pathlib
 import subprocess
