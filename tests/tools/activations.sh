@@ -60,6 +60,24 @@ if /usr/bin/python3 -c 'import numpy' 2> /dev/null; then
   same rounded.json half.json
   same arrays.json safetensors.json
   same arrays.json padded.json
+  # A token in the middle that does not count is neither a row nor the target of the row before it.
+  cp -r grouped holed
+  /usr/bin/python3 - << 'P' || fail "expected the loss without masked tokens"
+import numpy, pathlib
+total = count = 0
+for prompt in pathlib.Path("holed").iterdir():
+    tokens, logits = numpy.load(prompt / "tokens.npy"), numpy.load(prompt / "lens_logits.npy")[-1]
+    mask = numpy.ones(len(tokens), dtype=numpy.int64)
+    mask[5] = 0
+    numpy.save(prompt / "mask.npy", mask)
+    losses = numpy.log(numpy.exp(logits[:-1]).sum(-1)) - logits[range(len(tokens) - 1), tokens[1:]]
+    counted = (mask[:-1] * mask[1:]).astype(bool)
+    total, count = total + losses[counted].sum(), count + counted.sum()
+open("loss.txt", "w").write(repr(float(total / count)))
+P
+  "${report[@]}" --activations holed --json holed.json
+  python3 -c 'import json; assert abs(json.load(open("holed.json"))["loss"] - float(open("loss.txt").read())) < 1e-9' ||
+    fail "expected the loss $(cat loss.txt) without masked tokens"
   # Two folders are compared prompt by prompt, on one page.
   "${report[@]}" --activations grouped --activations grouped-half --label a --label b --json two.json --html two.html
   grep -q 'difference from a' two.html || fail "expected the comparison on the page"
