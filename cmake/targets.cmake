@@ -3,6 +3,7 @@
 #   depthgrow::depthgrow  the whole library but for backends that need another library: C++20
 #   depthgrow::native     flags for this machine's processor, with a price (native.cmake)
 #   depthgrow::blas       the CPU backend: a CBLAS and oneTBB
+#   depthgrow::compiled   depthgrow::blas with training in float compiled already (compiled.hpp; DEPTHGROW_COMPILED=ON)
 #   depthgrow::onednn     oneDNN as the provider of the CPU backend's products (only when found)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 
@@ -39,6 +40,17 @@ if(DEPTHGROW_CBLAS)
   target_link_libraries(depthgrow_blas INTERFACE depthgrow)
 elseif(PROJECT_IS_TOP_LEVEL)
   message(STATUS "depthgrow::blas is off: it needs oneTBB and a CBLAS (Debian: libtbb-dev libopenblas-pthread-dev)")
+endif()
+
+if(DEPTHGROW_COMPILED AND TARGET depthgrow_blas AND TARGET nlohmann_json::nlohmann_json)
+  add_library(depthgrow_compiled STATIC ${CMAKE_CURRENT_LIST_DIR}/compiled.cpp)
+  add_library(depthgrow::compiled ALIAS depthgrow_compiled)
+  target_link_libraries(depthgrow_compiled PUBLIC depthgrow_blas)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    target_compile_options(depthgrow_compiled PRIVATE -O3)
+  endif()
+elseif(DEPTHGROW_COMPILED)
+  message(FATAL_ERROR "DEPTHGROW_COMPILED needs oneTBB, a CBLAS and nlohmann_json")
 endif()
 
 find_path(DEPTHGROW_DNNL_INCLUDE dnnl.h)

@@ -1,11 +1,9 @@
 #include "depth_report/array_measure.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
 
-#include "depthgrow/io/npy.hpp"
-#include "depthgrow/io/safetensors.hpp"
+#include "depth_report/array_prompt.hpp"
+#include "depthgrow/metrics/contribution.hpp"
 #include "depthgrow/metrics/divergence.hpp"
 #include "depthgrow/metrics/overlap.hpp"
 #include "support/console.hpp"
@@ -13,138 +11,6 @@
 namespace tools {
 
 namespace {
-
-namespace fs = std::filesystem;
-using rows = dg::matrix<const double>;
-
-/// The arrays of one prompt: files of a folder, or tensors of a file.
-class array_source {
-public:
-    explicit array_source(const fs::path& path) : path_(path) {
-        if (!fs::is_directory(path)) file_.emplace(path);
-    }
-    bool has(const std::string& name) const { return file_ ? file_->contains(name) : fs::exists(npy(name)); }
-    /// How errors name an array.
-    std::string label(const std::string& name) const {
-        return file_ ? path_.string() + ": tensor " + name : npy(name).string();
-    }
-    /// Finite numbers of `axes` axes.
-    dg::npy_array<double> numbers(const std::string& name, std::size_t axes) const {
-        dg::require(has(name), label(name), ": expected an array, found none");
-        dg::npy_array<double> out;
-        if (file_) {
-            const auto& info = file_->find(name);
-            out.shape = info.shape, out.values.resize(info.elements());
-            file_->read(name, out.values.data(), out.values.size());
-        } else {
-            out = dg::read_npy<double>(npy(name));
-        }
-        dg::require(out.shape.size() == axes, label(name), ": expected ", axes, " axes, found shape ",
-                    dg::shape_text(out.shape));
-        for (std::size_t i = 0; i < out.values.size(); ++i)
-            dg::require(std::isfinite(out.values[i]), label(name), ": expected finite numbers, found NaN or infinity ",
-                        "at element ", i);
-        return out;
-    }
-    std::vector<std::int64_t> tokens() const {
-        if (!file_) return dg::read_npy<std::int64_t>(npy("tokens")).values;
-        const auto& info = file_->find("tokens");
-        std::vector<std::int64_t> out(info.elements());
-        dg::require(info.type_name == "I64", label("tokens"), ": expected I64, found ", info.type_name);
-        file_->read_bytes("tokens", out.data(), info.bytes());
-        return out;
-    }
-
-private:
-    fs::path npy(const std::string& name) const { return path_ / (name + ".npy"); }
-    fs::path path_;
-    std::optional<dg::safetensors_file> file_;
-};
-
-/// One prompt a folder or file, in the order of their names, shorter names first; or the folder itself is one.
-std::vector<fs::path> prompts_of(const fs::path& path) {
-    dg::require(fs::exists(path), "--activations: expected a folder or a .safetensors file, found none at ",
-                path.string());
-    std::vector<fs::path> out;
-    if (fs::is_directory(path) && !fs::exists(path / "attn_out.npy"))
-        for (const auto& entry : fs::directory_iterator(path))
-            if (entry.is_directory() || entry.path().extension() == ".safetensors") out.push_back(entry.path());
-    if (out.empty()) return {path};
-    std::sort(out.begin(), out.end(), [](const fs::path& a, const fs::path& b) {
-        const std::string x = a.filename().string(), y = b.filename().string();
-        return x.size() != y.size() ? x.size() < y.size() : x < y;
-    });
-    return out;
-}
-
-/// Extents that all prompts share, known from the first.
-struct extents {
-    std::size_t layers = 0, width = 0, vocab = 0;
-    bool lens = false, tokens = false;
-};
-
-struct prompt_arrays {
-    std::size_t length = 0;
-    dg::npy_array<double> h, a, m, logits;  // (L + 1, T, C), (L, T, C) twice, (L + 1, T, V) or nothing
-    std::vector<std::int64_t> tokens;
-
-    static rows layer(const dg::npy_array<double>& of, std::size_t l) {
-        return rows(of.values.data() + l * of.shape[1] * of.shape[2], of.shape[1], of.shape[2]);
-    }
-};
-
-void expect_shape(const array_source& from, const std::string& name, const dg::npy_array<double>& found,
-                  const std::vector<std::size_t>& shape) {
-    dg::require(found.shape == shape, from.label(name), ": expected shape ", dg::shape_text(shape), ", found ",
-                dg::shape_text(found.shape));
-}
-
-/// The residual after the last layer, where it was not given: h + a + m.
-void complete(prompt_arrays& p, std::size_t layers) {
-    const std::size_t size = p.length * p.h.shape[2], last = (layers - 1) * size;
-    for (std::size_t i = last; i < last + size; ++i)
-        p.h.values.push_back(p.h.values[i] + p.a.values[i] + p.m.values[i]);
-    p.h.shape[0] = layers + 1;
-}
-
-prompt_arrays read_prompt(const fs::path& path, extents& all, bool first) {
-    const array_source from(path);
-    prompt_arrays p;
-    p.a = from.numbers("attn_out", 3);
-    if (first) {
-        all = {p.a.shape[0], p.a.shape[2], 0, from.has("lens_logits"), from.has("tokens")};
-        dg::require(all.layers > 0 && all.width > 0, from.label("attn_out"), ": expected shape (L, T, C), found ",
-                    dg::shape_text(p.a.shape));
-    }
-    p.length = p.a.shape[1];
-    const std::vector<std::size_t> shape = {all.layers, p.length, all.width},
-                                   one_more = {all.layers + 1, p.length, all.width};
-    dg::require(p.length >= 2, from.label("attn_out"), ": expected at least 2 tokens, found ", p.length);
-    expect_shape(from, "attn_out", p.a, shape);
-    p.m = from.numbers("mlp_out", 3);
-    expect_shape(from, "mlp_out", p.m, shape);
-    p.h = from.numbers("resid_pre", 3);
-    if (p.h.shape == shape) complete(p, all.layers);
-    expect_shape(from, "resid_pre", p.h, one_more);
-    dg::require(
-        from.has("lens_logits") == all.lens, from.label("lens_logits"), ": expected ",
-        all.lens ? "an array, as for the first prompt, found none" : "none, as for the first prompt, found one");
-    dg::require(
-        from.has("tokens") == all.tokens, from.label("tokens"), ": expected ",
-        all.tokens ? "an array, as for the first prompt, found none" : "none, as for the first prompt, found one");
-    if (!all.lens) return p;
-    p.logits = from.numbers("lens_logits", 3);
-    if (first) all.vocab = p.logits.shape[2];
-    expect_shape(from, "lens_logits", p.logits, {all.layers + 1, p.length, all.vocab});
-    if (!all.tokens) return p;
-    p.tokens = from.tokens();
-    dg::require(p.tokens.size() == p.length, from.label("tokens"), ": expected ", p.length, " tokens, found ",
-                p.tokens.size());
-    for (const auto id : p.tokens)
-        dg::require(id >= 0 && static_cast<std::size_t>(id) < all.vocab, from.label("tokens"),
-                    ": expected ids below the vocabulary of ", all.vocab, ", found ", id);
-    return p;
-}
 
 void add_contributions(const prompt_arrays& p, dg::contribution_report& out) {
     const std::size_t L = out.depth;
@@ -187,46 +53,107 @@ void add_lens(const prompt_arrays& p, dg::lens_report& out) {
                 {dg::lens_quantity::top5_overlap, dg::top_k_overlap(q, y, std::min<std::size_t>(5, vocab))},
                 {dg::lens_quantity::agreement, dg::agreement(q, y) ? 1.0 : 0.0}};
             for (const auto& [which, value] : values) sums[out.column(which, l)] += value;
-            if (p.tokens.empty() || u + 1 == p.length) continue;
-            const auto target = static_cast<std::size_t>(p.tokens[u + 1]);
+            const std::size_t target = p.targets[u];
+            if (target == prompt_arrays::no_target) continue;
             next[out.column(dg::lens_quantity::accuracy, l)] += dg::argmax(q) == target ? 1 : 0;
             next[out.column(dg::lens_quantity::cross_entropy, l)] += dg::cross_entropy(q, target);
         }
     out.all_tokens.add(sums, static_cast<double>(p.length));
-    if (!p.tokens.empty()) out.next_tokens.add(next, static_cast<double>(p.length - 1));
+    const auto followed =
+        p.length - static_cast<std::size_t>(std::count(p.targets.begin(), p.targets.end(), prompt_arrays::no_target));
+    if (out.next_tokens.prompts() > 0) out.next_tokens.add(next, static_cast<double>(followed));
+}
+
+/// Arrays of a run without a layer's output, measured from position `from` on.
+struct skipped_run {
+    std::string folder;
+    std::size_t layer = 0, from = 0;
+};
+
+/// The largest change of each layer's contribution and of the prediction, over rows that count.
+void add_skip(const array_source& source, const prompt_arrays& p, const skipped_run& run, dg::prompt_effects& out) {
+    const std::size_t L = out.layers, width = p.a.shape[2], vocab = p.logits.shape[2];
+    const std::string name = run.folder + "/skip_" + std::to_string(run.layer) + "/";
+    auto a = source.numbers(name + "attn_out", {L, p.given, width}),
+         m = source.numbers(name + "mlp_out", {L, p.given, width});
+    auto logits = source.numbers(name + "logits", {p.given, vocab});
+    logits.shape.insert(logits.shape.begin(), 1);
+    for (auto* array : {&a, &m, &logits}) p.keep_counted(*array);
+    std::vector<double> clean(width), changed(width);
+    for (std::size_t row = 0; row < p.length; ++row) {
+        if (p.positions[row] < run.from) continue;
+        for (std::size_t l = run.layer; l < L; ++l) {
+            for (std::size_t i = 0; i < width; ++i) {
+                clean[i] = p.layer(p.a, l)(row, i) + p.layer(p.m, l)(row, i);
+                changed[i] = p.layer(a, l)(row, i) + p.layer(m, l)(row, i);
+            }
+            out.raise_change(run.layer, l, dg::relative_change(changed, clean));
+        }
+        const dg::span<const double> y(p.layer(p.logits, L).row(row), vocab), z(p.layer(logits, 0).row(row), vocab);
+        out.raise_output(run.layer, dg::softmax_distance(z, y));
+    }
+}
+
+/// Effects of one prompt in a mode: "current", or "future" at each of its boundaries.
+dg::prompt_effects skips_of(const array_source& source, const prompt_arrays& p, std::size_t layers, bool future) {
+    dg::prompt_effects out(layers);
+    std::vector<std::int64_t> boundaries{0};
+    if (future) boundaries = source.integers("boundaries");
+    dg::require(!boundaries.empty(), source.label("boundaries"), ": expected at least one boundary, found none");
+    for (const auto t : boundaries) {
+        dg::require(!future || (t >= 2 && static_cast<std::size_t>(t) < p.given), source.label("boundaries"),
+                    ": expected boundaries from 2 to ", p.given - 1, ", found ", t);
+        const std::string folder = future ? "future/" + std::to_string(t) : "current";
+        for (std::size_t l = 0; l < layers; ++l) add_skip(source, p, {folder, l, static_cast<std::size_t>(t)}, out);
+    }
+    return out;
+}
+
+/// Extents, and tables for as many prompts as there are.
+void start_measurement(depth_measurement& out, const extents& all, const report_settings& settings,
+                       const dg::bootstrap_options& bootstrap) {
+    const std::size_t L = all.layers;
+    dg::require(out.block > 0 && (!settings.block || L % out.block == 0), "--block: expected a block that divides the ",
+                L, " layers of ", out.path, ", found ", out.block);
+    out.config.layers = L, out.config.width = all.width;
+    auto& c = out.contribution;
+    c.depth = L;
+    c.layers = {dg::contribution_report::quantities.size() * L, out.prompts, bootstrap};
+    c.residual_norm = {L + 1, out.prompts, bootstrap};
+    for (const std::size_t n : {std::size_t{1}, out.block})
+        if (n <= L) c.angular.emplace(n, dg::sample_table(L - n + 1, out.prompts, bootstrap));
+    if (all.lens) out.logit_lens = {L, {4 * (L + 1), out.prompts, bootstrap}, {}};
+    if (all.lens && all.tokens) out.logit_lens.next_tokens = {2 * (L + 1), out.prompts, bootstrap};
 }
 
 }  // namespace
 
-depth_measurement measure_arrays(const report_settings& settings) {
+depth_measurement measure_arrays(const report_settings& settings, std::size_t index) {
     const dg::bootstrap_options bootstrap{settings.seed, settings.resamples, 0.95};
     const stopwatch watch;
     depth_measurement out;
-    out.name = settings.names[0], out.path = settings.models[0], out.from_arrays = true;
+    out.name = settings.names[index], out.path = settings.models[index], out.from_arrays = true;
     const auto prompts = prompts_of(out.path);
     out.prompts = prompts.size();
     out.block = settings.block.value_or(4);
     extents all;
+    std::optional<dg::effects_accumulator> current, future;
     for (std::size_t i = 0; i < prompts.size(); ++i) {
-        const auto p = read_prompt(prompts[i], all, i == 0);
+        const array_source source(prompts[i]);
+        const auto p = read_prompt(source, all, i == 0);
         const std::size_t L = all.layers;
         if (i == 0) {
-            dg::require(out.block > 0 && (!settings.block || L % out.block == 0),
-                        "--block: expected a block that divides the ", L, " layers of ", out.path, ", found ",
-                        out.block);
-            out.config.layers = L, out.config.width = all.width;
-            auto& c = out.contribution;
-            c.depth = L;
-            c.layers = {dg::contribution_report::quantities.size() * L, prompts.size(), bootstrap};
-            c.residual_norm = {L + 1, prompts.size(), bootstrap};
-            for (const std::size_t n : {std::size_t{1}, out.block})
-                if (n <= L) c.angular.emplace(n, dg::sample_table(L - n + 1, prompts.size(), bootstrap));
-            if (all.lens) out.logit_lens = {L, {4 * (L + 1), prompts.size(), bootstrap}, {}};
-            if (all.lens && all.tokens) out.logit_lens.next_tokens = {2 * (L + 1), prompts.size(), bootstrap};
+            start_measurement(out, all, settings, bootstrap);
+            if (all.current) current.emplace(L, prompts.size(), bootstrap);
+            if (all.future) future.emplace(L, prompts.size(), bootstrap);
         }
         add_contributions(p, out.contribution);
         if (all.lens) add_lens(p, out.logit_lens);
+        if (current) current->add(skips_of(source, p, L, false));
+        if (future) future->add(skips_of(source, p, L, true));
     }
+    if (current) out.skip.current = std::move(*current).result();
+    if (future) out.skip.future = std::move(*future).result();
     out.seconds.emplace_back("arrays", watch.seconds());
     return out;
 }

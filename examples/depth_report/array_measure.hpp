@@ -9,8 +9,8 @@
 
 namespace tools {
 
-/// Measures settings.models[0], a folder of .npy files or of one folder a prompt, or a .safetensors file. Throws a
+/// Measures settings.models[index], a folder of .npy files or of one folder a prompt, or a .safetensors file. Throws a
 /// sentence that names the file on arrays that are missing, of other shapes than the rest, or not finite.
-depth_measurement measure_arrays(const report_settings& settings);
+depth_measurement measure_arrays(const report_settings& settings, std::size_t index);
 
 }  // namespace tools

@@ -167,26 +167,34 @@ dg::report_section skips(const std::vector<depth_measurement>& models) {
                    "results that later tokens reuse. Maximum: the strongest change at any token of any prompt, as in "
                    "the paper's figures, which one token can drive to the top of the scale. Mean: each prompt's "
                    "strongest change, averaged over prompts, on a scale that ends at the largest of all models.";
-    const double current_high = common_scale(
-                     models, [](const auto&m) -> const auto& { return m.skip.current; }),
-                 future_high = common_scale(
-                     models, [](const auto&m) -> const auto& { return m.skip.future; });
-    for (const auto& m : models) {
-        const std::size_t L = m.config.layers;
-        out.figures.push_back(dg::svg(square(m.name + ": current, maximum", L, m.skip.current.change_max, 0)));
-        out.figures.push_back(
-            dg::svg(square(m.name + ": current, mean", L, m.skip.current.change_mean, 0, current_high)));
-        out.figures.push_back(dg::svg(square(m.name + ": future, maximum", L, m.skip.future.change_max, 1)));
-        out.figures.push_back(dg::svg(square(m.name + ": future, mean", L, m.skip.future.change_mean, 1, future_high)));
+    struct mode {
+        bool measured;
+        const char *name, *title;
+        std::size_t first;  // the first layer that a skip can change, from the skipped one on
+        dg::effects dg::skip_effects_result::*of;
+    };
+    const mode modes[] = {{models[0].has_current(), "current", "Change of the prediction, skipped everywhere", 0,
+                           &dg::skip_effects_result::current},
+                          {models[0].has_future(), "future", "Change of later predictions, skipped in the past", 1,
+                           &dg::skip_effects_result::future}};
+    for (const auto& m : models)
+        for (const mode& each : modes) {
+            if (!each.measured) continue;
+            const double high = common_scale(
+                models, [&](const auto& one) -> const auto& { return one.skip.*each.of; });
+            const dg::effects& e = m.skip.*each.of;
+            const std::string title = m.name + ": " + each.name;
+            out.figures.push_back(dg::svg(square(title + ", maximum", e.layers, e.change_max, each.first)));
+            out.figures.push_back(dg::svg(square(title + ", mean", e.layers, e.change_mean, each.first, high)));
+        }
+    for (const mode& each : modes) {
+        if (!each.measured) continue;
+        auto plot = curves(
+            each.title, "‖softmax − softmax′‖₂ (mean over prompts)", models,
+            [&](const auto& m) { return (m.skip.*each.of).output.intervals(); }, "skipped layer");
+        plot.y_from_zero = true;
+        out.figures.push_back(dg::svg(plot));
     }
-    auto current = curves(
-        "Change of the prediction, skipped everywhere", "‖softmax − softmax′‖₂ (mean over prompts)", models,
-        [](const auto& m) { return m.skip.current.output.intervals(); }, "skipped layer");
-    auto future = curves(
-        "Change of later predictions, skipped in the past", "‖softmax − softmax′‖₂ (mean over prompts)", models,
-        [](const auto& m) { return m.skip.future.output.intervals(); }, "skipped layer");
-    current.y_from_zero = future.y_from_zero = true;
-    out.figures.push_back(dg::svg(current)), out.figures.push_back(dg::svg(future));
     return out;
 }
 
@@ -347,7 +355,9 @@ void write_depth_page(const std::filesystem::path& file, const std::vector<depth
                          "al. 2025 (arXiv 2512.08819).",
                          {}};
     if (models[0].from_arrays) {
+        if (models.size() > 1) page.sections.push_back(comparison(models));
         if (models[0].has_lens()) page.sections.push_back(predictions(models));
+        if (models[0].has_current() || models[0].has_future()) page.sections.push_back(skips(models));
         page.sections.push_back(contributions(models));
         return dg::write_html_report(file, page);
     }

@@ -15,6 +15,12 @@ namespace {
 
 namespace dg = depthgrow;
 
+void print_depth_score(const tools::depth_measurement& m) {
+    const auto score = dg::depth_score_interval(m.layer_future());
+    std::printf("  depth score            %.3f  [%.3f, %.3f]   relative %.3f (0 first layer, 1 last)\n", score.mean,
+                score.low, score.high, dg::relative_depth(score.mean, m.config.layers));
+}
+
 void print_summary(const tools::depth_measurement& m) {
     std::printf("%s: %zu layers, width %zu, %s parameters; %zu prompts, %zu positions\n", m.name.c_str(),
                 m.config.layers, m.config.width, tools::human(static_cast<double>(m.config.parameters())).c_str(),
@@ -25,11 +31,7 @@ void print_summary(const tools::depth_measurement& m) {
             entry.contains("step") ? tools::format(" after step %zu", entry["step"].get<std::size_t>()).c_str() : "",
             entry["order"].dump().c_str(), entry.contains("zero_new") ? ", new ones begun as identities" : "");
     if (!m.order.empty()) std::printf("  run in another order of layers than stored\n");
-    if (m.config.layers > 1) {
-        const auto score = dg::depth_score_interval(m.layer_future());
-        std::printf("  depth score            %.3f  [%.3f, %.3f]   relative %.3f (0 first layer, 1 last)\n", score.mean,
-                    score.low, score.high, dg::relative_depth(score.mean, m.config.layers));
-    }
+    if (m.config.layers > 1) print_depth_score(m);
     const auto overlap_late = m.late_overlap(), loss = m.loss();
     std::printf("  late top-5 overlap     %.3f  [%.3f, %.3f]   %s lens at the last layer's input\n", overlap_late.mean,
                 overlap_late.low, overlap_late.high, m.tuned_lens ? "tuned" : "logit");
@@ -57,6 +59,7 @@ void print_summary(const tools::depth_measurement& m) {
 void print_arrays(const tools::depth_measurement& m) {
     std::printf("%s: arrays of %zu layers, width %zu; %zu prompts, %zu positions\n", m.name.c_str(), m.config.layers,
                 m.config.width, m.prompts, m.contribution.positions);
+    if (m.has_future() && m.config.layers > 1) print_depth_score(m);
     const auto ratio = m.contribution.quantity(dg::contribution_quantity::layer_ratio),
                influence = m.contribution.quantity(dg::contribution_quantity::block_influence);
     std::vector<double> kl, overlap;
@@ -71,20 +74,46 @@ void print_arrays(const tools::depth_measurement& m) {
     }
 }
 
+/// Writes the reports of one or several models, compared with the first, and the page.
+void write_reports(const std::vector<tools::depth_measurement>& measured, const tools::report_settings& s) {
+    const bool told = !s.quiet && s.json != "-";
+    dg::json reports = dg::json::array();
+    for (std::size_t i = 0; i < measured.size(); ++i) {
+        reports.push_back(tools::depth_json(measured[i], s));
+        if (i == 0) continue;
+        reports.back()["compared"] = tools::compare_json(measured[0], measured[i]);
+        for (const auto& [key, value] : reports.back()["compared"].items())
+            if (told && value.contains("mean"))
+                std::printf("%s - %s: %s %+.4f [%+.4f, %+.4f], paired over %zu prompts\n", measured[i].name.c_str(),
+                            measured[0].name.c_str(), key.c_str(), value["mean"].get<double>(),
+                            value["low"].get<double>(), value["high"].get<double>(), measured[0].prompts);
+    }
+    tools::write_json(s.json, measured.size() == 1 ? reports[0] : reports, 1);
+    if (s.html.empty()) return;
+    tools::write_depth_page(s.html, measured);
+    if (told) std::printf("page: %s\n", s.html.c_str());
+}
+
 /// The report on --activations, which has no model.
-void report_arrays(tools::report_settings s, const std::string& arrays, const std::vector<std::string>& labels) {
-    const std::pair<const char*, bool> of_models[] = {
-        {"--model", !s.models.empty()},       {"--prompts", !s.prompts.empty()},
-        {"--lens", !s.lenses.empty()},        {"--order", !s.order.empty()},
-        {"--unit", s.unit != "layer"},        {"--boundaries", !s.boundaries.empty()},
-        {"--sweeps", s.sweeps != "standard"}, {"--integrated-gradients", !s.gradients.empty()}};
-    for (const auto& [flag, given] : of_models)
-        dg::require(!given, flag, ": expected none beside --activations, which has no model to run, found one");
-    s.models = {arrays}, s.names = tools::model_names(s.models, labels);
-    const auto measured = tools::measure_arrays(s);
-    if (!s.quiet && s.json != "-") print_arrays(measured);
-    tools::write_json(s.json, tools::depth_json(measured, s), 1);
-    if (!s.html.empty()) tools::write_depth_page(s.html, {measured});
+void report_arrays(const tools::command_line& flags, tools::report_settings s, const std::vector<std::string>& arrays,
+                   const std::vector<std::string>& labels) {
+    for (const char* flag : {"--model", "--prompts", "--order", "--lens", "--unit", "--boundaries", "--sweeps",
+                             "--sweep-prompts", "--no-local", "--integrated-gradients", "--gradient-steps",
+                             "--tokenizer", "--backend", "--precision", "--threads", "--max-rows"})
+        dg::require(!flags.given(flag), flag,
+                    ": expected none beside --activations, which has no model to run, found one");
+    s.models = arrays, s.names = tools::model_names(s.models, labels);
+    std::vector<tools::depth_measurement> measured;
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+        measured.push_back(tools::measure_arrays(s, i));
+        const auto &first = measured[0], &last = measured[i];
+        dg::require(first.prompts == last.prompts && first.has_lens() == last.has_lens() &&
+                        first.has_next_tokens() == last.has_next_tokens() &&
+                        first.has_current() == last.has_current() && first.has_future() == last.has_future(),
+                    arrays[i], ": expected the prompts and kinds of arrays of ", arrays[0], ", found others");
+        if (!s.quiet && s.json != "-") print_arrays(last);
+    }
+    write_reports(measured, s);
 }
 
 }  // namespace
@@ -93,8 +122,7 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::report_settings s;
         bool no_local = false;
-        std::vector<std::string> labels;
-        std::string arrays;
+        std::vector<std::string> labels, arrays;
         const bool of_arrays = std::any_of(argv, argv + argc, [](const std::string& one) {
             return one == "--activations" || one.rfind("--activations=", 0) == 0;
         });
@@ -113,7 +141,7 @@ int main(int argc, char** argv) {
                "\"boundaries\", \"answer_from\")");
         flags.add("--activations", arrays,
                   "In place of both, arrays of any framework's model: a folder of .npy files or of one folder a "
-                  "prompt, or a .safetensors file; names and shapes are on this tool's page");
+                  "prompt, or a .safetensors file; several are compared; names and shapes are on this tool's page");
         flags.add(
             "--label", labels,
             "Name of the model on the screen, the page and in JSON; one each for several (default: the end of its "
@@ -151,7 +179,7 @@ int main(int argc, char** argv) {
                        "(train_smol's default context).");
         if (!flags.parse(argc, argv)) return;
         dg::require(s.resamples > 0, "--resamples: expected at least 1, found 0");
-        if (of_arrays) return report_arrays(s, arrays, labels);
+        if (of_arrays) return report_arrays(flags, s, arrays, labels);
         dg::require(s.lenses.empty() || s.lenses.size() == s.models.size(), "--lens: expected one for each of ",
                     s.models.size(), " --model, found ", s.lenses.size());
         s.names = tools::model_names(s.models, labels);
@@ -167,24 +195,6 @@ int main(int argc, char** argv) {
             bar.clear();
             if (!s.quiet && s.json != "-") print_summary(measured.back());
         }
-        dg::json reports = dg::json::array();
-        for (std::size_t i = 0; i < measured.size(); ++i) {
-            reports.push_back(tools::depth_json(measured[i], s));
-            if (i > 0) reports.back()["compared"] = tools::compare_json(measured[0], measured[i]);
-        }
-        for (std::size_t i = 1; i < measured.size() && !s.quiet && s.json != "-"; ++i) {
-            const auto& difference = reports[i]["compared"];
-            for (const auto& [key, value] : difference.items())
-                if (value.contains("mean"))
-                    std::printf("%s - %s: %s %+.4f [%+.4f, %+.4f], paired over %zu prompts\n", measured[i].name.c_str(),
-                                measured[0].name.c_str(), key.c_str(), value["mean"].get<double>(),
-                                value["low"].get<double>(), value["high"].get<double>(), measured[0].prompts);
-        }
-        const dg::json& written = measured.size() == 1 ? reports[0] : reports;
-        tools::write_json(s.json, written, 1);
-        if (!s.html.empty()) {
-            tools::write_depth_page(s.html, measured);
-            if (!s.quiet && s.json != "-") std::printf("page: %s\n", s.html.c_str());
-        }
+        write_reports(measured, s);
     });
 }

@@ -1,13 +1,16 @@
-// The library's own depth report for Python: any model directory that the tools read, measured on the CPU.
-// Assumes nanobind, oneTBB, a CBLAS and nlohmann_json; built where they are and -DDEPTHGROW_PYTHON_MEASURE=ON asks.
-// Definitions: the headers of depthgrow/analysis, each with its paper.
+// The library's own depth report and tuned lens for Python: any model directory that the tools read, measured on the
+// CPU. Assumes nanobind, oneTBB, a CBLAS and nlohmann_json; built where they are and -DDEPTHGROW_PYTHON_MEASURE=ON
+// asks. Definitions: the headers of depthgrow/analysis, each with its paper.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "fit_lens/lens_fit.hpp"
 #include "support/depth_measure.hpp"
 
 namespace nb = nanobind;
@@ -31,4 +34,19 @@ NB_MODULE(_measure, m) {
         },
         "directory"_a, "prompts"_a, "unit"_a, "lens"_a, "sweeps"_a, "block"_a.none(), "seed"_a, "resamples"_a,
         "local"_a, "threads"_a);
+    m.def(
+        "fit_lens",
+        [](const std::string& directory, const std::string& out, const std::vector<std::string>& data,
+           std::size_t steps, std::size_t tokens_per_step, std::size_t context, const std::string& optimizer,
+           double rate, std::size_t held_out, std::size_t seed, int threads) {
+            nb::gil_scoped_release unlocked;
+            tools::lens_fit_settings settings;
+            settings.model = directory, settings.out = out, settings.data = data, settings.steps = steps;
+            settings.tokens_per_step = tokens_per_step, settings.context = context, settings.optimizer = optimizer;
+            settings.rate = rate, settings.held_out = held_out, settings.seed = seed, settings.threads = threads;
+            settings.progress = settings.told = false;
+            return tools::fit_lens(settings).dump();
+        },
+        "directory"_a, "out"_a, "data"_a, "steps"_a, "tokens_per_step"_a, "context"_a, "optimizer"_a, "rate"_a,
+        "held_out"_a, "seed"_a, "threads"_a);
 }

@@ -19,8 +19,10 @@
 #include <list>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace tools {
 
@@ -54,13 +56,11 @@ public:
         ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept(); stop() would end answers in parts, too
     }
 
-    /// Whether the client of the request that this thread answers has closed its connection; from any thread.
+    /// Whether the client of the request that this thread answers has closed its connection; from any thread, until the
+    /// request is answered. One that closed only its sending half still reads, and is answered.
     static std::function<bool()> client_left() {
-        const int socket = current_socket();
-        return [socket] {
-            pollfd one{socket, POLLRDHUP, 0};
-            return ::poll(&one, 1, 0) > 0 && (one.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
-        };
+        connection* peer = current_peer();
+        return [peer] { return peer->left(); };
     }
 
     /// Handlers say by this that they answer without having read the body; the connection ends then.
@@ -115,6 +115,8 @@ private:
             return static_cast<ssize_t>(count);
         }
         ssize_t write(const char* from, std::size_t size) override {
+            const std::size_t sent = begin_answer(from, size);
+            if (sent > 0) return static_cast<ssize_t>(sent);
             if (in_parts_ || answer_by_ == clock::time_point::max()) answer_by_ = clock::now() + server_.limits_.answer;
             for (;;) {
                 if (!wait(POLLOUT, answer_by_)) return -1;
@@ -123,8 +125,24 @@ private:
             }
         }
 
+        /// Whether nobody reads any more. An end of what the client sends may be that of half the connection, so that
+        /// the first bytes of every answer are sent at once: a closed connection replies with a reset.
+        bool left() {
+            pollfd one{socket_, POLLRDHUP, 0};
+            if (::poll(&one, 1, 0) <= 0) return false;
+            if ((one.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return true;
+            const std::lock_guard lock(answer_guard_);
+            if (!answering_ && early_ == 0) {
+                const ssize_t count =
+                    ::send(socket_, answer_start.data(), answer_start.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (count > 0) early_ = static_cast<std::size_t>(count);
+            }
+            return false;
+        }
+
         /// Waits for a request's first byte; false when there is none in time.
         bool next_request() {
+            answering_ = false, early_ = 0;
             begun_ = clock::now(), reading_ = true, in_parts_ = false;
             if (next_ == held_ && !wait(POLLIN, clock::now() + server_.limits_.idle, true)) return false;
             deadline_ = clock::now() + server_.limits_.request;
@@ -155,6 +173,16 @@ private:
         }
 
     private:
+        static constexpr std::string_view answer_start = "HTTP/1.1 ";
+
+        /// How many of an answer's first bytes `left` has sent already, at its beginning; else 0.
+        std::size_t begin_answer(const char* from, std::size_t size) {
+            const std::lock_guard lock(answer_guard_);
+            answering_ = true;
+            const std::size_t sent = std::min(std::exchange(early_, 0), size);
+            return std::string_view(from, sent) == answer_start.substr(0, sent) ? sent : 0;
+        }
+
         bool wait(short events, clock::time_point until, bool idle = false) const {
             for (;;) {
                 auto end = until;
@@ -177,6 +205,9 @@ private:
         std::atomic<clock::time_point> begun_;
         std::atomic<bool> reading_{true};
         bool leaving_ = false, in_parts_ = false;
+        std::mutex answer_guard_;
+        bool answering_ = false;  // its first bytes are under way
+        std::size_t early_ = 0;   // of them, sent by left()
         clock::time_point deadline_ = clock::time_point::max(), answer_by_ = clock::time_point::max();
         char buffer_[4096];
         std::size_t next_ = 0, held_ = 0;
@@ -239,7 +270,6 @@ private:
             const std::lock_guard lock(guard_);
             peers_.push_back(&peer);
         }
-        current_socket() = socket;
         current_peer() = &peer;
         bool good = true, closed = false;
         while (good && !closed && !peer.leaving() && peer.next_request())
@@ -264,10 +294,6 @@ private:
     }
 
     clock::time_point stopping_time() const { return clock::time_point(clock::duration(stopping_at_)); }
-    static int& current_socket() {
-        thread_local int socket = -1;
-        return socket;
-    }
     static connection*& current_peer() {
         thread_local connection* peer = nullptr;
         return peer;

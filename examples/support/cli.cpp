@@ -172,6 +172,8 @@ void command_line::examples(const std::vector<std::string>& commands, const std:
     inner_->app.footer(text);
 }
 
+bool command_line::given(const std::string& flag) const { return inner_->app.get_option(flag)->count() > 0; }
+
 bool command_line::parse(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];

@@ -55,6 +55,8 @@ public:
 
     /// False when --help or --version was printed. Throws depthgrow::error with one sentence on bad input.
     bool parse(int argc, char** argv);
+    /// After parse: whether the flag was on the command line.
+    bool given(const std::string& flag) const;
 
 private:
     struct implementation;

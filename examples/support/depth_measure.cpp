@@ -203,10 +203,12 @@ const char* name_of_unit(dg::skip_unit unit) {
 }
 
 void add_skip(report_json& r, const depth_measurement& m) {
-    r.out["skip"] = {{"unit", name_of_unit(m.unit)},
-                     {"current", effects_json(m.skip.current)},
-                     {"future", effects_json(m.skip.future)}};
-    r.interval["skip"] = {{"current", effects_interval(m.skip.current)}, {"future", effects_interval(m.skip.future)}};
+    r.out["skip"]["unit"] = name_of_unit(m.unit);
+    for (const auto& [mode, effects] : {std::pair("current", &m.skip.current), std::pair("future", &m.skip.future)}) {
+        if (effects->layers == 0) continue;  // arrays without such runs
+        r.out["skip"][mode] = effects_json(*effects);
+        r.interval["skip"][mode] = effects_interval(*effects);
+    }
     if (m.local.layers)
         r.out["local"] = {{"current", rows_of(m.local.current, m.config.layers)},
                           {"future", rows_of(m.local.future, m.config.layers)}};
@@ -282,8 +284,8 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     if (!m.from_arrays) r.out["model"]["parameters"] = m.config.parameters();
     if (!m.order.empty()) r.out["order"] = m.order;
     add_contribution(r, m.contribution);
-    if (!m.from_arrays) add_skip(r, m);
-    if (!m.from_arrays && L > 1) add_depth_score(r, m.layer_future(), L);
+    if (m.has_current() || m.has_future()) add_skip(r, m);
+    if (m.has_future() && L > 1) add_depth_score(r, m.layer_future(), L);
     if (m.has_lens()) add_lens(r, "logit_lens", m.logit_lens);
     if (m.tuned_lens) add_lens(r, "tuned_lens", *m.tuned_lens);
     if (!m.similarity.empty()) r.out["block_similarity"] = {{"block", m.block}, {"cosine", m.similarity}};
@@ -302,7 +304,9 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
 
 dg::json compare_json(const depth_measurement& first, const depth_measurement& other) {
     dg::json out = {{"first", first.name}, {"n", first.prompts}};
-    if (first.config.layers > 1 && other.config.layers > 1) {
+    const bool skips = first.has_future() && other.has_future(), lenses = first.has_lens() && other.has_lens(),
+               next_tokens = first.has_next_tokens() && other.has_next_tokens();
+    if (skips && first.config.layers > 1 && other.config.layers > 1) {
         out["depth_score"] =
             interval_json(dg::paired_depth_score_difference(other.layer_future(), first.layer_future()));
         out["relative_depth_score"] =
@@ -315,8 +319,8 @@ dg::json compare_json(const depth_measurement& first, const depth_measurement& o
                                      b.column(quantity, layer_of_first));
     };
     const std::size_t L = other.config.layers, first_layers = first.config.layers;
-    out["late_overlap"] = interval_json(lens(dg::lens_quantity::top5_overlap, L - 1, first_layers - 1));
-    out["loss"] = interval_json(lens(dg::lens_quantity::cross_entropy, L, first_layers));
+    if (lenses) out["late_overlap"] = interval_json(lens(dg::lens_quantity::top5_overlap, L - 1, first_layers - 1));
+    if (next_tokens) out["loss"] = interval_json(lens(dg::lens_quantity::cross_entropy, L, first_layers));
     if (L != first_layers) return out;
     // models of one depth: layer by layer
     const auto each = [&](const std::string& key, std::size_t count, const auto& difference) {
@@ -326,16 +330,19 @@ dg::json compare_json(const depth_measurement& first, const depth_measurement& o
         out["layers"][key] = ends_json(all);
         out["layers"][key]["mean"] = mean;
     };
-    each("future_output", L, [&](std::size_t l) {
-        return dg::paired_difference(other.layer_future().output, l, first.layer_future().output, l);
-    });
+    if (skips)
+        each("future_output", L, [&](std::size_t l) {
+            return dg::paired_difference(other.layer_future().output, l, first.layer_future().output, l);
+        });
     for (const auto q : dg::contribution_report::quantities)
         each(dg::name_of(q), L, [&](std::size_t l) {
             return dg::paired_difference(other.contribution.layers, other.contribution.column(q, l),
                                          first.contribution.layers, first.contribution.column(q, l));
         });
-    for (const auto q : dg::lens_report::quantities)
-        each(dg::name_of(q), L + 1, [&](std::size_t l) { return lens(q, l, l); });
+    for (const auto q : dg::lens_report::quantities) {
+        const bool of_next = q == dg::lens_quantity::accuracy || q == dg::lens_quantity::cross_entropy;
+        if (of_next ? next_tokens : lenses) each(dg::name_of(q), L + 1, [&](std::size_t l) { return lens(q, l, l); });
+    }
     return out;
 }
 

@@ -35,7 +35,7 @@ struct path_gradients {
 /// Everything measured on one checkpoint, or what can be told from arrays of its activations.
 struct depth_measurement {
     std::string name, path;
-    bool from_arrays = false;  // then skips, sweeps and weights are not there, the lens where logits were given
+    bool from_arrays = false;  // then sweeps and weights are not there, the lens and skips where arrays were given
     dg::decoder_config config;
     std::size_t prompts = 0, sweep_prompts = 0, block = 0;
     dg::skip_unit unit = dg::skip_unit::layer;
@@ -56,6 +56,8 @@ struct depth_measurement {
 
     /// Future effects of whole layers: what depth scores are made of.
     const dg::effects& layer_future() const { return future_of_layers ? *future_of_layers : skip.future; }
+    bool has_current() const { return skip.current.layers > 0; }
+    bool has_future() const { return layer_future().layers > 0; }
     bool has_lens() const { return logit_lens.depth > 0; }
     bool has_next_tokens() const { return logit_lens.next_tokens.prompts() > 0; }
     const dg::lens_report& lens() const { return tuned_lens ? *tuned_lens : logit_lens; }

@@ -506,3 +506,22 @@ TEST_CASE("parameters in two layers, unseen layers, other optimisers and failing
     dg::grow(model.layers, optimizer, dg::doubling{}(3), fails);
     CHECK((equal(model.at(4)->weight, torch::zeros({3})) && !equal(model.at(1)->weight, torch::zeros({3}))));
 }
+
+namespace {
+
+struct shallow {
+    torch::Tensor weight, mask;
+    shallow clone() const { return *this; }
+};
+
+}  // namespace
+
+TEST_CASE("a struct whose own clone() shares a tensor is refused") {
+    std::vector<shallow> layers;
+    for (int i = 0; i < 2; ++i) layers.push_back({torch::randn({3}), {}});
+    CHECK_THROWS_WITH(layers = dg::grow(std::move(layers), dg::doubling{}(2)),
+                      Catch::Contains("new layer 2 and layer 0, which it copies, share weights"));
+    CHECK(layers.size() == 2);
+    for (auto& layer : layers) layer.weight = torch::Tensor();
+    CHECK_NOTHROW(layers = dg::grow(std::move(layers), dg::doubling{}(2)));
+}

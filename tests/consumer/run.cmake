@@ -46,3 +46,6 @@ step(${CMAKE_COMMAND} -S ${ROOT}/tests/consumer/${project} -B ${work}/build -DCM
 step(${CMAKE_COMMAND} --build ${work}/build)
 step(${work}/build/uses_depthgrow)
 step(${work}/build/uses_json)
+if(EXISTS ${BUILD}/libdepthgrow_compiled.a AND project STREQUAL "find_package")
+  step(${work}/build/uses_compiled)
+endif()

@@ -87,7 +87,7 @@ class Wrapped(unittest.TestCase):
             try:
                 wrap = torch.nn.parallel.DistributedDataParallel
                 wrapped = wrap(self.model)
-                with self.assertRaisesRegex(dg.Error, "grow model.module, then wrap it again"):
+                with self.assertRaisesRegex(dg.Error, "grow model.module, then rewrap"):
                     dgt.grow(wrapped, self.optimizer, ORDER)
 
                 def grow():

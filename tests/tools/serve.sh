@@ -149,6 +149,47 @@ wait $background $waits
 [[ "$(cat long.txt) $(cat waits.txt)" == "200 200 1" ]] ||
   fail "expected the requests taken in to be answered, found $(cat long.txt) $(cat waits.txt)"
 
+# A client that closed only its sending half is answered; one that closed all is gone within a token or two.
+model=slow start
+client() {  # client whole|half REQUEST: prints what is read after the close
+  python3 - "$port" "$@" << 'END'
+import socket, sys, time
+port, kind, body = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+with socket.create_connection(("127.0.0.1", port)) as one:
+    one.sendall(f"POST /v1/completions HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    if kind == "half":
+        one.shutdown(socket.SHUT_WR)
+        print(b"".join(iter(lambda: one.recv(65536), b"")).decode())
+    else:
+        time.sleep(1)
+END
+}
+for asked in '"prompt": "abc", "max_tokens": 20, "seed": 3' '"prompt": "ab", "max_tokens": 9, "stream": true'; do
+  answer=$(client half "{$asked}"); head -n 1 <<< "$answer" | grep -q '^HTTP/1\.[01] 200 OK' ||
+    fail "expected an answer for a client that closed its sending half, found $answer"
+done
+grep -q '^data: \[DONE\]' <<< "$answer" || fail "expected the whole stream, found $answer"
+client whole "$slow" & whole=$!
+until_health '"running":1'
+wait $whole
+until_health '"running":0'
+
+# Hundreds of prompts in a request go on beside others, and these do not wait for all of them.
+(ask POST /v1/completions "{\"prompt\": [$(printf "\"$long\",%.0s" {1..239})\"$long\"], \"echo\": true,
+  \"logprobs\": 1, \"max_tokens\": 0}"; echo "$status $body" > many.txt) & many=$!
+until_health '"running":1'
+since=$(now)
+for i in 0 2; do
+  asked='"prompt": "abc", "max_tokens": 20, "seed": 3'
+  [[ $i == 0 ]] || asked="\"prompt\": \"$long\", \"echo\": true, \"logprobs\": 1, \"max_tokens\": 0"
+  ask POST /v1/completions "{$asked}"; expect 200 '"text"'; [[ "$(choices)" == "${alone[i]}" ]] ||
+    fail "expected beside many prompts the answer ${alone[i]}, found $body"
+done
+took=$(($(now) - since)); [[ ! -e many.txt ]] || fail "expected answers before those of 240 prompts, after $took ms"
+wait $many; grep -q '^200 ' many.txt && [[ $(grep -o '"index"' many.txt | wc -l) -eq 240 ]] ||
+  fail "expected 240 answers, found $(head -c 300 many.txt)"
+kill -TERM $pid; wait $pid
+
 # Refused at the start; one that is not would serve for ever.
 if ! grep -q avx512_bf16 /proc/cpuinfo; then
   refused '--precision bf16: expected --backend cuda, or' timeout 30 "$TOOLS/serve" --model model --precision bf16
@@ -156,4 +197,4 @@ fi
 refused 'expected layers below 4, found 7' timeout 30 "$TOOLS/serve" --model model --order 0,7
 refused 'expected at most 4 (the layers run), found 9' timeout 30 "$TOOLS/serve" --model model --exit-layer 9
 refused '--parallel: expected 1 to 32, found 33' timeout 30 "$TOOLS/serve" --model model --parallel 33
-echo "serve: scores, completions, refusals, bounds, streams, company, stops"
+echo "serve: scores, completions, refusals, bounds, streams, company, closed halves, stops"

@@ -15,6 +15,7 @@
 #include "depthgrow/growth/layer_order.hpp"
 #include "depthgrow/growth/layer_traits.hpp"
 #include "depthgrow/growth/mixture.hpp"
+#include "depthgrow/growth/shared_storage.hpp"
 
 namespace depthgrow {
 
@@ -53,6 +54,7 @@ public:
         for (std::size_t slot = 0; slot < rows.size(); ++slot) {
             if (!rows.is_new(slot)) continue;
             made_.push_back(new_element(sequence, rows, slot));
+            require_independent(slot);
             on_new(made_.back(), slot);
         }
     }
@@ -66,6 +68,15 @@ public:
     }
 
 private:
+    void require_independent(std::size_t slot) const {
+        if constexpr (copies_need_a_look<element>()) {
+            const std::size_t source = kept_source(rows_, slot);
+            require(!share_numbers(traits::at(sequence_, source), made_.back()),
+                    "[grow] expected a clone that is equal and independent, but new layer ", slot, " and layer ",
+                    source, ", which it copies, share weights: make clone() or the copy constructor deep");
+        }
+    }
+
     Sequence& sequence_;
     const Rows& rows_;
     Sequence grown_;
@@ -144,8 +155,9 @@ template <class Sequence, class OnNew> Sequence grow(Sequence&& sequence, const 
 }
 
 /// `layers = grow(std::move(layers), order)`: slot j of the result is layer order[j]; the first slot that names a layer
-/// keeps that very object, later ones get clones, layers that no slot names are left behind. When the size is wrong or
-/// a clone throws, `sequence` is as before (for containers with reserve() and elements whose move does not throw).
+/// keeps that very object, later ones get clones, layers that no slot names are left behind. When the size is wrong, a
+/// clone throws or a clone shares an array of numbers with its source (as far as shared_storage.hpp sees), `sequence`
+/// is as before (for containers with reserve() and elements whose move does not throw).
 template <class Sequence> Sequence grow(Sequence&& sequence, const layer_order& order) {
     return grow(std::forward<Sequence>(sequence), order, [](auto&, std::size_t) {});
 }

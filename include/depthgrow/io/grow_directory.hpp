@@ -360,7 +360,7 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
         detail::write_moments(*moments, folder.path() / "optimizer.safetensors", in.stack(), detail::outer_names_of(in),
                               how, rows);
     if (const auto torch = detail::torch_states_of(in); !torch.empty())
-        torch_states(torch, *in.described()).write(folder.path() / torch.filename(), *plan.after, rows, how.state);
+        torch_states(torch, *in.described()).write(folder.path() / torch.filename(), rows, how.state);
 
     for (const auto& name : plan.kept) {
         std::error_code problem;

@@ -3,14 +3,9 @@
 // Format: u64 header length, JSON {name: {dtype, shape, data_offsets}}, bytes (huggingface/safetensors).
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -26,6 +21,7 @@
 #include "depthgrow/core/dtype.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/io/atomic_file.hpp"
+#include "depthgrow/io/input_file.hpp"
 #include "depthgrow/io/json.hpp"
 
 namespace depthgrow {
@@ -85,29 +81,11 @@ struct tensor_info {
 /// once the file is no longer the one whose header was read. (A file that is replaced by rename stays readable here.)
 class safetensors_file {
 public:
-    explicit safetensors_file(std::filesystem::path path) : path_(std::move(path)) {
-        open();
-        try {
-            read_header();
-        } catch (...) {
-            ::close(handle_);
-            throw;
-        }
-    }
-    safetensors_file(safetensors_file&& other) noexcept
-        : path_(std::move(other.path_)),
-          handle_(std::exchange(other.handle_, -1)),
-          size_(other.size_),
-          written_(other.written_),
-          data_start_(other.data_start_),
-          tensors_(std::move(other.tensors_)),
-          metadata_(std::move(other.metadata_)) {}
-    safetensors_file& operator=(safetensors_file&&) = delete;
-    ~safetensors_file() {
-        if (handle_ >= 0) ::close(handle_);
+    explicit safetensors_file(std::filesystem::path path) : file_(std::move(path), "a safetensors file") {
+        read_header();
     }
 
-    const std::filesystem::path& path() const { return path_; }
+    const std::filesystem::path& path() const { return file_.path(); }
     /// The file's free string map, empty when it has none.
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
     /// Every tensor by its name.
@@ -122,7 +100,7 @@ public:
     /// The tensor of that name, or a sentence saying that the file has none.
     const tensor_info& find(const std::string& name) const {
         const auto found = tensors_.find(name);
-        require(found != tensors_.end(), path_.string(), ": expected a tensor ", detail::quotable(name),
+        require(found != tensors_.end(), path().string(), ": expected a tensor ", detail::quotable(name),
                 ", found none of that name");
         return found->second;
     }
@@ -130,16 +108,16 @@ public:
     /// The stored bytes [first, first + count) of a tensor.
     void read_bytes(const std::string& name, void* out, std::size_t count, std::size_t first = 0) const {
         const tensor_info& info = find(name);
-        require(first <= info.bytes() && count <= info.bytes() - first, path_.string(), ": expected tensor ",
+        require(first <= info.bytes() && count <= info.bytes() - first, path().string(), ": expected tensor ",
                 detail::quotable(name), " of at least ", first, " + ", count, " bytes, found ", info.bytes());
-        read_at(data_start_ + info.begin + first, out, count);
+        file_.read_at(data_start_ + info.begin + first, out, count);
         require_unchanged();
     }
 
     /// Reads a tensor of floating-point numbers as float or double; `count` is its number of elements.
     template <class T> void read(const std::string& name, T* out, std::size_t count) const {
         const tensor_info& info = find(name);
-        require(count == info.elements(), path_.string(), ": expected tensor ", detail::quotable(name), " of ", count,
+        require(count == info.elements(), path().string(), ": expected tensor ", detail::quotable(name), " of ", count,
                 " elements, found ", info.elements());
         read_range(name, out, count, 0);
     }
@@ -147,20 +125,20 @@ public:
     template <class T> void read_range(const std::string& name, T* out, std::size_t count, std::size_t first) const {
         const tensor_info& info = find(name);
         const auto type = info.number_type();
-        require(type.has_value(), path_.string(), ": expected tensor ", detail::quotable(name),
+        require(type.has_value(), path().string(), ": expected tensor ", detail::quotable(name),
                 " to hold floating-point numbers, found ", info.type_name);
-        require(first <= info.elements() && count <= info.elements() - first, path_.string(), ": expected tensor ",
+        require(first <= info.elements() && count <= info.elements() - first, path().string(), ": expected tensor ",
                 detail::quotable(name), " of at least ", first, " + ", count, " elements, found ", info.elements());
         const std::size_t width = size_of(*type);
         const std::uint64_t start = data_start_ + info.begin + first * width;
         if (*type == dtype_of<T>::value) {
-            read_at(start, out, count * width);
+            file_.read_at(start, out, count * width);
             return require_unchanged();
         }
         std::array<char, 1 << 15> chunk;
         for (std::size_t done = 0; done < count;) {
             const std::size_t part = std::min(count - done, chunk.size() / width);
-            read_at(start + done * width, chunk.data(), part * width);
+            file_.read_at(start + done * width, chunk.data(), part * width);
             convert_from(*type, chunk.data(), out + done, part);
             done += part;
         }
@@ -168,62 +146,31 @@ public:
     }
 
 private:
-    void open() {
-        std::error_code ignored;
-        const auto status = std::filesystem::status(path_, ignored);
-        require(std::filesystem::exists(status), path_.string(),
-                ": expected a safetensors file, found nothing of that name");
-        require(std::filesystem::is_regular_file(status), path_.string(),
-                ": expected a safetensors file, found something that is no file");
-        handle_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-        require(handle_ >= 0, path_.string(), ": expected a readable file, found: ", std::strerror(errno));
-    }
-
-    void read_at(std::uint64_t position, void* out, std::size_t bytes) const {
-        auto* next = static_cast<char*>(out);
-        while (bytes > 0) {
-            const ssize_t count =
-                ::pread(handle_, next, std::min<std::size_t>(bytes, 1u << 30), static_cast<off_t>(position));
-            if (count < 0 && errno == EINTR) continue;
-            require(count > 0, path_.string(), ": expected ", bytes, " more bytes at position ", position, ", found ",
-                    count < 0 ? std::strerror(errno) : "the end of the file");
-            next += count;
-            bytes -= static_cast<std::size_t>(count);
-            position += static_cast<std::uint64_t>(count);
-        }
-    }
-
-    struct ::stat facts() const {
-        struct ::stat found;
-        require(::fstat(handle_, &found) == 0, path_.string(),
-                ": expected a readable file, found: ", std::strerror(errno));
-        return found;
-    }
     void require_unchanged() const {
-        const auto now = facts();
+        const auto now = file_.facts();
         require(static_cast<std::uint64_t>(now.st_size) == size_ && now.st_mtim.tv_sec == written_.tv_sec &&
                     now.st_mtim.tv_nsec == written_.tv_nsec,
-                path_.string(),
+                path().string(),
                 ": expected a file that stays as it was opened, found that it was written to meanwhile");
     }
 
     void read_header() {
-        const auto found = facts();
+        const auto found = file_.facts();
         const auto size = size_ = static_cast<std::uint64_t>(found.st_size);
         written_ = found.st_mtim;
-        require(size >= 10, path_.string(), ": expected a safetensors file of at least 10 bytes, found ", size);
+        require(size >= 10, path().string(), ": expected a safetensors file of at least 10 bytes, found ", size);
         std::uint64_t length = 0;
-        read_at(0, &length, 8);
-        require(length <= safetensors_header_limit, path_.string(), ": expected a header of at most ",
+        file_.read_at(0, &length, 8);
+        require(length <= safetensors_header_limit, path().string(), ": expected a header of at most ",
                 safetensors_header_limit, " bytes, found the length ", length);
-        require(length <= size - 8, path_.string(), ": expected a header of ", length, " bytes, found a file of ", size,
-                " bytes (truncated?)");
+        require(length <= size - 8, path().string(), ": expected a header of ", length, " bytes, found a file of ",
+                size, " bytes (truncated?)");
         data_start_ = 8 + length;
         std::string header(static_cast<std::size_t>(length), '\0');
-        read_at(8, header.data(), header.size());
-        require(!header.empty() && header[0] == '{', path_.string(), ": expected a header that begins with '{', found ",
-                header.empty() ? "none" : "another byte");
-        const std::string file = path_.string();
+        file_.read_at(8, header.data(), header.size());
+        require(!header.empty() && header[0] == '{', path().string(),
+                ": expected a header that begins with '{', found ", header.empty() ? "none" : "another byte");
+        const std::string file = path().string();
         const json entries = parse_json(header, file);
         for (const auto& [name, entry] : entries.items()) {
             if (name == "__metadata__") read_metadata(entry, file);
@@ -283,8 +230,7 @@ private:
         require(position == data_size, file, ": expected ", position, " bytes of data, found ", data_size);
     }
 
-    std::filesystem::path path_;
-    int handle_ = -1;
+    input_file file_;
     std::uint64_t size_ = 0;
     ::timespec written_{};
     std::uint64_t data_start_ = 0;

@@ -5,7 +5,7 @@ from .._native import Error
 
 # Wrappers whose optimizer or reducer keeps parameters of its own, by the name of the class.
 WRAPPERS = {
-    "DistributedDataParallel": "grow model.module, then wrap it again",
+    "DistributedDataParallel": "grow model.module, then rewrap(model), on every rank",
     "FullyShardedDataParallel": "grow the model before it is sharded, or save it, grow the files and load them",
     "DeepSpeedEngine": "grow the model before the engine is made",
 }

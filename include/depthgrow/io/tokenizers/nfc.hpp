@@ -114,25 +114,22 @@ inline const normalization_data& normalization() {
     return made;
 }
 
-}  // namespace detail
+/// A character with its combining class; a byte of no character is a code beyond all.
+struct nfc_symbol {
+    char32_t code;
+    std::uint8_t mark;
+};
+inline constexpr char32_t nfc_broken = 0x200000;
 
-/// The text in normalization form C.
-inline std::string to_nfc(std::string_view text) {
-    // below U+0300 nothing changes
-    if (std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xcc; }))
-        return std::string(text);
-    const auto& data = detail::normalization();
-    struct symbol {
-        char32_t code;
-        std::uint8_t mark;  // combining class
-    };
-    std::vector<symbol> symbols;
-    const char32_t broken = 0x200000;  // a byte of no character is kept as a code beyond all
+/// Every character taken apart, one after the other.
+inline std::vector<nfc_symbol> nfc_decomposed(std::string_view text) {
+    const auto& data = normalization();
+    std::vector<nfc_symbol> symbols;
     const auto push = [&](char32_t code) { symbols.push_back({code, data.combining_class(code)}); };
     std::vector<char32_t> waiting;
     for (std::size_t i = 0; i < text.size();) {
         const text_character c = character_at(text, i);
-        if (c.code == 0xfffd && c.length == 1) push(broken + static_cast<unsigned char>(text[i]));
+        if (c.code == 0xfffd && c.length == 1) push(nfc_broken + static_cast<unsigned char>(text[i]));
         else if (c.code >= 0xac00 && c.code < 0xd7a4) {
             const char32_t index = c.code - 0xac00;
             push(0x1100 + index / 588), push(0x1161 + index % 588 / 28);
@@ -150,32 +147,56 @@ inline std::string to_nfc(std::string_view text) {
         }
         i += c.length;
     }
+    return symbols;
+}
+
+/// Marks between two starters in the order of their classes.
+inline void nfc_order_marks(std::vector<nfc_symbol>& symbols) {
     for (auto first = symbols.begin(); first != symbols.end();) {
         if (first->mark == 0) {
             ++first;
             continue;
         }
-        const auto last = std::find_if(first, symbols.end(), [](const symbol& one) { return one.mark == 0; });
-        std::stable_sort(first, last, [](const symbol& a, const symbol& b) { return a.mark < b.mark; });
+        const auto last = std::find_if(first, symbols.end(), [](const nfc_symbol& one) { return one.mark == 0; });
+        std::stable_sort(first, last, [](const nfc_symbol& a, const nfc_symbol& b) { return a.mark < b.mark; });
         first = last;
     }
+}
+
+/// Starters and the marks that go into them as one.
+inline void nfc_compose(std::vector<nfc_symbol>& symbols) {
+    const auto& data = normalization();
     std::size_t kept = 0, starter = symbols.size();
     for (std::size_t i = 0; i < symbols.size(); ++i) {
-        const symbol one = symbols[i];
+        const nfc_symbol one = symbols[i];
         if (starter < symbols.size()) {
             const bool adjacent = kept == starter + 1, blocked = !adjacent && symbols[kept - 1].mark >= one.mark;
-            if (const char32_t joined = blocked ? 0 : data.compose(symbols[starter].code, one.code)) {
-                symbols[starter].code = joined;
+            if (const char32_t composed = blocked ? 0 : data.compose(symbols[starter].code, one.code)) {
+                symbols[starter].code = composed;
                 continue;
             }
         }
         if (one.mark == 0) starter = kept;
         symbols[kept++] = one;
     }
+    symbols.resize(kept);
+}
+
+}  // namespace detail
+
+/// The text in normalization form C.
+inline std::string to_nfc(std::string_view text) {
+    // below U+0300 nothing changes
+    if (std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xcc; }))
+        return std::string(text);
+    auto symbols = detail::nfc_decomposed(text);
+    detail::nfc_order_marks(symbols);
+    detail::nfc_compose(symbols);
     std::string out;
-    for (std::size_t i = 0; i < kept; ++i) {
-        if (symbols[i].code >= broken) out += static_cast<char>(static_cast<unsigned char>(symbols[i].code - broken));
-        else append_utf8(symbols[i].code, out);
+    for (const auto& one : symbols) {
+        if (one.code >= detail::nfc_broken)
+            out += static_cast<char>(static_cast<unsigned char>(one.code - detail::nfc_broken));
+        else append_utf8(one.code, out);
     }
     return out;
 }

@@ -1,6 +1,6 @@
 // Growth of torch's optimizer.state_dict() on disk: states follow their layers, parameters are numbered anew.
-// Assumes a described family and one group in named order, or Trainer's two; every shape is checked, and what cannot be
-// proved is refused. Maths: sums as in growth/mixture.hpp, second moments by squared coefficients.
+// Assumes a described family and param_names, or one group in named order, or Trainer's two; every shape is checked,
+// and what cannot be proved is refused. Maths: sums as in growth/mixture.hpp, second moments by squared coefficients.
 #pragma once
 
 #include <algorithm>
@@ -24,95 +24,144 @@ namespace depthgrow {
 /// A checked state dict: where the states of each parameter are.
 class torch_states {
 public:
-    torch_states(const std::filesystem::path& path, const decoder_config& config)
-        : file_(path), label_(path.string()), order_(named_parameters(config, label_)) {
+    torch_states(const std::filesystem::path& path, const decoder_config& config) : file_(path), label_(path.string()) {
         const pickle& all = file_.values();
         const auto* state = all.find(all.whole(), "state");
         groups_ = all.find(all.whole(), "param_groups");
-        require(state && state->kind == pickle_kind::dict && groups_ && groups_->kind == pickle_kind::list, label_,
-                ": expected an optimizer's state and param_groups, found something else");
+        require(state && state->kind == pickle_kind::dict && groups_ && groups_->kind == pickle_kind::list &&
+                    !groups_->items.empty(),
+                label_, ": expected an optimizer's state and param_groups, found something else");
+        names_ = field(0, "param_names") ? given_names() : names_in_order(config);
         std::map<std::int64_t, const pickle_value*> by_number;
         for (std::size_t i = 0; i + 1 < state->items.size(); i += 2)
             by_number[all[state->items[i]].integer] = &all[state->items[i + 1]];
-        const std::size_t groups = groups_->items.size();
-        require(groups == 1 || groups == 2, label_, ": expected one group of parameters or Trainer's two, found ",
-                groups);
+        std::map<std::string, model_tensor> tensors;
+        for (auto& tensor : model_tensors(config)) tensors.emplace(tensor.name, tensor);
         std::int64_t number = 0;
-        for (std::size_t group = 0; group < groups; ++group) {
-            std::vector<const model_tensor*> own;
-            for (const auto& tensor : order_)
-                if (groups == 1 || is_decayed(tensor.name) == (group == 0)) own.push_back(&tensor);
-            const pickle_value& fields = all[groups_->items[group]];
-            const auto* params = all.find(fields, "params");
-            const auto* names = all.find(fields, "param_names");
-            require(params && params->items.size() == own.size(), label_, ": expected ", own.size(),
+        for (std::size_t group = 0; group < names_.size(); ++group) {
+            const auto* params = field(group, "params");
+            require(params && params->items.size() == names_[group].size(), label_, ": expected ", names_[group].size(),
                     " parameters in group ", group, ", found ", params ? params->items.size() : 0);
-            require(!names || names->items.size() == own.size(), label_, ": expected as many param_names as params");
-            for (std::size_t i = 0; i < own.size(); ++i, ++number) {
+            for (std::size_t i = 0; i < params->items.size(); ++i, ++number) {
+                const std::string& name = names_[group][i];
                 const auto& param = all[params->items[i]];
                 const auto found = by_number.find(number);
                 require(param.kind == pickle_kind::integer && param.integer == number && found != by_number.end(),
                         label_, ": expected parameters numbered in order, each with its state, found another at ",
                         number);
-                require(!names || all[names->items[i]].text == own[i]->name, label_, ": expected param_names ",
-                        own[i]->name, " at ", number, ", found another");
-                check(*found->second, *own[i]);
-                of_[own[i]->name] = found->second;
+                const auto tensor = tensors.find(name);
+                require(tensor != tensors.end(), label_, ": expected param_names of the model's parameters, found ",
+                        detail::quotable(name), " at ", number);
+                require(of_.emplace(name, found->second).second, label_, ": expected each parameter once, found ", name,
+                        " twice");
+                check(*found->second, tensor->second);
             }
         }
-        require(static_cast<std::size_t>(number) == by_number.size(), label_, ": expected states of ", number,
-                " parameters, found ", by_number.size());
+        require(of_.size() == tensors.size(), label_, ": expected states of the model's ", tensors.size(),
+                " parameters, found those of ", of_.size());
+        require(of_.size() == by_number.size(), label_, ": expected states of ", of_.size(), " parameters, found ",
+                by_number.size());
     }
 
     /// Writes the states of the grown model.
-    void write(const std::filesystem::path& out, const decoder_config& grown, const mixture& rows,
-               state_policy policy) const {
+    void write(const std::filesystem::path& out, const mixture& rows, state_policy policy) const {
         const pickle& all = file_.values();
         const mixture squares = squared(rows);
-        const auto order = named_parameters(grown, label_);
         torch_pickle to;
-        std::vector<std::pair<std::int64_t, std::vector<std::string>>> groups;  // first number, names
+        std::vector<std::vector<std::string>> grown;
         to.bytes += "}(";
         to.string("state");
         to.bytes += "}(";
         std::int64_t number = 0;
-        for (std::size_t group = 0; group < groups_->items.size(); ++group) {
-            groups.push_back({number, {}});
-            for (const auto& tensor : order) {
-                if (groups_->items.size() == 2 && is_decayed(tensor.name) != (group == 0)) continue;
-                groups.back().second.push_back(tensor.name);
+        for (const auto& names : names_) {
+            grown.push_back(grown_names(names, rows));
+            for (const std::string& name : grown.back()) {
                 to.integer(number++);
-                write_states(to, tensor, rows, squares, policy);
+                write_states(to, name, rows, squares, policy);
             }
         }
         to.op('u');
         to.string("param_groups");
         to.bytes += "](";
-        for (std::size_t group = 0; group < groups.size(); ++group) {
-            const auto& fields = all[groups_->items[group]];
-            to.bytes += "}(";
-            for (std::size_t i = 0; i + 1 < fields.items.size(); i += 2) {
-                const pickle_value& key = all[fields.items[i]];
-                to.value(all, key, label_);
-                const auto& [first, names] = groups[group];
-                const bool named = key.text == "param_names";
-                if (!named && key.text != "params") {
-                    to.value(all, all[fields.items[i + 1]], label_);
-                    continue;
-                }
-                to.bytes += "](";
-                for (std::size_t k = 0; k < names.size(); ++k)
-                    if (named) to.string(names[k]);
-                    else to.integer(first + static_cast<std::int64_t>(k));
-                to.op('e');
-            }
-            to.op('u');
+        number = 0;
+        for (std::size_t group = 0; group < grown.size(); ++group) {
+            write_group(to, all[groups_->items[group]], grown[group], number);
+            number += static_cast<std::int64_t>(grown[group].size());
         }
         to.bytes += "eu";
         write_torch_file(out, to);
     }
 
 private:
+    using group_names = std::vector<std::vector<std::string>>;
+
+    const pickle_value* field(std::size_t group, const char* name) const {
+        return file_.values().find(file_.values()[groups_->items[group]], name);
+    }
+
+    /// Names as the file has them, in any order and any number of groups.
+    group_names given_names() const {
+        group_names out;
+        for (std::size_t group = 0; group < groups_->items.size(); ++group) {
+            const auto* names = field(group, "param_names");
+            require(names && names->kind == pickle_kind::list, label_, ": expected param_names in every group");
+            out.emplace_back();
+            for (const auto item : names->items) out.back().push_back(file_.values()[item].text);
+        }
+        return out;
+    }
+
+    /// The order of named_parameters(), in one group or in Trainer's two.
+    group_names names_in_order(const decoder_config& config) const {
+        const std::size_t groups = groups_->items.size();
+        require(groups <= 2, label_, ": expected one group of parameters, Trainer's two, or param_names, found ",
+                groups, " groups");
+        group_names out(groups);
+        for (const auto& tensor : named_parameters(config, label_))
+            out[groups == 2 && !is_decayed(tensor.name) ? 1 : 0].push_back(tensor.name);
+        return out;
+    }
+
+    /// A group's names in the grown model: each layer's in the order of the layer that it comes from.
+    static std::vector<std::string> grown_names(const std::vector<std::string>& names, const mixture& rows) {
+        std::vector<std::string> before, after;
+        std::map<std::size_t, std::vector<std::string>> parts;
+        std::string stack;
+        for (const std::string& name : names) {
+            std::string prefix, part;
+            std::size_t layer = 0;
+            if (split_at_number(name, prefix, layer, part)) parts[layer].push_back(part), stack = prefix;
+            else (parts.empty() ? before : after).push_back(name);
+        }
+        for (std::size_t slot = 0; slot < rows.size(); ++slot)
+            for (const std::string& part : parts[rows.main_source(slot)])
+                before.push_back(text(stack, slot, ".", part));
+        before.insert(before.end(), after.begin(), after.end());
+        return before;
+    }
+
+    /// A group's fields as they were, but for its parameters, numbered from `first`, and their names.
+    void write_group(torch_pickle& to, const pickle_value& fields, const std::vector<std::string>& names,
+                     std::int64_t first) const {
+        const pickle& all = file_.values();
+        to.bytes += "}(";
+        for (std::size_t i = 0; i + 1 < fields.items.size(); i += 2) {
+            const pickle_value& key = all[fields.items[i]];
+            to.value(all, key, label_);
+            const bool named = key.text == "param_names";
+            if (!named && key.text != "params") {
+                to.value(all, all[fields.items[i + 1]], label_);
+                continue;
+            }
+            to.bytes += "](";
+            for (std::size_t k = 0; k < names.size(); ++k)
+                if (named) to.string(names[k]);
+                else to.integer(first + static_cast<std::int64_t>(k));
+            to.op('e');
+        }
+        to.op('u');
+    }
+
     void check(const pickle_value& states, const model_tensor& tensor) const {
         const pickle& all = file_.values();
         require(states.kind == pickle_kind::dict, label_, ": expected a dict of states, found another value");
@@ -126,14 +175,14 @@ private:
         }
     }
 
-    void write_states(torch_pickle& to, const model_tensor& tensor, const mixture& rows, const mixture& squares,
+    void write_states(torch_pickle& to, const std::string& name, const mixture& rows, const mixture& squares,
                       state_policy policy) const {
         const pickle& all = file_.values();
         std::string prefix, part;
         std::size_t slot = 0;
-        const bool inside = split_at_number(tensor.name, prefix, slot, part);
+        const bool inside = split_at_number(name, prefix, slot, part);
         const auto source = [&](std::size_t layer) { return of_.at(text(prefix, layer, ".", part)); };
-        const pickle_value& main = inside ? *source(rows.main_source(slot)) : *of_.at(tensor.name);
+        const pickle_value& main = inside ? *source(rows.main_source(slot)) : *of_.at(name);
         const bool reset =
             inside && (policy == state_policy::all || (policy == state_policy::zero && rows.is_new(slot)));
         to.bytes += "}(";
@@ -179,8 +228,8 @@ private:
 
     torch_file file_;
     std::string label_;
-    std::vector<model_tensor> order_;
     const pickle_value* groups_ = nullptr;
+    group_names names_;  // of each group
     std::map<std::string, const pickle_value*> of_;
 };
 

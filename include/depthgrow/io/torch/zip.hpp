@@ -3,12 +3,7 @@
 // not overlap, so that what is read is never more than the file. Format: APPNOTE.TXT 6.3, zip64 too.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +14,7 @@
 #include <vector>
 
 #include "depthgrow/core/error.hpp"
+#include "depthgrow/io/input_file.hpp"
 #include "depthgrow/io/text_file.hpp"
 
 namespace depthgrow {
@@ -31,31 +27,12 @@ struct zip_entry {
 /// An open archive; refused, in one sentence, unless all of its entries are stored and lie apart.
 class zip_file {
 public:
-    explicit zip_file(std::filesystem::path path) : path_(std::move(path)), label_(path_.string()) {
-        std::error_code ignored;
-        require(std::filesystem::is_regular_file(path_, ignored), label_, ": expected a file of torch.save, found ",
-                std::filesystem::exists(path_, ignored) ? "something that is no file" : "nothing of that name");
-        handle_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-        require(handle_ >= 0, label_, ": expected a readable file, found: ", std::strerror(errno));
-        try {
-            read_directory();
-        } catch (...) {
-            ::close(handle_);
-            throw;
-        }
-    }
-    zip_file(zip_file&& other) noexcept
-        : path_(std::move(other.path_)),
-          label_(std::move(other.label_)),
-          handle_(std::exchange(other.handle_, -1)),
-          size_(other.size_),
-          entries_(std::move(other.entries_)) {}
-    zip_file& operator=(zip_file&&) = delete;
-    ~zip_file() {
-        if (handle_ >= 0) ::close(handle_);
+    explicit zip_file(std::filesystem::path path)
+        : file_(std::move(path), "a file of torch.save"), label_(file_.label()) {
+        read_directory();
     }
 
-    const std::filesystem::path& path() const { return path_; }
+    const std::filesystem::path& path() const { return file_.path(); }
     std::uint64_t size() const { return size_; }
     /// Every entry by its name.
     const std::map<std::string, zip_entry>& entries() const { return entries_; }
@@ -64,7 +41,7 @@ public:
     void read(const zip_entry& entry, void* out, std::size_t count, std::uint64_t first = 0) const {
         require(first <= entry.size && count <= entry.size - first, label_, ": expected an entry of at least ", first,
                 " + ", count, " bytes, found ", entry.size);
-        read_at(entry.begin + first, out, count);
+        file_.read_at(entry.begin + first, out, count);
     }
     /// All bytes of an entry.
     std::string content(const zip_entry& entry) const {
@@ -79,31 +56,16 @@ private:
         std::memcpy(&value, bytes.data() + at, width);
         return value;
     }
-    void read_at(std::uint64_t position, void* out, std::size_t bytes) const {
-        auto* next = static_cast<char*>(out);
-        while (bytes > 0) {
-            const ssize_t count =
-                ::pread(handle_, next, std::min<std::size_t>(bytes, 1u << 30), static_cast<off_t>(position));
-            if (count < 0 && errno == EINTR) continue;
-            require(count > 0, label_, ": expected ", bytes, " more bytes at position ", position, ", found ",
-                    count < 0 ? std::strerror(errno) : "the end of the file");
-            next += count;
-            bytes -= static_cast<std::size_t>(count);
-            position += static_cast<std::uint64_t>(count);
-        }
-    }
     std::string piece(std::uint64_t position, std::uint64_t bytes, const char* what) const {
         require(position <= size_ && bytes <= size_ - position, label_, ": expected ", what, " within the ", size_,
                 " bytes of the file, found it at ", position, " (truncated?)");
         std::string out(static_cast<std::size_t>(bytes), '\0');
-        read_at(position, out.data(), out.size());
+        file_.read_at(position, out.data(), out.size());
         return out;
     }
 
     void read_directory() {
-        struct ::stat facts;
-        require(::fstat(handle_, &facts) == 0, label_, ": expected a readable file, found: ", std::strerror(errno));
-        size_ = static_cast<std::uint64_t>(facts.st_size);
+        size_ = static_cast<std::uint64_t>(file_.facts().st_size);
         require(size_ >= 22 && piece(0, 4, "an entry") == std::string("PK\3\4", 4), label_,
                 ": expected a zip archive, as torch.save writes it since torch 1.6, found another format");
         const std::uint64_t tail_size = std::min<std::uint64_t>(size_, 22 + 65535);
@@ -181,9 +143,8 @@ private:
         }
     }
 
-    std::filesystem::path path_;
+    input_file file_;
     std::string label_;
-    int handle_ = -1;
     std::uint64_t size_ = 0;
     std::map<std::string, zip_entry> entries_;
 };
