@@ -12,7 +12,8 @@ if [[ $# -gt 0 && "$1" != --* ]]; then
   text=(--data "$(realpath "$1")")
   shift
 fi
-install_packages g++ cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev nlohmann-json3-dev libcli11-dev
+install_packages g++ cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev nlohmann-json3-dev libcli11-dev \
+  libxxhash-dev
 cd "$root"
 cmake -S . -B build-quickstart -G Ninja -DDEPTHGROW_BUILD_TESTS=OFF > build-quickstart.log ||
   { cat build-quickstart.log >&2; exit 1; }

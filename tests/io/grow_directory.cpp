@@ -376,7 +376,7 @@ TEST_CASE("another trainer's files are left out by name, and what is not underst
     CHECK(plan.notes.back() == "modeling_own.py is of no kind that growth knows; copied as it is");
     CHECK_FALSE(plan.history[0].contains("step"));
     CHECK_FALSE(std::filesystem::exists(made.out / "trainer_state.json"));
-    CHECK(temporary::entries(made.out) == 5);
+    CHECK(temporary::entries(made.out) == 6);
     const auto again =
         dg::plan_directory_growth(dg::model_directory(made.path), {dg::doubling{}(3), {}, dg::state_policy::all});
     CHECK_FALSE(again.history[0].contains("state"));  // no moments of ours

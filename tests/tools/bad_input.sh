@@ -49,11 +49,30 @@ refused 'expected the settings of this run, found lr' \
 [[ ! -e again ]] || fail "expected nothing begun by a refused --resume, found $(ls -A again)"
 "$TOOLS/train_smol" "${tiny[@]}" --out again --resume out
 
+# One bit of a checkpoint's weights is another: told by the file, not gone on with, not grown; auto takes an older one.
+"$TOOLS/train_smol" "${tiny[@]}" --out bits --save-every 4 --keep 9
+flip() {
+  local byte
+  byte=$(od -An -tu1 -j 30000 -N 1 "$1")
+  printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek=30000 conv=notrunc 2> /dev/null
+}
+flip bits/checkpoints/step-00000012/model.safetensors
+refused 'model.safetensors: expected the XXH3 hash' \
+    "$TOOLS/train_smol" "${tiny[@]}" --out again2 --resume bits/checkpoints/step-00000012
+refused 'model.safetensors: expected the XXH3 hash' \
+    "$TOOLS/grow_checkpoint" bits/checkpoints/step-00000012 grown --operator midas --block 2
+said=$("$TOOLS/train_smol" "${tiny[@]}" --out bits --resume auto 2>&1)
+[[ "$said" == "warning: "*"step-00000012"*"left out" ]] || fail "expected a warning of a checkpoint, found $said"
+for folder in bits/checkpoints/step-*; do flip "$folder/optimizer.safetensors"; done
+said=$("$TOOLS/train_smol" "${tiny[@]}" --out bits --resume auto 2>&1) && fail "expected damaged checkpoints refused"
+[[ "$said" == *"error: bits: expected a whole checkpoint to go on from"* ]] || fail "found $said"
+
 # A loss that is not finite stops the run, names step and tensor, and keeps the state aside.
 refused 'the loss is not finite at step' "$TOOLS/train_smol" "${tiny[@]}" --out hot --lr 1e30 --clip 0 --growth none
 [[ -f hot/diverged/model.safetensors ]] || fail "expected the state aside in hot/diverged"
 
-# A full disk while saving: the run goes on, says so once and fails at its end; the last good checkpoint stays. Needs root for a small file system; skipped otherwise.
+# A full disk while saving: the run goes on, says so once and fails at its end; the last good checkpoint stays.
+# Needs root for a small file system; skipped otherwise.
 mkdir disk
 if mount -t tmpfs -o size=1500k tmpfs disk 2> /dev/null; then
   trap 'umount "$work/disk"; rm -rf "$work"' EXIT

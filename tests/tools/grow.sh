@@ -86,7 +86,7 @@ refused '[collapse] expected a layer 3 with 1 layers after it in a depth of 4, g
 
 # A family whose graph the library does not know: layers, config.json and what is said of the rest.
 cp -rL whole foreign
-rm foreign/trainer_state.json
+rm foreign/trainer_state.json foreign/manifest.json
 sed -i 's/"model_type": "llama"/"model_type": "somebody"/
         s/"num_hidden_layers": 4/"num_hidden_layers": 4, "layer_types": ["a", "b", "a", "b"]/' \
     foreign/config.json

@@ -31,7 +31,8 @@ for count in 1 2 4; do
   rm -rf part && cp -r whole part && rm -r part/checkpoints/step-00000012 part/checkpoints/step-00000010
   ranks $count "${run[@]}" --out part --resume auto
   near whole part
-  [[ $count != 2 ]] || losses part/log.jsonl | cmp - <(losses whole/log.jsonl) || fail "two ranks went on with other bits"
+  [[ $count != 2 ]] || losses part/log.jsonl | cmp - <(losses whole/log.jsonl) ||
+    fail "two ranks went on with other bits"
 done
 # Refusals come before any damage, in one sentence of the first rank.
 refused=$(ranks 3 "${run[@]}" --out refused 2>&1 | grep -m 1 error: || true)

@@ -13,7 +13,7 @@ class Depthgrow(ConanFile):
     description = "Grow Transformers in depth while they train, and measure how well they use it. Header-only."
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"blas": [True, False]}  # what the CPU backend links: oneTBB, OpenBLAS and nlohmann_json
+    options = {"blas": [True, False]}  # what the CPU backend links: oneTBB, OpenBLAS, nlohmann_json, xxHash
     default_options = {"blas": False}
     no_copy_source = True
 
@@ -34,6 +34,7 @@ class Depthgrow(ConanFile):
             self.requires("onetbb/[>=2021]")
             self.requires("openblas/[>=0.3]")
             self.requires("nlohmann_json/[>=3.10]")
+            self.requires("xxhash/[>=0.8]")
 
     def generate(self):
         toolchain = CMakeToolchain(self)

@@ -22,6 +22,7 @@
 #include "depthgrow/io/checkpoint_writer.hpp"
 #include "depthgrow/io/grown_tensors.hpp"
 #include "depthgrow/io/growth_record.hpp"
+#include "depthgrow/io/manifest.hpp"
 #include "depthgrow/io/mixed_tensors.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "depthgrow/io/model_directory.hpp"
@@ -86,7 +87,7 @@ inline bool is_understood(const std::string& name) {
 }
 inline bool is_rewritten(const std::string& name) {
     for (const char* written : {"config.json", "optimizer.safetensors", "trainer_state.json", "growth.json",
-                                "model.safetensors", "model.safetensors.index.json"})
+                                "model.safetensors", "model.safetensors.index.json", manifest_name})
         if (name == written) return true;
     return false;
 }
@@ -337,9 +338,10 @@ inline void write_moments(const safetensors_file& file, const std::filesystem::p
 
 }  // namespace detail
 
-/// Writes the grown directory, whole or not at all.
+/// Writes the grown directory, whole or not at all, with a manifest; refuses one whose files are not those of its own.
 inline directory_growth_plan grow_directory(const model_directory& in, const std::filesystem::path& out,
                                             const growth& how, const directory_check& check = {}) {
+    require_undamaged(in.directory());
     directory_growth_plan plan = plan_directory_growth(in, how);
     require_new_directory(out);
     atomic_directory folder(out);
@@ -376,6 +378,7 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
     write_file(folder.path() / "growth.json", json_text({{"format_version", 1}, {"growth", plan.history}}, 2));
     write_file(folder.path() / "config.json", json_text(plan.config, 2));
     if (check) check(folder.path());
+    write_manifest(folder.path());
     folder.commit();
     return plan;
 }

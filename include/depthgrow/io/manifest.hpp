@@ -76,7 +76,8 @@ inline std::string damage_in(const std::filesystem::path& directory) {
 
 /// Refuses a directory whose files are not those of its manifest.
 inline void require_undamaged(const std::filesystem::path& directory) {
-    if (const auto damage = damage_in(directory); !damage.empty()) throw error(damage);
+    if (const auto damage = damage_in(directory); !damage.empty())
+        fail(damage, " (if you changed it yourself, remove manifest.json)");
 }
 
 }  // namespace depthgrow
