@@ -15,10 +15,12 @@ ranks() { local count=$1; shift; mpirun --oversubscribe --bind-to none -n "$coun
 for count in 2 3; do ranks $count --out whole-$count --quiet; done
 
 # Processes of the run at hand: children of this shell's mpirun, by rank.
-rank_of() { tr '\0' '\n' < "/proc/$1/environ" 2> /dev/null | sed -n 's/^OMPI_COMM_WORLD_RANK=//p'; }
+rank_of() { tr '\0' '\n' 2> /dev/null < "/proc/$1/environ" | sed -n 's/^OMPI_COMM_WORLD_RANK=//p' || true; }
 process_of() {
   local pid
-  for pid in $(pgrep -P "$launcher"); do [[ $(rank_of "$pid") == "$1" ]] && echo "$pid" && return; done
+  for pid in $(pgrep -P "$launcher"); do
+    if [[ $(rank_of "$pid") == "$1" ]]; then echo "$pid"; return; fi
+  done
 }
 # Waits until the log says that step $1 is done.
 reached() {
@@ -28,7 +30,9 @@ reached() {
     sleep 0.01
   done
 }
-begin() { ranks $count --out run "$@" > said.txt 2>&1 & launcher=$!; }
+begin() {
+  mpirun --oversubscribe --bind-to none -n $count "${train[@]}" --out run "$@" > said.txt 2>&1 & launcher=$!
+}
 # The launcher ends within 30 s of a fault.
 ends() {
   for ((t = 0; t < 300; ++t)); do kill -0 "$launcher" 2> /dev/null || break; sleep 0.1; done
@@ -39,7 +43,7 @@ ends() {
   fi
   wait "$launcher" 2> /dev/null || true
 }
-survived=0 lost=0
+survived=0 lost=0 met=0
 lost() { lost=$((lost + 1)); echo "round $round, $count ranks, $fault: LOST: $*"; }
 # The run goes on by the same flags and ends as one that was left alone.
 goes_on() {
@@ -52,7 +56,8 @@ goes_on() {
   fi
 }
 room() {  # a small file system at run, where one can be had
-  mkdir run && mount -t tmpfs -o "size=$1" tmpfs run 2> /dev/null && trap 'umount -l "$work/run" 2> /dev/null; rm -rf "$work"' EXIT
+  mkdir run && mount -t tmpfs -o "size=$1" tmpfs run 2> /dev/null || return 1
+  trap 'umount -l "$work/run" 2> /dev/null; rm -rf "$work"' EXIT
 }
 faults=(kill-early kill-step kill-save kill-growth stall full read-only cut flip slow)
 for ((round = 1; round <= rounds; ++round)); do
@@ -70,13 +75,13 @@ for ((round = 1; round <= rounds; ++round)); do
         kill-growth) reached 6 ;;
       esac
       victim=$(process_of $victim)
-      [[ -z "$victim" ]] || kill -9 "$victim" 2> /dev/null || true
+      if [[ -n "$victim" ]] && kill -9 "$victim" 2> /dev/null; then met=$((met + 1)); fi
       ends || continue ;;
     stall)
       begin
       reached $at
       stalled=$(process_of $victim)
-      [[ -z "$stalled" ]] || kill -STOP "$stalled"
+      if [[ -n "$stalled" ]] && kill -STOP "$stalled" 2> /dev/null; then met=$((met + 1)); fi
       ends || { kill -9 "$stalled" 2> /dev/null; continue; }
       if [[ -n "$stalled" ]] && ! grep -q "found none from rank $victim" said.txt; then
         lost "the stalled rank $victim is not named: $(grep -m 1 error: said.txt)"; continue
@@ -85,20 +90,22 @@ for ((round = 1; round <= rounds; ++round)); do
       room 2m || { survived=$((survived + 1)); echo "round $round: full disk skipped: no tmpfs here"; continue; }
       dd if=/dev/zero of=run/filler bs=1k count=$((600 + RANDOM % 900)) 2> /dev/null
       begin; ends || continue
+      if grep -q "expected room\|No space" said.txt; then met=$((met + 1)); fi
       rm -f run/filler; mount -o remount,size=64m run ;;
     read-only)
       room 64m || { survived=$((survived + 1)); echo "round $round: read-only disk skipped: no tmpfs here"; continue; }
       begin; reached $at
       mount -o remount,ro run 2> /dev/null || true
       ends || continue
+      if grep -q "Read-only\|error:" said.txt; then met=$((met + 1)); fi
       mount -o remount,rw run ;;
     slow)
       begin --background-save; reached $at
-      for pid in $(pgrep -P "$launcher"); do ionice -c 3 -p "$pid" 2> /dev/null || true; done
-      sync; ends || continue ;;
+      for pid in $(pgrep -P "$launcher" || true); do ionice -c 3 -p "$pid" 2> /dev/null || true; done
+      met=$((met + 1)); sync; ends || continue ;;
     cut | flip)
       begin; reached $at
-      kill -9 $(pgrep -P "$launcher") 2> /dev/null || true
+      if kill -9 $(pgrep -P "$launcher") 2> /dev/null; then met=$((met + 1)); fi
       ends || continue
       newest=$(ls -d run/checkpoints/step-* 2> /dev/null | tail -n 1)
       [[ $(ls -d run/checkpoints/step-* 2> /dev/null | wc -l) -gt 1 ]] || newest=""
@@ -113,5 +120,5 @@ for ((round = 1; round <= rounds; ++round)); do
   goes_on
 done
 umount -l run 2> /dev/null || true
-echo "faults: survived $survived / lost $lost"
+echo "faults: survived $survived / lost $lost ($met of $rounds met the run)"
 [[ $lost == 0 ]]
