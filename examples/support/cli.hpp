@@ -56,6 +56,9 @@ public:
     /// False when --help or --version was printed. Throws depthgrow::error with one sentence on bad input.
     bool parse(int argc, char** argv);
 
+    /// The words of the flags that parse found, but for those of the group `without`, each flag once.
+    std::vector<std::string> given(const std::string& without) const;
+
 private:
     struct implementation;
     std::unique_ptr<implementation> inner_;

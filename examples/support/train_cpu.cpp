@@ -50,13 +50,13 @@ cpu_product product_of(const resolved_run& run) {
 
 }  // namespace
 
-training_summary train_on_cpu(const resolved_run& given) {
+training_summary train_on_cpu(const resolved_run& given, const training_watch& watch) {
     auto run = given;
     const auto product = product_of(run);
     run.product = product.name;
     dg::blas backend({run.threads, product.run});
     return with_optimizer<float, dg::blas>(run.settings.optimizer, [&]<class Optimizer>() {
-        return training_run<float, dg::blas, Optimizer>(backend, run)();
+        return training_run<float, dg::blas, Optimizer>(backend, run, watch)();
     });
 }
 

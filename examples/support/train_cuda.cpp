@@ -1,23 +1,30 @@
 #include "depthgrow/backend/cuda/cuda.hpp"
 #include "support/any_optimizer.hpp"
+#include "support/made_by.hpp"
 #include "support/training_loop.hpp"
 
 namespace tools {
 
 namespace {
 
-template <class T> training_summary run_in(dg::cuda& backend, const resolved_run& run) {
+template <class T> training_summary run_in(dg::cuda& backend, const resolved_run& run, const training_watch& watch) {
     return with_optimizer<T, dg::cuda>(run.settings.optimizer, [&]<class Optimizer>() {
-        return training_run<T, dg::cuda, Optimizer>(backend, run)();
+        return training_run<T, dg::cuda, Optimizer>(backend, run, watch)();
     });
 }
 
 }  // namespace
 
-training_summary train_on_cuda(const resolved_run& run) {
+std::string cuda_device_name() {
+    cudaDeviceProp facts;
+    return cudaGetDeviceProperties(&facts, 0) == cudaSuccess ? facts.name : "a GPU that does not tell its name";
+}
+
+training_summary train_on_cuda(const resolved_run& run, const training_watch& watch) {
     try {
         dg::cuda backend({.deterministic = run.settings.deterministic, .fp8 = run.settings.precision == "fp8"});
-        return run.settings.precision == "fp32" ? run_in<float>(backend, run) : run_in<dg::bfloat16>(backend, run);
+        return run.settings.precision == "fp32" ? run_in<float>(backend, run, watch)
+                                                : run_in<dg::bfloat16>(backend, run, watch);
     } catch (const dg::out_of_device_memory& problem) {
         dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
     }

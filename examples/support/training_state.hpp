@@ -59,6 +59,7 @@ public:
         so_far.tokens = state.contains("tokens") ? fields.number("tokens") : 0;
         so_far.flops = state.contains("flops") ? fields.number("flops") : 0;
         so_far.seconds = state.contains("seconds") ? fields.number("seconds") : 0;
+        if (state.contains("joules")) so_far.joules = fields.number("joules");
         so_far.growth = state.value("growth", dg::json::array());
         stage = stage_reached(file.string());
     }
@@ -77,6 +78,7 @@ public:
                        {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
                        {"product", run_.product},
                        {"settings", run_.identity()}};
+        if (so_far.joules) files.state["joules"] = *so_far.joules;
         files.more = [&](const std::filesystem::path& folder) {
             if (run_.tokenizer) dg::write_tokenizer(folder, *run_.tokenizer);
             else dg::write_byte_tokenizer(folder);
