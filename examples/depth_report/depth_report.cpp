@@ -100,7 +100,7 @@ void report_arrays(const tools::command_line& flags, tools::report_settings s, c
     for (const char* flag : {"--model", "--prompts", "--order", "--lens", "--unit", "--boundaries", "--sweeps",
                              "--sweep-prompts", "--no-local", "--integrated-gradients", "--gradient-steps",
                              "--tokenizer", "--backend", "--precision", "--threads", "--max-rows"})
-        dg::require(!flags.given(flag), flag,
+        dg::require(!flags.was_given(flag), flag,
                     ": expected none beside --activations, which has no model to run, found one");
     s.models = arrays, s.names = tools::model_names(s.models, labels);
     std::vector<tools::depth_measurement> measured;

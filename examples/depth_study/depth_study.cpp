@@ -1,166 +1,215 @@
-// Trains several variants of one model (plain, grown) over several seeds and prints one table and one page.
-#include <cmath>
+// Runs a study: variants of one model over several seeds, measured at several moments; one table, one page.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
+#include "depth_study/study_page.hpp"
+#include "depth_study/study_run.hpp"
 #include "depthgrow/io/atomic_file.hpp"
-#include "depthgrow/metrics/statistics.hpp"
 #include "support/console.hpp"
 #include "support/json_output.hpp"
-#include "support/training_data.hpp"
-#include "support/training_report.hpp"
+#include "support/stop_signal.hpp"
 
 namespace {
 
 namespace dg = depthgrow;
+namespace fs = std::filesystem;
 
-struct variant {
-    std::string name;
-    std::vector<tools::training_summary> runs;
-    std::vector<std::filesystem::path> folders;
+/// The flags of depth_study itself.
+struct study_settings {
+    std::string file, variants = "none,lidas", shard;
+    std::size_t seeds = 1;
+    double budget = 0;
+    std::vector<std::string> set, merge;
+    bool list = false, table = false, put_aside = false;
 };
 
-/// "1.234" of one run, "1.234 ± 0.012" (half of the 95 % bootstrap interval over seeds) of several.
-template <class Value> std::string cell(const variant& v, const char* pattern, Value value) {
-    std::vector<double> values;
-    for (const auto& run : v.runs) values.push_back(value(run));
-    double mean = 0;
-    for (double x : values) mean += x / static_cast<double>(values.size());
-    std::string text = tools::format(pattern, mean);
-    if (values.size() < 2) return text;
-    const auto interval = dg::bootstrap_mean(values);
-    return text + " ±" + tools::format(pattern, (interval.high - interval.low) / 2);
+std::map<std::string, std::string> values_of(const std::vector<std::string>& set) {
+    std::map<std::string, std::string> out;
+    for (const auto& one : set) {
+        const auto equals = one.find('=');
+        dg::require(equals != one.npos && equals > 0, "--set: expected NAME=VALUE, found ", one);
+        out[one.substr(0, equals)] = one.substr(equals + 1);
+    }
+    return out;
 }
 
-std::vector<std::vector<std::string>> table(const std::vector<variant>& variants) {
-    std::vector<std::vector<std::string>> rows(1, {""});
-    const auto add = [&](const std::string& name, const char* pattern, auto value) {
-        rows.push_back({name});
-        for (const auto& v : variants) rows.back().push_back(cell(v, pattern, value));
-    };
-    for (const auto& v : variants) rows[0].push_back(v.name);
-    using summary = const tools::training_summary&;
-    add("layers", "%.0f", [](summary s) { return static_cast<double>(s.layers); });
-    add("training FLOPs, plain = 1", "%.3f", [](summary s) { return s.flops_ratio; });
-    add("training seconds", "%.1f", [](summary s) { return s.seconds; });
-    add("held-out loss (nats per token)", "%.4f", [](summary s) { return s.validation_loss; });
-    for (const auto& [task, share] : variants[0].runs[0].answer_accuracy)
-        add("answers right: " + task, "%.3f", [&task = task](summary s) { return s.answer_accuracy.at(task); });
-    add("top-5 overlap at the last layer's input", "%.3f", [](summary s) { return s.late_overlap; });
-    add("loss added by swapping the middle blocks", "%.4f", [](summary s) { return s.swap_loss; });
-    return rows;
+study::study_file make_study(const study_settings& s, const tools::training_settings& common, tools::flag_list flags) {
+    for (const char* flag : {"--out", "--json", "--quiet", "--dry-run", "--resume"}) flags.erase(flag);
+    if (s.file.empty()) {
+        dg::require(s.set.empty(), "--set: expected a study's file, whose parameters it sets, found none");
+        flags.erase("--seed");
+        return study::study_of_operators(s.variants, s.seeds, common.seed, flags);
+    }
+    return study::read_study(s.file, values_of(s.set), flags);
 }
 
-/// Columns as wide as their widest cell; "±" counts one.
-void print(const std::vector<std::vector<std::string>>& rows) {
-    const auto letters = [](const std::string& s) {
-        std::size_t count = 0;
-        for (char c : s) count += (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
-        return count;
-    };
-    std::vector<std::size_t> widths(rows[0].size(), 0);
-    for (const auto& row : rows)
-        for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], letters(row[c]));
-    for (const auto& row : rows) {
-        for (std::size_t c = 0; c < row.size(); ++c) {
-            const std::string pad(widths[c] - letters(row[c]) + (c ? 3 : 0), ' ');
-            std::printf("%s", c ? (pad + row[c]).c_str() : (row[c] + pad).c_str());
-        }
-        std::printf("\n");
-    }
+/// What a cell is doing: "done", "at step 600", "not begun".
+std::string state_of(const study::cell& one) {
+    if (fs::exists(one.file)) return "done";
+    const auto step = study::steps_done(one);
+    return step ? tools::format("at step %zu", step) : "not begun";
 }
 
-void run(tools::training_settings settings, const std::string& names, std::size_t seeds) {
-    dg::require(settings.growth == "none",
-                "--growth: expected --variants, the operators that a study compares, found --growth ", settings.growth);
-    dg::require(settings.growth_plan.empty(),
-                "--growth-plan: expected --variants, the operators that a study compares, found --growth-plan ",
-                settings.growth_plan);
-    settings.out = dg::output_directory(settings.out).string();
-    if (settings.json == "-") settings.quiet = true;  // the numbers alone
-    dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
-    if (!settings.dry_run) tools::require_backend(settings.backend, settings.precision);
-    std::vector<variant> variants;
-    for (std::size_t first = 0; first < names.size();) {
-        const std::size_t end = std::min(names.find(',', first), names.size());
-        variants.push_back({names.substr(first, end - first), {}, {}});
-        first = end + 1;
-    }
-    dg::require(!variants.empty(), "--variants: expected at least one, found none");
-    const std::filesystem::path out = settings.out;
-    for (auto& v : variants) {  // everything is checked before the first run starts
-        auto checked = settings;
-        checked.growth = v.name;
-        if (v.name != "none") dg::make_operator(v.name, 4);
-        tools::resolve(checked);
-    }
-    std::vector<tools::named_run> shown;
+void list_cells(const std::vector<study::cell>& cells, const std::string& json) {
     dg::json record = dg::json::array();
-    for (std::size_t s = 0; s < seeds; ++s)
-        for (auto& v : variants) {
-            auto one = settings;
-            one.growth = v.name;
-            one.seed = settings.seed + s;
-            one.out = (out / (v.name == "none" ? "plain" : v.name) / tools::format("seed-%zu", one.seed)).string();
-            one.json.clear();
-            const auto run = tools::resolve(one);
-            const std::string name = v.name == "none" ? "plain" : v.name;
-            if (!one.quiet) std::printf("== %s, seed %zu\n", name.c_str(), one.seed);
-            if (one.dry_run) {
-                record.push_back({{"variant", name}, {"folder", one.out}, {"plan", tools::dry_run(run)}});
-                if (!one.quiet) std::printf("\n");
-                continue;
-            }
-            v.runs.push_back(tools::train(run));
-            v.folders.push_back(one.out);
-            if (v.runs.back().interrupted) return;
-            if (s == 0) shown.push_back({name, one.out});
-            if (!one.quiet) std::printf("\n");
+    std::size_t widest = 4;
+    for (const auto& one : cells) widest = std::max(widest, one.name().size());
+    const auto line = [&](const std::string& name, const std::string& steps, const std::string& tokens,
+                          const std::string& flops, const std::string& state) {
+        if (json != "-")
+            std::printf("%-*s %8s %9s %9s   %s\n", static_cast<int>(widest), name.c_str(), steps.c_str(),
+                        tokens.c_str(), flops.c_str(), state.c_str());
+    };
+    line("cell", "steps", "tokens", "FLOPs", "state");
+    double tokens = 0, flops = 0, left = 0;
+    for (const auto& one : cells) {
+        const double all = one.run.flops(), count = static_cast<double>(one.run.steps * one.run.tokens_per_step());
+        const std::string state = state_of(one);
+        tokens += count, flops += all;
+        if (state != "done") left += all - one.run.flops_until(study::steps_done(one));
+        line(one.name(), std::to_string(one.run.steps), tools::human(count), tools::human(all), state);
+        record.push_back({{"variant", one.variant},
+                          {"seed", one.seed},
+                          {"steps", one.run.steps},
+                          {"tokens", count},
+                          {"flops", all},
+                          {"moments", one.moments},
+                          {"state", state},
+                          {"command", "train_smol " + one.flags.text()}});
+    }
+    line(tools::format("%zu cells", cells.size()), "", tools::human(tokens), tools::human(flops),
+         tools::human(left) + "FLOPs left");
+    tools::write_json(json, record);
+}
+
+/// Plans as train_smol --dry-run has them, of the first seed of each variant.
+void print_plans(const std::vector<study::cell>& cells, bool quiet, const std::string& json) {
+    dg::json record = dg::json::array();
+    std::set<std::string> seen;
+    for (const auto& one : cells) {
+        if (!seen.insert(one.variant).second) continue;
+        if (!quiet) std::printf("== %s\n", one.name().c_str());
+        record.push_back(
+            {{"variant", one.variant}, {"folder", one.run.settings.out}, {"plan", tools::dry_run(one.run)}});
+        if (!quiet) std::printf("\n");
+    }
+    tools::write_json(json, record);
+}
+
+/// Runs what is not finished; false when it was stopped. A budget that is shorter than reading the data still lets one
+/// step, or one measurement, be done.
+bool run_cells(const study::study_file& study, const std::vector<study::cell>& cells, double budget, bool quiet) {
+    const tools::stopwatch watch;
+    bool asked = false;
+    const auto stop = [&] {
+        const bool over = budget > 0 && watch.seconds() >= budget && asked;
+        asked = true;
+        return tools::stop_requested || over;
+    };
+    tools::catch_stop_signals();
+    for (const auto& one : cells) {
+        if (study::finished(one)) {
+            if (!quiet) std::printf("== %s: done before\n", one.name().c_str());
+            continue;
         }
-    if (settings.dry_run) return tools::write_json(settings.json, record);
-    for (auto& v : variants)
-        if (v.name == "none") v.name = "plain";
-    const auto rows = table(variants);
-    if (settings.json != "-") std::printf("\n"), print(rows);
-    dg::report_page page{"Plain and grown, side by side", "", tools::training_sections(shown)};
-    page.sections.insert(page.sections.begin(),
-                         {"Result",
-                          "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "
-                          "added loss means that middle blocks can be exchanged.",
-                          {dg::html_table(rows)}});
-    dg::write_html_report(out / "report.html", page);
-    if (settings.json != "-") std::printf("\npage: %s\n", (out / "report.html").c_str());
-    for (const auto& v : variants)
-        for (std::size_t i = 0; i < v.runs.size(); ++i)
-            record.push_back({{"variant", v.name}, {"folder", v.folders[i].string()}, {"result", v.runs[i].to_json()}});
-    tools::write_json(settings.json, record);
+        if (asked && stop()) return false;
+        if (!quiet) std::printf("== %s\n", one.name().c_str());
+        if (!study::run_cell(one, study.measure, study.keep_models, stop)) return false;
+        if (!quiet) std::printf("\n");
+    }
+    return true;
+}
+
+void show(const study::study_file& study, const std::vector<study::cell>& cells, const fs::path& out,
+          const std::string& json, bool quiet) {
+    std::vector<study::cell_result> results;
+    for (const auto& one : cells)
+        if (auto found = study::finished(one)) results.push_back({&one, std::move(*found)});
+    const auto record = study::results_json(study, cells, results);
+    if (!results.empty()) {
+        dg::write_file(out / "results.json", dg::json_text(record, 1));
+        study::write_page(out / "report.html", study, cells, results);
+        if (!quiet) {
+            study::print_table(study, study::make_table(study, cells, results, study.moments.size() - 1));
+            std::printf("\npage: %s\n", (out / "report.html").c_str());
+        }
+    }
+    tools::write_json(json, record);
+}
+
+void run(const study_settings& s, const tools::training_settings& common, const tools::flag_list& flags) {
+    const bool quiet = common.quiet || common.json == "-";
+    const fs::path out = dg::output_directory(common.out);
+    const auto study = make_study(s, common, flags);
+    const auto cells = study::make_cells(study, out, quiet);
+    const auto mine = study::shard_of(cells, s.shard);
+    if (s.list) return list_cells(mine, common.json);
+    if (common.dry_run) return print_plans(mine, quiet, common.json);
+    if (s.put_aside) {
+        const std::size_t moved = study::put_aside(cells, out);
+        if (!quiet && moved > 0) std::printf("%zu cells moved to %s\n", moved, (out / "aside").c_str());
+    }
+    for (const auto& one : cells) study::finished(one);  // refuses cells that are described otherwise now
+    if (!s.merge.empty()) {
+        const std::size_t count = study::merge(cells, s.merge);
+        if (!quiet) std::printf("%zu cells came from %zu folders\n", count, s.merge.size());
+    }
+    const bool only_table = s.table || !s.merge.empty();
+    if (!only_table) tools::require_backend(mine.front().run.settings.backend, mine.front().run.settings.precision);
+    const bool all = only_table || run_cells(study, mine, s.budget, quiet);
+    show(study, cells, out, common.json, quiet);
+    const auto done = std::count_if(cells.begin(), cells.end(), [](const auto& one) { return fs::exists(one.file); });
+    if (!quiet && (!all || only_table))
+        std::printf("%s%td of %zu cells are done%s\n", all ? "" : "stopped; ", done, cells.size(),
+                    all ? "" : ", the same command goes on");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
-        tools::training_settings settings;
-        settings.out = "runs/study";
-        std::string names = "none,lidas";
-        std::size_t seeds = 1;
+        tools::training_settings common;
+        common.out = "runs/study";
+        study_settings s;
         std::string operators;
         for (const auto& name : dg::operator_names(true)) operators += ", " + name;
-        tools::command_line flags("depth_study [--variants LIST] [--seeds N] [FLAGS of train_smol]",
-                                  "Trains several variants of one model over several seeds: one table, one page.");
+        tools::command_line flags("depth_study [STUDY.json] [FLAGS] [FLAGS of train_smol]",
+                                  "Trains variants of one model over several seeds, measures each at several moments: "
+                                  "one table, one page.");
         flags.group("Study");
-        flags.add("--variants", names,
-                  "Growth operators to compare, comma-separated, in place of --growth: none" + operators);
-        flags.add("--seeds", seeds, "Seeds of each variant: --seed, --seed + 1, ...");
-        tools::add_training_flags(flags, settings);
-        flags.examples({"depth_study --variants none,lidas                                     # plain beside grown, "
-                        "the built-in corpus",
-                        "depth_study --variants none,midas,lidas --seeds 3 --data book.txt     # three seeds each: "
-                        "means with intervals",
-                        "depth_study --preset tiny --steps 50 --dry-run                        # what it would do"},
-                       "Every variant trains as train_smol --growth VARIANT would, into OUT/VARIANT/seed-N; the other "
-                       "flags are common to all.");
+        flags.add_positional("STUDY.json", s.file,
+                             "A file that names variants, seeds and what is measured; its README explains it");
+        flags.add(
+            "--variants", s.variants,
+            "Without a file: growth operators to compare, comma-separated, in place of --growth: none" + operators);
+        flags.add("--seeds", s.seeds, "Without a file: seeds of each variant, --seed, --seed + 1, ...");
+        flags.add("--set", s.set, "Values of the file's parameters: NAME=VALUE ...");
+        flags.add("--shard", s.shard, "Only every n-th cell, from the i-th on: i/n");
+        flags.add("--budget", s.budget,
+                  "Stop after about so many seconds, between two steps; the same command goes on (0: never)");
+        flags.add_switch("--list", s.list, "Show cells with steps, tokens, FLOPs and what is done, and stop");
+        flags.add_switch("--table", s.table, "Table and page of the cells that are done, without running any");
+        flags.add("--merge", s.merge,
+                  "Folders of the same study, from other machines or days: take their cells; then as --table");
+        flags.add_switch("--put-aside", s.put_aside,
+                         "Move cells that the file now describes otherwise to OUT/aside and run them anew");
+        tools::add_training_flags(flags, common);
+        flags.examples(
+            {"depth_study examples/depth_study/quickstart.json               # plain beside grown, the built-in corpus",
+             "depth_study --variants none,midas,lidas --seeds 3 --data book.txt     # the same without a file",
+             "depth_study study.json --set data=book.txt --out runs/book --list     # what it would do",
+             "depth_study study.json --out runs/book --shard 1/2 --budget 540       # half of it, nine minutes at a "
+             "time",
+             "depth_study study.json --out runs/book --merge runs/other-machine     # cells of another folder too"},
+            "A cell is a variant with a seed. It trains as train_smol would, into OUT/runs/VARIANT/seed-N, and leaves "
+            "OUT/cells/VARIANT-seed-N.json, after which it is never run again. A study that was stopped or killed "
+            "goes on by the same command.\nFlags of train_smol win over the file's common flags, a variant's own "
+            "flags win over both.");
         if (!flags.parse(argc, argv)) return;
-        run(settings, names, seeds);
+        dg::require(common.resume.empty() || common.resume == "auto",
+                    "--resume: expected none, since a study goes on by itself, found ", common.resume);
+        run(s, common, tools::flag_list(flags.given("Study"), "the command line"));
     });
 }

@@ -1,12 +1,12 @@
 // Fits a tuned lens to a checkpoint and shows, layer by layer, how much closer than the logit lens it comes.
-#include "fit_lens/lens_fit.hpp"
+#include "fit_lens/lens_table.hpp"
 #include "support/cli.hpp"
 #include "support/json_output.hpp"
 #include "support/text_tokens.hpp"
 
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
-        tools::lens_fit_settings s;
+        tools::lens_table_settings s;
         std::string json;
         bool quiet = false;
         tools::command_line flags(
@@ -40,6 +40,6 @@ int main(int argc, char** argv) {
             "runs.");
         if (!flags.parse(argc, argv)) return;
         s.progress = !quiet, s.told = !quiet && json != "-";
-        tools::write_json(json, tools::fit_lens(s));
+        tools::write_json(json, tools::fit_and_tell(s));
     });
 }

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "fit_lens/lens_fit.hpp"
+#include "fit_lens/lens_table.hpp"
 #include "support/depth_measure.hpp"
 
 namespace nb = nanobind;
@@ -40,12 +40,12 @@ NB_MODULE(_measure, m) {
            std::size_t steps, std::size_t tokens_per_step, std::size_t context, const std::string& optimizer,
            double rate, std::size_t held_out, std::size_t seed, int threads) {
             nb::gil_scoped_release unlocked;
-            tools::lens_fit_settings settings;
+            tools::lens_table_settings settings;
             settings.model = directory, settings.out = out, settings.data = data, settings.steps = steps;
             settings.tokens_per_step = tokens_per_step, settings.context = context, settings.optimizer = optimizer;
             settings.rate = rate, settings.held_out = held_out, settings.seed = seed, settings.threads = threads;
             settings.progress = settings.told = false;
-            return tools::fit_lens(settings).dump();
+            return tools::fit_and_tell(settings).dump();
         },
         "directory"_a, "out"_a, "data"_a, "steps"_a, "tokens_per_step"_a, "context"_a, "optimizer"_a, "rate"_a,
         "held_out"_a, "seed"_a, "threads"_a);

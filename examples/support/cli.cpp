@@ -172,7 +172,7 @@ void command_line::examples(const std::vector<std::string>& commands, const std:
     inner_->app.footer(text);
 }
 
-bool command_line::given(const std::string& flag) const { return inner_->app.get_option(flag)->count() > 0; }
+bool command_line::was_given(const std::string& flag) const { return inner_->app.get_option(flag)->count() > 0; }
 
 bool command_line::parse(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
@@ -201,6 +201,18 @@ bool command_line::parse(int argc, char** argv) {
     for (const auto& [sentence, missing] : inner_->required)
         if (missing()) depthgrow::fail(sentence);
     return true;
+}
+
+std::vector<std::string> command_line::given(const std::string& without) const {
+    std::vector<std::string> words;
+    for (const auto* option : inner_->app.get_options()) {
+        if (option->count() == 0 || option->get_positional() || option->get_group() == without) continue;
+        words.push_back(option->get_name());
+        if (option->get_expected_max() == 0) continue;  // a switch
+        const auto values = option->reduced_results();
+        words.insert(words.end(), values.begin(), values.end());
+    }
+    return words;
 }
 
 std::string nearest(const std::string& name, const std::vector<std::string>& names) {

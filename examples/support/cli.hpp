@@ -56,7 +56,10 @@ public:
     /// False when --help or --version was printed. Throws depthgrow::error with one sentence on bad input.
     bool parse(int argc, char** argv);
     /// After parse: whether the flag was on the command line.
-    bool given(const std::string& flag) const;
+    bool was_given(const std::string& flag) const;
+
+    /// The words of the flags that parse found, but for those of the group `without`, each flag once.
+    std::vector<std::string> given(const std::string& without) const;
 
 private:
     struct implementation;

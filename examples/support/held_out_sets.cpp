@@ -70,6 +70,7 @@ held_out_windows make_windows(const resolved_run& run, const dg::training_data& 
         out.targets.insert(out.targets.end(), targets.begin(), targets.end());
         out.weights.insert(out.weights.end(), part.weights.begin(), part.weights.end());
         out.windows += part.rows;
+        out.of_source.push_back(part.rows);
     }
     return out;
 }

@@ -13,6 +13,7 @@ struct held_out_windows {
     std::vector<std::int32_t> inputs, targets;  // (windows, T)
     std::vector<float> weights;                 // (windows, T)
     std::size_t windows = 0;
+    std::vector<std::size_t> of_source;  // windows of each source, in order
 };
 
 struct question_set {

@@ -62,7 +62,7 @@ cpu_product product_of_all(const resolved_run& run, dg::communicator& comm) {
 
 }  // namespace
 
-training_summary train_on_cpu(const resolved_run& given) {
+training_summary train_on_cpu(const resolved_run& given, const training_watch& watch) {
     auto run = given;
     const auto several = cpu_ranks(run.settings.rank_timeout);
     dg::communicator& comm = several ? *several : dg::no_other_ranks();
@@ -72,7 +72,7 @@ training_summary train_on_cpu(const resolved_run& given) {
     run.product = product.name;
     dg::blas backend({run.threads, product.run});
     return with_optimizer<float, dg::blas>(run.settings.optimizer, [&]<class Optimizer>() {
-        return training_run<float, dg::blas, Optimizer>(backend, run, comm)();
+        return training_run<float, dg::blas, Optimizer>(backend, run, comm, watch)();
     });
 }
 

@@ -1,5 +1,6 @@
 #include "depthgrow/backend/cuda/cuda.hpp"
 #include "support/any_optimizer.hpp"
+#include "support/made_by.hpp"
 #include "support/ranks.hpp"
 #include "support/training_loop.hpp"
 #if DEPTHGROW_USES_NCCL
@@ -10,9 +11,11 @@ namespace tools {
 
 namespace {
 
-template <class T> training_summary run_in(dg::cuda& backend, const resolved_run& run, dg::communicator& comm) {
+template <class T>
+training_summary run_in(dg::cuda& backend, const resolved_run& run, dg::communicator& comm,
+                        const training_watch& watch) {
     return with_optimizer<T, dg::cuda>(run.settings.optimizer, [&]<class Optimizer>() {
-        return training_run<T, dg::cuda, Optimizer>(backend, run, comm)();
+        return training_run<T, dg::cuda, Optimizer>(backend, run, comm, watch)();
     });
 }
 
@@ -43,7 +46,12 @@ int gpu_count() {
     return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-training_summary train_on_cuda(const resolved_run& given) {
+std::string cuda_device_name() {
+    cudaDeviceProp facts;
+    return cudaGetDeviceProperties(&facts, 0) == cudaSuccess ? facts.name : "a GPU that does not tell its name";
+}
+
+training_summary train_on_cuda(const resolved_run& given, const training_watch& watch) {
     auto run = given;
     try {
         dg::cuda backend({.device = static_cast<int>(launched().local_rank),
@@ -53,8 +61,8 @@ training_summary train_on_cuda(const resolved_run& given) {
         dg::communicator& comm = several ? *several : dg::no_other_ranks();
         run.settings.quiet = run.settings.quiet || !comm.first();
         run.from = run_folder(run.settings, comm.first()).checkpoint_to_resume(comm);
-        return run.settings.precision == "fp32" ? run_in<float>(backend, run, comm)
-                                                : run_in<dg::bfloat16>(backend, run, comm);
+        return run.settings.precision == "fp32" ? run_in<float>(backend, run, comm, watch)
+                                                : run_in<dg::bfloat16>(backend, run, comm, watch);
     } catch (const dg::out_of_device_memory& problem) {
         dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
     }

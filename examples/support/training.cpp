@@ -70,10 +70,9 @@ std::size_t resolved_run::most_layers() const {
     return most;
 }
 
-double resolved_run::flops() const {
+double resolved_run::flops_until(std::size_t end) const {
     double sum = 0;
-    for (std::size_t step = 0; step < steps; ++step)
-        sum += dg::step_flops(shape(), layers_run(step), tokens_per_step());
+    for (std::size_t step = 0; step < end; ++step) sum += dg::step_flops(shape(), layers_run(step), tokens_per_step());
     return sum;
 }
 
@@ -83,29 +82,31 @@ dg::encode_function resolved_run::encoder() const {
 }
 
 dg::json training_summary::to_json() const {
-    return {{"steps", steps},
-            {"tokens", tokens},
-            {"layers", layers},
-            {"loss", loss},
-            {"validation_loss", validation_loss},
-            {"flops", flops},
-            {"flops_ratio", flops_ratio},
-            {"tokens_per_second", tokens_per_second},
-            {"seconds", seconds},
-            {"growth", growth},
-            {"answer_accuracy", answer_accuracy},
-            {"late_top5_overlap", late_overlap},
-            {"swap_loss_added", swap_loss},
-            {"interrupted", interrupted}};
+    dg::json out = {{"steps", steps},
+                    {"tokens", tokens},
+                    {"layers", layers},
+                    {"loss", loss},
+                    {"validation_loss", validation_loss},
+                    {"flops", flops},
+                    {"flops_ratio", flops_ratio},
+                    {"tokens_per_second", tokens_per_second},
+                    {"seconds", seconds},
+                    {"growth", growth},
+                    {"answer_accuracy", answer_accuracy},
+                    {"late_top5_overlap", late_overlap},
+                    {"swap_loss_added", swap_loss},
+                    {"interrupted", interrupted}};
+    if (joules) out["joules"] = *joules;
+    return out;
 }
 
-training_summary train(const resolved_run& run) {
+training_summary train(const resolved_run& run, const training_watch& watch) {
 #if DEPTHGROW_USES_CUDA
-    if (run.settings.backend == "cuda") return train_on_cuda(run);
+    if (run.settings.backend == "cuda") return train_on_cuda(run, watch);
 #endif
     dg::require(run.settings.backend == "blas",
                 "--backend cuda: expected a build with CUDA (cmake -DDEPTHGROW_CUDA=ON), found one without");
-    return train_on_cpu(run);
+    return train_on_cpu(run, watch);
 }
 
 void print_plan(const resolved_run& run, const dg::training_data& data, std::size_t memory) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -92,8 +93,9 @@ struct resolved_run {
     std::size_t layers_run(std::size_t step) const {
         return order_at(step).empty() ? plan.layers_at(step) : order_at(step).size();
     }
-    /// FLOPs of the whole run.
-    double flops() const;
+    /// FLOPs of the first steps, and of the whole run.
+    double flops_until(std::size_t step) const;
+    double flops() const { return flops_until(steps); }
     dg::model_shape shape() const { return dg::shape_of(model, length); }
     /// FLOPs of the run over those of a plain run of as many steps.
     double flops_ratio() const { return flops() / dg::training_flops(shape(), steps, tokens_per_step()); }
@@ -116,16 +118,34 @@ struct training_summary {
     std::map<std::string, double> answer_accuracy;  // task -> share of held-out answers right
     double late_overlap = 0;  // top-5 overlap of the logit lens at the last layer's input with the model's own head
     double swap_loss = 0;     // held-out loss added by exchanging the two middle blocks
+    std::optional<double> joules;  // of the device while it trained, where its driver tells
     bool interrupted = false;
     dg::json growth = dg::json::array();
     dg::json to_json() const;
 };
 
+/// A moment at which a program looks at a run in training: its newest checkpoint, and what the run itself measured.
+struct training_moment {
+    std::size_t step = 0;
+    std::filesystem::path checkpoint;
+    dg::json held_out;  // validation_loss, loss_by_source, answer_accuracy, late_top5_overlap, swap_loss_added
+    const training_summary& so_far;
+    const dg::training_data& data;
+};
+
+/// How a program follows a run between its steps; as it stands, not at all.
+struct training_watch {
+    std::set<std::size_t> moments;                      // steps after which look() is called
+    std::function<void(std::size_t)> begun;             // the step that the run begins or goes on at
+    std::function<void(const training_moment&)> look;   // also where a run goes on at such a step
+    std::function<bool()> stop = [] { return false; };  // true: save and end, as SIGTERM does
+};
+
 /// Trains on the backend that the settings name. Prints progress unless settings.quiet. Throws depthgrow::error with a
 /// sentence on bad input.
-training_summary train(const resolved_run& run);
-training_summary train_on_cpu(const resolved_run& run);
-training_summary train_on_cuda(const resolved_run& run);  // in builds with CUDA
+training_summary train(const resolved_run& run, const training_watch& watch = {});
+training_summary train_on_cpu(const resolved_run& run, const training_watch& watch);
+training_summary train_on_cuda(const resolved_run& run, const training_watch& watch);  // in builds with CUDA
 
 /// Bytes of memory a run takes on its backend at its largest, found by running the training code on the planning
 /// backend.

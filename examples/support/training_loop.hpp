@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 
 #include "depthgrow/growth/operators.hpp"
@@ -11,23 +10,18 @@
 #include "support/held_out.hpp"
 #include "support/product_rate.hpp"
 #include "support/run_folder.hpp"
+#include "support/stop_signal.hpp"
 #include "support/training_data.hpp"
 #include "support/training_report.hpp"
 #include "support/training_state.hpp"
 
 namespace tools {
 
-/// Set by SIGTERM and SIGINT; a second signal ends the program at once.
-inline volatile std::sig_atomic_t stop_requested = 0;
-inline void request_stop(int signal) {
-    stop_requested = 1;
-    std::signal(signal, SIG_DFL);
-}
-
 template <class T, class Backend, class Optimizer> class training_run {
 public:
-    training_run(Backend& backend, const resolved_run& run, dg::communicator& comm)
+    training_run(Backend& backend, const resolved_run& run, dg::communicator& comm, const training_watch& watch)
         : run_(run),
+          watch_(watch),
           settings_(run.settings),
           backend_(backend),
           comm_(comm),
@@ -48,11 +42,12 @@ public:
         windows_ = make_windows(run_, data_);
         questions_ = make_question_sets(run_);
         dg::together(comm_, [&] { folder_.open(state_.step); });  // nothing is written before everything has been read
+        if (watch_.begun) watch_.begun(state_.step);
         if (!settings_.quiet) print_plan(run_, data_, memory);
         measure_peak();
         if (!from && !settings_.init.empty()) evaluate();
-        std::signal(SIGTERM, request_stop);
-        std::signal(SIGINT, request_stop);
+        catch_stop_signals();
+        if (from) look();
         loop();
         finish();
         return so_far();
@@ -100,10 +95,13 @@ private:
                 evaluate();
             }
             const bool stage_ends = step < run_.steps && run_.plan.stage_at(step) != state_.stage;
+            const bool looked_at = watch_.moments.count(step) > 0;
             if (saver_.busy()) report_save(saver_.poll());
-            if (step == run_.steps || stage_ends || (settings_.save_every && step % settings_.save_every == 0) ||
+            if (step == run_.steps || stage_ends || looked_at ||
+                (settings_.save_every && step % settings_.save_every == 0) ||
                 (save_failed_ && step % settings_.log_every == 0))
                 save();
+            if (looked_at) bar.clear(), look();
         }
         bar.clear();
         if (step < run_.steps) {
@@ -116,9 +114,16 @@ private:
 
     /// Whether any rank was asked to stop.
     bool agreed_to_stop() {
-        double asked = stop_requested ? 1 : 0;
+        double asked = stop_requested || watch_.stop() ? 1 : 0;
         comm_.sum({&asked, 1});
         return asked > 0;
+    }
+
+    /// Shows the watcher the run at a step that it asked for; its checkpoint is the newest.
+    void look() {
+        if (!watch_.moments.count(state_.step)) return;
+        if (saver_.busy()) report_save(saver_.wait());
+        watch_.look({state_.step, folder_.checkpoint(state_.step), held_out_now(), so_far(), data_});
     }
 
     /// One optimiser step on a batch; meanwhile() is called while a device computes.
@@ -221,6 +226,7 @@ private:
 
     /// Saves the run; one that fails is told and tried again, and ends the run only where it is over.
     void save() {
+        if (saved_at_ == state_.step) return;
         const auto target = folder_.checkpoint(state_.step);
         const auto publish = [this, step = state_.step] { folder_.publish(step); };
         const bool last = state_.step == run_.steps || agreed_to_stop();
@@ -247,6 +253,7 @@ private:
         const bool new_problem = !problem.empty() && !save_failed_;
         save_failed_ = !problem.empty();
         save_problem_ = problem;
+        saved_at_ = save_failed_ ? never : state_.step;
         if (new_problem && comm_.first())
             std::fprintf(stderr, "warning: no checkpoint at step %zu: %s; the run goes on and tries again\n",
                          state_.step, problem.c_str());
@@ -257,12 +264,55 @@ private:
                               order);
     }
 
-    void evaluate() {
+    /// Held-out loss and answers, once a step.
+    void score() {
+        if (scored_at_ == state_.step) return;
         so_far().validation_loss = held_out_loss();
-        double mean = 0;
         for (const auto& set : questions_)
-            mean += (so_far().answer_accuracy[set.task] = accuracy(trainer(), set, run_.micro_batch * run_.length)) /
-                    static_cast<double>(questions_.size());
+            so_far().answer_accuracy[set.task] = accuracy(trainer(), set, run_.micro_batch * run_.length);
+        scored_at_ = state_.step;
+    }
+
+    /// What exchanging the middle blocks costs, and how much of the output the last layer still decides; once a step.
+    void score_depth() {
+        auto& s = so_far();
+        if (depth_scored_at_ == state_.step) return;
+        const dg::layer_order all(layers_now(trainer()), trainer().model.layers());
+        const std::size_t depth = all.size(), block = std::min(settings_.block, depth / 2);
+        if (block > 0)
+            s.swap_loss = held_out_loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) -
+                          held_out_loss();
+        s.late_overlap = late_overlap(trainer(), windows_);
+        depth_scored_at_ = state_.step;
+    }
+
+    /// Everything that the run itself measures on held-out tokens, now.
+    dg::json held_out_now() {
+        score();
+        score_depth();
+        const auto& s = so_far();
+        dg::json out = {{"validation_loss", s.validation_loss},
+                        {"answer_accuracy", s.answer_accuracy},
+                        {"late_top5_overlap", s.late_overlap},
+                        {"swap_loss_added", s.swap_loss}};
+        std::size_t first = 0;
+        for (std::size_t source = 0; source < windows_.of_source.size(); ++source) {
+            const std::size_t count = windows_.of_source[source], from = first * run_.length,
+                              size = count * run_.length;
+            first += count;
+            const auto part = [&](const auto& all) { return dg::span(all.data() + from, size); };
+            out["loss_by_source"][data_.name(source)] =
+                trainer().loss({part(windows_.inputs), part(windows_.targets), part(windows_.weights), count},
+                               std::min(count, run_.micro_batch));
+        }
+        return out;
+    }
+
+    void evaluate() {
+        score();
+        double mean = 0;
+        for (const auto& [task, share] : so_far().answer_accuracy)
+            mean += share / static_cast<double>(so_far().answer_accuracy.size());
         dg::json line = {{"step", state_.step}, {"validation_loss", so_far().validation_loss}};
         if (!questions_.empty()) line["answer_accuracy"] = so_far().answer_accuracy;
         folder_.log(line);
@@ -279,13 +329,8 @@ private:
         s.flops_ratio = run_.flops_ratio();
         s.tokens_per_second = s.seconds > 0 ? s.tokens / s.seconds : 0;
         if (s.interrupted) return;
-        if (s.validation_loss == 0) s.validation_loss = held_out_loss();
-        const dg::layer_order all(layers_now(trainer()), s.layers);
-        const std::size_t depth = all.size(), block = std::min(settings_.block, depth / 2);
-        if (block > 0)
-            s.swap_loss = held_out_loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) -
-                          held_out_loss();
-        s.late_overlap = late_overlap(trainer(), windows_);
+        score();
+        score_depth();
         folder_.log({{"done", s.to_json()}});
         if (!comm_.first()) return;
         dg::write_file(folder_.path() / "run.json",
@@ -302,7 +347,10 @@ private:
         std::printf("page: %s\n", (folder_.path() / "report.html").c_str());
     }
 
+    static constexpr std::size_t never = static_cast<std::size_t>(-1);
+
     const resolved_run& run_;
+    const training_watch& watch_;
     const training_settings& settings_;
     Backend& backend_;
     dg::communicator& comm_;
@@ -315,7 +363,7 @@ private:
     held_out_windows windows_;
     std::vector<question_set> questions_;
     double peak_flops_ = 1;
-    std::size_t first_step_ = 0;
+    std::size_t first_step_ = 0, saved_at_ = never, scored_at_ = never, depth_scored_at_ = never;
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
     double rate_ = 0;

@@ -14,24 +14,18 @@ struct run_curves {
     std::vector<dg::plot_marker> growths;
 };
 
-/// Training loss is shown as the mean of about two hundred stretches.
-run_curves read_curves(const named_run& run) {
+run_curves make_curves(const named_run& run) {
     run_curves curves;
-    std::vector<double> steps, losses;
-    std::ifstream in(run.folder / "log.jsonl");
-    std::string line;
-    while (std::getline(in, line)) {
-        const auto value = dg::json::parse(line, nullptr, false);
-        if (value.is_discarded()) continue;
+    for (const auto& value : thinned_log(run.log)) {
         if (value.contains("growth")) {
             curves.growths.push_back(
                 {value["growth"].value("step", 0.0), std::to_string(value["growth"].value("layers", 0)) + " layers"});
         } else if (value.contains("loss")) {
-            steps.push_back(value.value("step", 0.0));
-            losses.push_back(value["loss"].is_number() ? value["loss"].get<double>() : NAN);
-            const double depth = value.value("layers", 0.0);
+            curves.loss.x.push_back(value.value("step", 0.0));
+            curves.loss.y.push_back(value["loss"].is_number() ? value["loss"].get<double>() : NAN);
+            const double depth = value.value("layers", 0.0), first = value.value("first_step", curves.loss.x.back());
             if (curves.layers.y.empty() || curves.layers.y.back() != depth)
-                curves.layers.x.push_back(steps.back() - 1), curves.layers.y.push_back(depth);
+                curves.layers.x.push_back(first - 1), curves.layers.y.push_back(depth);
         } else if (value.contains("validation_loss")) {
             curves.held_out.x.push_back(value.value("step", 0.0));
             curves.held_out.y.push_back(value["validation_loss"].is_number() ? value["validation_loss"].get<double>()
@@ -44,21 +38,54 @@ run_curves read_curves(const named_run& run) {
             }
         }
     }
-    const std::size_t stretch = std::max<std::size_t>(1, steps.size() / 200);
-    for (std::size_t first = 0; first + stretch <= steps.size(); first += stretch) {
-        double sum = 0;
-        for (std::size_t i = first; i < first + stretch; ++i) sum += losses[i];
-        curves.loss.x.push_back(steps[first + stretch - 1]);
-        curves.loss.y.push_back(sum / static_cast<double>(stretch));
-    }
-    if (!steps.empty()) curves.layers.x.push_back(steps.back()), curves.layers.y.push_back(curves.layers.y.back());
+    if (!curves.loss.x.empty())
+        curves.layers.x.push_back(curves.loss.x.back()), curves.layers.y.push_back(curves.layers.y.back());
     curves.layers.steps = true;
     curves.held_out.dots = curves.accuracy.dots = true;
     curves.loss.name = curves.held_out.name = curves.layers.name = curves.accuracy.name = run.name;
     return curves;
 }
 
+/// Whether a line of a log is one of a training step, or of a stretch of them.
+bool of_training(const dg::json& line) { return line.contains("loss") && !line.contains("growth"); }
+
 }  // namespace
+
+dg::json read_log(const std::filesystem::path& folder) {
+    dg::json log = dg::json::array();
+    std::ifstream in(folder / "log.jsonl");
+    std::string line;
+    while (std::getline(in, line))
+        if (auto value = dg::json::parse(line, nullptr, false); !value.is_discarded() && !value.contains("done"))
+            log.push_back(std::move(value));
+    return log;
+}
+
+dg::json thinned_log(const dg::json& log) {
+    const auto steps = static_cast<std::size_t>(std::count_if(log.begin(), log.end(), of_training));
+    const std::size_t longest = std::max<std::size_t>(1, steps / 200);
+    dg::json out = dg::json::array(), stretch;
+    std::size_t count = 0;
+    const auto end_stretch = [&] {
+        if (count == 0) return;
+        stretch["loss"] = stretch["loss"].get<double>() / static_cast<double>(count);
+        out.push_back(std::move(stretch));
+        count = 0;
+    };
+    for (const auto& line : log) {
+        if (!of_training(line)) {
+            if (line.contains("growth")) end_stretch();
+            out.push_back(line);
+            continue;
+        }
+        if (count == 0) stretch = {{"first_step", line.value("first_step", line.value("step", 0))}, {"loss", 0.0}};
+        stretch["step"] = line.value("step", 0), stretch["layers"] = line.value("layers", 0);
+        stretch["loss"] = stretch["loss"].get<double>() + (line["loss"].is_number() ? line["loss"].get<double>() : NAN);
+        if (++count == longest) end_stretch();
+    }
+    end_stretch();
+    return out;
+}
 
 std::vector<dg::report_section> training_sections(const std::vector<named_run>& runs) {
     dg::line_plot loss{"Training loss", "step", "loss (nats per token)", {}, {}};
@@ -67,7 +94,7 @@ std::vector<dg::report_section> training_sections(const std::vector<named_run>& 
     dg::line_plot accuracy{"Held-out answers", "step", "share answered right", {}, {}};
     layers.y_from_zero = accuracy.y_from_zero = true;
     for (const auto& run : runs) {
-        auto curves = read_curves(run);
+        auto curves = make_curves(run);
         for (auto* plot : {&loss, &held_out, &accuracy})
             for (const auto& marker : curves.growths)
                 plot->markers.push_back({marker.x, plot == &loss ? marker.label : ""});
@@ -101,9 +128,10 @@ void write_training_report(const std::filesystem::path& out, const resolved_run&
     };
     for (const auto& [task, share] : summary.answer_accuracy)
         facts.push_back({"answers right: " + task, number(share, "%.3f")});
-    dg::report_page page{"Training run: " + run.model.name +
-                             (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
-                         "", training_sections({{run.settings.growth == "none" ? "plain" : run.settings.growth, out}})};
+    dg::report_page page{
+        "Training run: " + run.model.name +
+            (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
+        "", training_sections({{run.settings.growth == "none" ? "plain" : run.settings.growth, read_log(out)}})};
     page.sections.insert(page.sections.begin(),
                          {"Result",
                           "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "

@@ -64,6 +64,7 @@ public:
         so_far.tokens = state.contains("tokens") ? fields.number("tokens") : 0;
         so_far.flops = state.contains("flops") ? fields.number("flops") : 0;
         so_far.seconds = state.contains("seconds") ? fields.number("seconds") : 0;
+        if (state.contains("joules")) so_far.joules = fields.number("joules");
         so_far.growth = state.value("growth", dg::json::array());
         stage = stage_reached(file.string());
     }
@@ -85,6 +86,7 @@ public:
                        {"product", run_.product},
                        {"ranks", run_.ranks},
                        {"settings", run_.identity()}};
+        if (so_far.joules) files.state["joules"] = *so_far.joules;
         files.more = [&run = run_](const std::filesystem::path& folder) {
             if (run.tokenizer) dg::write_tokenizer(folder, *run.tokenizer);
             else dg::write_byte_tokenizer(folder);
