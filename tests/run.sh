@@ -12,7 +12,7 @@ source "$root/cmake/debian.sh"
 install_packages g++ clang clang-format cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev \
   nlohmann-json3-dev libcli11-dev libcpp-httplib-dev doxygen \
   catch2 librapidcheck-dev libbenchmark-dev libeigen3-dev libxtensor-dev libxtensor-blas-dev libtorch-dev \
-  pkg-config help2man libopenmpi-dev openmpi-bin libxxhash-dev python3-dev python3-venv python3-numpy
+  pkg-config help2man procps libopenmpi-dev openmpi-bin libxxhash-dev python3-dev python3-venv python3-numpy
 install_packages python3-torch || echo "no python3-torch here: the tests of the Python package skip PyTorch" >&2
 [[ "${1:-}" != packages ]] || exit 0
 cd "$root"
