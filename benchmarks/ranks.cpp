@@ -164,7 +164,7 @@ void draw_timeline(const std::string& id, const dg::launched_process& self) {
         all += at(e.end) - at(e.begin);
         if (e.name == "all-gather") exposed += at(e.end) - at(e.begin);
     }
-    out << "<text x=\"10\" y=\"125\">blue: operations; green: gradients summed into shares; orange: weights gathered. "
+    out << "<text x=\"10\" y=\"125\">blue: operations; green: gradients summed into shares;\norange: weights gathered. "
         << all << " ms of exchanges</text>\n</svg>\n";
     say(comm, dg::text("timeline: ", timeline, ", step ", last, " ms, exchanges ", all, " ms, of them gathers ",
                        exposed, " ms"));
