@@ -124,7 +124,7 @@ void growth(dg::communicator& comm, dg::cuda& gpu) {
 
 void rectangle(std::ofstream& out, double from, double to, double y, const char* colour, const std::string& title) {
     out << "<rect x=\"" << 10 + from << "\" y=\"" << y << "\" width=\"" << std::max(0.2, to - from)
-        << "\" height=\"30\" fill=\"" << colour << "\"><title>" << title << "</title></rect>\n";
+        << "\" height=\"30\"\nfill=\"" << colour << "\"><title>" << title << "</title></rect>\n";
 }
 
 /// One step as a picture: what the GPU computes above, what it exchanges below.
