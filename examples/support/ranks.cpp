@@ -53,7 +53,7 @@ std::vector<std::string> words_for_a_rank() {
     std::_Exit(127);
 }
 
-/// Waits for the ranks; once one has failed the others have half a minute to notice.
+/// Waits for the ranks; once one has failed the others have ten seconds to notice.
 int status_of_children() {
     int status = 0;
     std::size_t left = children.size();
@@ -97,7 +97,7 @@ void start_gpu_ranks(std::size_t count) {
         }
         children.push_back(child);
     }
-    for (int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, pass_to_children);
+    for (int signal : {SIGTERM, SIGINT}) std::signal(signal, pass_to_children);
     const int status = status_of_children();
     std::error_code ignored;
     std::filesystem::remove_all(place, ignored);

@@ -17,13 +17,19 @@ cpu_product fastest_product(const resolved_run& run) {
     const auto known = cpu_products();
     if (known.size() == 1) return known.front();
     const std::size_t rows = run.micro_batch * run.length;
-    std::vector<double> rates(known.size(), 0);
-    for (int turn = 0; turn < 15; ++turn)  // short and many: the best of them met no other process
+    constexpr std::size_t turns = 15;
+    std::vector<std::vector<double>> seen(known.size());
+    for (std::size_t turn = 0; turn < turns; ++turn)
         for (std::size_t i = 0; i < known.size(); ++i) {
             dg::blas backend({1, known[i].run});
-            rates[i] = std::max(rates[i], product_rate<float, thread_stopwatch>(backend, rows, 2 * run.model.ffn,
-                                                                                run.model.width, 0.004));
+            seen[i].push_back(
+                product_rate<float, thread_stopwatch>(backend, rows, 2 * run.model.ffn, run.model.width, 0.004));
         }
+    std::vector<double> rates;  // medians: in turn, other processes slow all alike, and a clock's slip moves none
+    for (auto& one : seen) {
+        std::nth_element(one.begin(), one.begin() + turns / 2, one.end());
+        rates.push_back(one[turns / 2]);
+    }
     const auto best = static_cast<std::size_t>(std::max_element(rates.begin(), rates.end()) - rates.begin());
     const std::size_t taken = rates[best] > clearly_faster * rates[0] ? best : 0;
     if (!run.settings.quiet) {

@@ -54,7 +54,7 @@ std::string cuda_device_name() {
 training_summary train_on_cuda(const resolved_run& given, const training_watch& watch) {
     auto run = given;
     try {
-        dg::cuda backend({.device = static_cast<int>(launched().local_rank),
+        dg::cuda backend({.device = gpu_count() == 1 ? 0 : static_cast<int>(launched().local_rank),
                           .deterministic = run.settings.deterministic,
                           .fp8 = run.settings.precision == "fp8"});
         const auto several = gpu_ranks(backend, run);

@@ -216,6 +216,7 @@ private:
     }
 
     [[noreturn]] void diverged(const dg::training_batch& batch, const dg::step_result& result) {
+        if (saver_.busy()) report_save(saver_.wait());  // what is on its way is still good
         const std::string bad = trainer().first_bad_tensor(batch, run_.micro_batch);
         const auto aside = folder_.path() / "diverged";
         state_.write(aside);
@@ -226,17 +227,21 @@ private:
 
     /// Saves the run; one that fails is told and tried again, and ends the run only where it is over.
     void save() {
-        if (saved_at_ == state_.step) return;
+        const bool last = state_.step == run_.steps || agreed_to_stop();
+        if (saved_at_ != state_.step) write();
+        if (last && saver_.busy()) report_save(saver_.wait());
+        if (!save_failed_) saved_at_ = state_.step;
+        dg::require(!last || !save_failed_, "the run's last checkpoint could not be written: ", save_problem_);
+    }
+    void write() {
         const auto target = folder_.checkpoint(state_.step);
         const auto publish = [this, step = state_.step] { folder_.publish(step); };
-        const bool last = state_.step == run_.steps || agreed_to_stop();
         if constexpr (requires { backend_.memory(); }) save_meanwhile(target, publish);
         else if (settings_.background_save) save_meanwhile(target, publish);
         else save_now(target, publish);
-        if (last && saver_.busy()) report_save(saver_.wait());
-        dg::require(!last || !save_failed_, "the run's last checkpoint could not be written: ", save_problem_);
     }
     template <class Publish> void save_meanwhile(const std::filesystem::path& target, const Publish& publish) {
+        if (saver_.busy()) report_save(saver_.wait());  // its failure is no reason not to begin
         report_save(saver_.begin(target, trainer(), state_.files(), publish));
     }
     template <class Publish> void save_now(const std::filesystem::path& target, const Publish& publish) {
@@ -246,14 +251,13 @@ private:
                 if (comm_.first()) publish();
             });
             report_save({});
-        } catch (const dg::error& problem) { report_save(problem.what()); }
+        } catch (const std::exception& problem) { report_save(problem.what()); }
     }
     /// Notes how a save went; empty: well, or still on its way.
     void report_save(const std::string& problem) {
         const bool new_problem = !problem.empty() && !save_failed_;
         save_failed_ = !problem.empty();
         save_problem_ = problem;
-        saved_at_ = save_failed_ ? never : state_.step;
         if (new_problem && comm_.first())
             std::fprintf(stderr, "warning: no checkpoint at step %zu: %s; the run goes on and tries again\n",
                          state_.step, problem.c_str());

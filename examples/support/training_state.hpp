@@ -40,7 +40,6 @@ public:
 
     /// Goes on from a checkpoint; refuses one of other settings.
     void resume(const std::filesystem::path& from) {
-        dg::require_undamaged(from);
         const auto file = from / "trainer_state.json";
         const auto state = dg::read_json_file(file);
         const dg::json_fields fields(state, file.string());

@@ -57,7 +57,7 @@ goes_on() {
 }
 room() {  # a small file system at run, where one can be had
   mkdir run && mount -t tmpfs -o "size=$1" tmpfs run 2> /dev/null || return 1
-  trap 'umount -l "$work/run" 2> /dev/null; rm -rf "$work"' EXIT
+  trap 'umount -l "$work/run" 2> /dev/null || true; rm -rf "$work"' EXIT
 }
 faults=(kill-early kill-step kill-save kill-growth stall full read-only cut flip slow)
 for ((round = 1; round <= rounds; ++round)); do

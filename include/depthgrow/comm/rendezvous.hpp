@@ -40,7 +40,7 @@ inline launched_process find_launched_process() {
     launched_process out;
     const auto take = [&](const char* by, const char* rank, const char* size, const char* local, const char* local_size,
                           std::string job) {
-        if (!out.by.empty() || number(size, 0) < 2 || text_of(rank).empty()) return;
+        if (!out.by.empty() || text_of(size).empty() || text_of(rank).empty()) return;  // a size of 1 counts too
         out = {number(rank, 0), number(size, 1), number(local, 0), number(local_size, 1), by, std::move(job)};
         require(out.rank < out.size, "environment: expected ", rank, " below ", out.size, ", found ", out.rank);
     };
@@ -49,7 +49,8 @@ inline launched_process find_launched_process() {
     take("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
          "run-" + text_of("TORCHELASTIC_RUN_ID") + "-" + text_of("MASTER_PORT") + "-" +
              text_of("TORCHELASTIC_RESTART_COUNT"));
-    take("srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE",
+    // of the step: a program in a batch script, without srun, is one process of whatever was allocated
+    take("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE",
          "slurm-" + text_of("SLURM_JOB_ID") + "-" + text_of("SLURM_STEP_ID"));
     for (char& c : out.job)
         if (c == '/' || c == '\\') c = '-';

@@ -41,7 +41,7 @@ public:
                 require_room(folder_->path(), facts_.bytes);
             });
             together(comm_, [&] { writer_.emplace(atomic_directory::unfinished(directory), run, facts_.provenance); });
-        } catch (const error& problem) { return drop(problem.what()); }
+        } catch (const std::exception& problem) { return drop(problem.what()); }
         each_own_block(run, [&](std::size_t kind, std::size_t block, std::vector<Wide> numbers) {
             held_.push_back({kind, block, std::move(numbers)});
         });

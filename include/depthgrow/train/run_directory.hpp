@@ -110,7 +110,7 @@ void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimi
         const auto noting = [&](const auto& write) {
             try {
                 if (problem.empty()) write();
-            } catch (const error& caught) { problem = caught.what(); }
+            } catch (const std::exception& caught) { problem = caught.what(); }
         };
         noting([&] { writer.emplace(atomic_directory::unfinished(directory), run, facts.provenance); });
         each_own_block(run, [&](std::size_t kind, std::size_t block, const std::vector<wide_t<T>>& numbers) {

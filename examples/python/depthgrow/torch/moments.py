@@ -38,6 +38,7 @@ def save_moments(model, optimizer, directory, step=None):
     was saved to, where grow_checkpoint grows them and train_smol --init --init-optimizer goes on from them.
 
     step: steps done; None takes the optimizer's count. Returns the file's path. Raises Error for other optimizers.
+    The directory's manifest.json goes, since the files are no longer those that it lists.
     """
     tensors, steps, names = {}, set(), set()
     for name, parameter, _, state in _states(model, optimizer):
@@ -63,6 +64,9 @@ def save_moments(model, optimizer, directory, step=None):
     if kind != "adamw":
         metadata["optimizer"] = kind
     write_file(path, tensors, metadata)
+    manifest = os.path.join(directory, "manifest.json")
+    if os.path.exists(manifest):  # of the files as they were
+        os.remove(manifest)
     return path
 
 
