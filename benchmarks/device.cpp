@@ -18,6 +18,7 @@
 #include "depthgrow/nn/shape.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "profiled.hpp"
+#include "random_tokens.hpp"
 
 namespace dg = depthgrow;
 using bf16 = dg::bfloat16;
@@ -29,19 +30,6 @@ double median(std::vector<double> values) {
     std::sort(values.begin(), values.end());
     return values[values.size() / 2];
 }
-
-struct tokens {
-    tokens(const dg::decoder_config& config, std::size_t sequences, std::size_t length)
-        : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
-        dg::rng random(4);
-        for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
-        for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
-    }
-    dg::training_batch batch() const { return {ids, targets, weights, count}; }
-    std::vector<dg::token> ids, targets;
-    std::vector<float> weights;
-    std::size_t count;
-};
 
 bool json = false, profile = false;
 std::string only;
@@ -107,7 +95,7 @@ void training(const dg::decoder_config& model, std::size_t sequences, std::size_
     const std::string name =
         "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
     if (!wanted(name)) return;
-    const tokens data(model, sequences, length);
+    const random_tokens data(model, sequences, length);
     const auto count = static_cast<double>(sequences * length);
     std::size_t free_before = 0, free_after = 0, total = 0;
     (void)cudaMemGetInfo(&free_before, &total);
@@ -164,7 +152,7 @@ void growth() {
 
 template <class Backend> void skips_on(Backend& gpu, const dg::decoder_config& model, std::size_t length) {
     const dg::decoder<bf16, Backend> made(gpu, model, 1);
-    const tokens data(model, 1, length);
+    const random_tokens data(model, 1, length);
     dg::skip_options options;
     options.max_rows = 65536, options.layer_rows = 65536, options.logit_rows = 1024;
     const std::vector<dg::prompt> prompts(9, {data.ids, {}, {}});
@@ -208,7 +196,7 @@ void lens(const dg::decoder_config& model, std::size_t sequences, std::size_t le
     if (!wanted("lens " + model.name)) return;
     dg::cuda gpu;
     const dg::decoder<bf16, dg::cuda> made(gpu, model, 1);
-    const tokens data(model, sequences, length);
+    const random_tokens data(model, sequences, length);
     dg::lens_fit_options options;
     options.max_rows = sequences * length, options.logit_rows = sequences * length;
     dg::lens_fitter<bf16, dg::cuda> fitter(made, options);

@@ -12,6 +12,7 @@
 #include "depthgrow/nn/shape.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "profiled.hpp"
+#include "random_tokens.hpp"
 
 namespace {
 
@@ -56,19 +57,6 @@ protected:
     }
 };
 
-struct tokens {
-    tokens(const dg::decoder_config& config, std::size_t sequences, std::size_t length)
-        : ids(sequences * length), targets(ids.size()), weights(ids.size(), 1.0f), count(sequences) {
-        dg::rng random(4);
-        for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
-        for (std::size_t i = 0; i < ids.size(); ++i) targets[i] = ids[(i + 1) % ids.size()];
-    }
-    dg::training_batch batch() const { return {ids, targets, weights, count}; }
-    std::vector<dg::token> ids, targets;
-    std::vector<float> weights;
-    std::size_t count;
-};
-
 void say(dg::communicator& comm, const std::string& line) {
     if (comm.first()) std::printf("%s\n", line.c_str()), std::fflush(stdout);
 }
@@ -76,7 +64,7 @@ void say(dg::communicator& comm, const std::string& line) {
 void training(dg::communicator& comm, dg::cuda& gpu, const dg::decoder_config& model, std::size_t sequences,
               std::size_t length) {
     if (model.name.find(only) == std::string::npos) return;
-    const tokens data(model, sequences * comm.size(), length);
+    const random_tokens data(model, sequences * comm.size(), length);
     dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers, {}, comm);
     std::vector<double> times;
     double first = 0, last = 0;
@@ -132,7 +120,7 @@ void draw_timeline(const std::string& id, const dg::launched_process& self) {
     profiled gpu({.device = static_cast<int>(self.local_rank), .fp8 = fp8, .record = false});
     timed_ranks comm(id, self.rank, self.size, gpu.stream());
     const auto model = dg::smollm_360m();
-    const tokens data(model, 16 * comm.size(), 2048);
+    const random_tokens data(model, 16 * comm.size(), 2048);
     dg::trainer<bf16, profiled> trainer(gpu, model, 1, model.layers, {}, comm);
     for (int i = 0; i < 4; ++i) trainer.step(data.batch(), 16, 1e-4);
     cudaEvent_t base = nullptr;
@@ -172,10 +160,9 @@ void draw_timeline(const std::string& id, const dg::launched_process& self) {
 
 void run() {
     const auto& self = tools::launched();
-    const char* place = std::getenv("DEPTHGROW_RENDEZVOUS");
     const auto id_for = [&](const char* what) {
         return self.size < 2 ? std::string()
-                             : dg::pass_on(std::string(place ? place : "/tmp/depthgrow-" + self.job) + what, self,
+                             : dg::pass_on(tools::rendezvous_file("/tmp/depthgrow").string() + what, self,
                                            dg::nccl_ranks::make_id, std::chrono::seconds(120));
     };
     if (!timeline.empty() && self.size > 1) return draw_timeline(id_for("-timeline"), self);

@@ -179,8 +179,9 @@ int main(int argc, char** argv) {
                                   "Trains variants of one model over several seeds, measures each at several moments: "
                                   "one table, one page.");
         flags.group("Study");
-        flags.add_positional("STUDY.json", s.file,
-                             "A file that names variants, seeds and what is measured; its README explains it");
+        flags.add_positional(
+            "STUDY.json", s.file,
+            "A file that names variants as flags of train_smol, seeds, and the moments at which to look");
         flags.add(
             "--variants", s.variants,
             "Without a file: growth operators to compare, comma-separated, in place of --growth: none" + operators);

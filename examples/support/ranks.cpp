@@ -19,6 +19,8 @@ namespace {
 
 namespace dg = depthgrow;
 
+constexpr const char* rendezvous_variable = "DEPTHGROW_RENDEZVOUS";
+
 std::vector<pid_t> children;
 void pass_to_children(int signal) {
     for (pid_t child : children)
@@ -92,7 +94,7 @@ void start_gpu_ranks(std::size_t count) {
             for (const auto& [name, value] :
                  {std::pair{"RANK", r}, {"LOCAL_RANK", r}, {"WORLD_SIZE", count}, {"LOCAL_WORLD_SIZE", count}})
                 ::setenv(name, std::to_string(value).c_str(), 1);
-            ::setenv("DEPTHGROW_RENDEZVOUS", (std::string(place) + "/id").c_str(), 1);
+            ::setenv(rendezvous_variable, (std::string(place) + "/id").c_str(), 1);
             become("/proc/self/exe", words);
         }
         children.push_back(child);
@@ -119,6 +121,11 @@ void start_mpi_ranks(const std::string& count) {
 const dg::launched_process& launched() {
     static const auto found = dg::find_launched_process();
     return found;
+}
+
+std::filesystem::path rendezvous_file(const std::string& otherwise) {
+    if (const char* given = std::getenv(rendezvous_variable)) return given;
+    return otherwise + ".rendezvous-" + launched().job;
 }
 
 void launch_ranks(const std::string& count, const std::string& backend) {

@@ -3,6 +3,7 @@
 // The first rank prints and writes; the others are silent unless they fail.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -20,6 +21,10 @@ const depthgrow::launched_process& launched();
 /// With `count` ("all", or a number above 1): starts as many processes of this program, each with the same flags, waits
 /// for them, and ends with their status. Returns at once in those, and where `count` asks for one.
 void launch_ranks(const std::string& count, const std::string& backend);
+
+/// The file by which the ranks of this start find each other: the launcher's, or one whose name begins with
+/// `otherwise`.
+std::filesystem::path rendezvous_file(const std::string& otherwise);
 
 /// How ranks that compute on CPUs talk: MPI where mpirun started them; null: this is the only one.
 std::unique_ptr<depthgrow::communicator> cpu_ranks(double patience);

@@ -25,9 +25,8 @@ std::unique_ptr<dg::communicator> gpu_ranks([[maybe_unused]] dg::cuda& backend, 
     if (self.size < 2) return nullptr;
 #if DEPTHGROW_USES_NCCL
     const std::chrono::duration<double> patience(run.settings.rank_timeout);
-    const char* given = std::getenv("DEPTHGROW_RENDEZVOUS");
-    std::filesystem::path file = given ? given : run.settings.out + ".rendezvous-" + self.job;
-    if (!given && self.rank == 0 && file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
+    const auto file = rendezvous_file(run.settings.out);
+    if (self.rank == 0 && file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
     const auto id = dg::pass_on(file, self, dg::nccl_ranks::make_id, patience);
     auto made = std::make_unique<dg::nccl_ranks>(id, self.rank, self.size, backend.stream(),
                                                  self.size > self.local_size, patience);

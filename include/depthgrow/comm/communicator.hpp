@@ -19,7 +19,7 @@ struct comm_numbers {
     std::size_t count = 0;
     dtype type = dtype::f32;
 
-    std::size_t bytes_each() const { return type == dtype::f64 ? 8 : type == dtype::f32 ? 4 : 2; }
+    std::size_t bytes_each() const { return size_of(type); }
 };
 
 /// Ranks 0 … size() - 1, of which this process is one. An operation begins after what its backend was given so far,

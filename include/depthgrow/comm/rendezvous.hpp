@@ -65,7 +65,10 @@ std::string pass_on(const std::filesystem::path& file, const launched_process& s
     if (self.rank == 0) {
         const std::string id = make();
         const fs::path aside = file.string() + ".part";
-        std::ofstream(aside, std::ios::binary) << id;
+        std::ofstream out(aside, std::ios::binary);
+        out << id;
+        out.close();
+        require(out.good(), aside.string(), ": expected room for the ranks' id, found that writing fails");
         std::error_code problem;
         fs::rename(aside, file, problem);
         require(!problem, file.string(),

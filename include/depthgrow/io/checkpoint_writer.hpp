@@ -35,8 +35,7 @@ public:
         std::vector<std::vector<tensor_entry>> shards(1);
         std::uint64_t filled = 0;
         for (const tensor_entry& entry : entries) {
-            std::uint64_t bytes = safetensors_element_size(entry.type_name);
-            for (std::size_t extent : entry.shape) bytes *= extent;
+            const std::uint64_t bytes = entry.bytes();
             if (sharded_ && filled > 0 && filled + bytes > shard_bytes) shards.emplace_back(), filled = 0;
             shards.back().push_back(entry);
             where_[entry.name] = shards.size() - 1;

@@ -243,6 +243,12 @@ struct tensor_entry {
     std::string name;
     std::string type_name;  // "F32", "BF16", "I64", ...
     std::vector<std::size_t> shape;
+
+    std::uint64_t bytes() const {
+        std::uint64_t count = safetensors_element_size(type_name);
+        for (std::size_t extent : shape) count *= extent;
+        return count;
+    }
 };
 
 /// Writes a safetensors file tensor by tensor, in any order; it appears at `commit`, whole or not at all. Several

@@ -26,20 +26,16 @@ public:
     }
 
     /// Copies the run as it is now and begins to write it as `directory`; as save_run, which writes the same files.
-    /// `published` runs on the first rank, in the thread, once the directory is whole. Waits for a save that is still
-    /// on its way. Returns why it could not begin; empty: it has.
+    /// `published` runs on the first rank, in the thread, once the directory is whole. One save at a time: `wait` for
+    /// another that is `busy`, which says how that went. Returns why it could not begin; empty: it has.
     template <class T, class Backend, class Optimizer>
     std::string begin(const std::filesystem::path& directory, trainer<T, Backend, Optimizer>& run,
                       const run_files& files, std::function<void()> published) {
-        if (auto problem = wait(); !problem.empty()) return problem;
+        require(!busy(), "[background_save] expected no save on its way, found one");
         facts_ = facts_of(run, files);
         published_ = std::move(published);
         try {
-            together(comm_, [&] {
-                if (!comm_.first()) return;
-                folder_.emplace(directory);
-                require_room(folder_->path(), facts_.bytes);
-            });
+            open_directory(folder_, directory, facts_.bytes, comm_);
             together(comm_, [&] { writer_.emplace(atomic_directory::unfinished(directory), run, facts_.provenance); });
         } catch (const std::exception& problem) { return drop(problem.what()); }
         each_own_block(run, [&](std::size_t kind, std::size_t block, std::vector<Wide> numbers) {

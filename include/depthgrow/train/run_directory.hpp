@@ -60,15 +60,9 @@ run_facts facts_of(trainer<T, Backend, Optimizer>& run, const run_files& files) 
         out.provenance[order_metadata_key] = layer_order(order, run.model.layers()).to_string();
     out.state = {{"format_version", 1}, {"step", run.steps()}, {"layers", run.model.layers()}, {"growth", history}};
     out.state.update(files.state);
-    const auto bytes_of = [&](const std::vector<tensor_entry>& entries) {
-        for (const auto& entry : entries) {
-            std::uintmax_t bytes = safetensors_element_size(entry.type_name);
-            for (std::size_t extent : entry.shape) bytes *= extent;
-            out.bytes += bytes;
-        }
-    };
-    bytes_of(model_entries(out.config, dtype::f32));
-    bytes_of(optimizer_entries(out.config, run.optimizer.states(), dtype_of<wide_t<T>>::value));
+    for (const auto& entry : model_entries(out.config, dtype::f32)) out.bytes += entry.bytes();
+    for (const auto& entry : optimizer_entries(out.config, run.optimizer.states(), dtype_of<wide_t<T>>::value))
+        out.bytes += entry.bytes();
     return out;
 }
 
@@ -79,6 +73,16 @@ inline void require_room(const std::filesystem::path& folder, std::uintmax_t byt
     const std::uintmax_t needed = bytes + bytes / 100 + (std::uintmax_t{64} << 10);  // headers and small files
     require(problem || space.available >= needed, folder.string(), ": expected room for ", needed >> 10, " KiB, found ",
             space.available >> 10, " KiB free");
+}
+
+/// Begins the directory that all ranks will write into, on the first of them, where there is room for it.
+inline void open_directory(std::optional<atomic_directory>& folder, const std::filesystem::path& directory,
+                           std::uintmax_t bytes, communicator& comm) {
+    together(comm, [&] {
+        if (!comm.first()) return;
+        folder.emplace(directory);
+        require_room(folder->path(), bytes);
+    });
 }
 
 /// The small files and the manifest of a directory that holds a run's weights.
@@ -99,11 +103,7 @@ void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimi
     communicator& comm = run.ranks();
     const run_facts facts = facts_of(run, files);
     std::optional<atomic_directory> folder;
-    together(comm, [&] {
-        if (!comm.first()) return;
-        folder.emplace(directory);
-        require_room(folder->path(), facts.bytes);
-    });
+    open_directory(folder, directory, facts.bytes, comm);
     together(comm, [&] {
         std::optional<run_writer<wide_t<T>>> writer;
         std::string problem;  // kept until every rank has given its shares
