@@ -18,6 +18,13 @@ for step in $((grown - 1)) "$grown" $((grown + 1)); do
   cmp whole/model.safetensors part/model.safetensors || fail "final weights differ after a resume at step $step"
 done
 
+# A run that was killed after its last checkpoint, before it told its result, tells the same one.
+loss_in() { tr -d ' \n' < "$1" | grep -o '"loss":[^,}]*' | head -n 1; }
+cp -r whole ended && rm ended/run.json
+"$TOOLS/train_smol" "${tiny[@]}" --out ended --resume auto
+[[ "$(loss_in ended/run.json)" == "$(loss_in whole/run.json)" ]] ||
+  fail "expected the result $(loss_in whole/run.json), found $(loss_in ended/run.json)"
+
 # SIGTERM and SIGINT save and exit 0.
 for signal in TERM INT; do
   rm -rf stopped
