@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "depthgrow/io/atomic_file.hpp"
+#include "depthgrow/io/manifest.hpp"
 #include "depthgrow/train/run_directory.hpp"
 #include "support/console.hpp"
 
@@ -17,24 +18,19 @@ namespace {
 constexpr const char* of_the_machine[] = {"--backend",    "--threads",   "--product", "--log-every",
                                           "--save-every", "--recompute", "--seed"};
 
-/// A file as descriptions have it: its name and a hash of its content (FNV-1a), whatever folder it lies in.
+/// A file as descriptions have it: its name and the hash of its content, whatever folder it lies in.
 class file_names {
 public:
     std::string operator()(const std::string& file) {
         auto& known = known_[file];
         if (known.empty()) {
             known = fs::path(file).filename().string();
-            if (fs::is_regular_file(file)) known += tools::format(" %016llx", hash(dg::read_text_file(file)));
+            if (fs::is_regular_file(file)) known += " " + dg::file_hash(file);
         }
         return known;
     }
 
 private:
-    static unsigned long long hash(const std::string& content) {
-        unsigned long long value = 0xcbf29ce484222325ull;
-        for (char c : content) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
-        return value;
-    }
     std::map<std::string, std::string> known_;
 };
 
