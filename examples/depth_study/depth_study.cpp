@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <set>
 
+#include "depth_study/study_measure.hpp"
 #include "depth_study/study_page.hpp"
 #include "depth_study/study_run.hpp"
 #include "depthgrow/io/atomic_file.hpp"
@@ -98,9 +99,11 @@ void print_plans(const std::vector<study::cell>& cells, bool quiet, const std::s
     tools::write_json(json, record);
 }
 
-/// Runs what is not finished; false when it was stopped. A budget that is shorter than reading the data still lets one
+/// Runs what is not finished; false when it was stopped. A cell that fails (a loss that is not finite) lets the others
+/// run, and its sentence ends the study. A budget that is shorter than reading the data still lets one
 /// step, or one measurement, be done.
-bool run_cells(const study::study_file& study, const std::vector<study::cell>& cells, double budget, bool quiet) {
+bool run_cells(const study::study_file& study, const std::vector<study::cell>& cells, double budget, bool quiet,
+               std::vector<std::string>& failures) {
     const tools::stopwatch watch;
     bool asked = false;
     const auto stop = [&] {
@@ -116,7 +119,12 @@ bool run_cells(const study::study_file& study, const std::vector<study::cell>& c
         }
         if (asked && stop()) return false;
         if (!quiet) std::printf("== %s\n", one.name().c_str());
-        if (!study::run_cell(one, study.measure, study.keep_models, stop)) return false;
+        try {
+            if (!study::run_cell(one, study.measure, study.keep_models, stop)) return false;
+        } catch (const dg::error& problem) {
+            failures.push_back(one.name() + ": " + problem.what());
+            if (!quiet) std::printf("failed: %s\n", failures.back().c_str());
+        }
         if (!quiet) std::printf("\n");
     }
     return true;
@@ -151,6 +159,7 @@ void run(const study_settings& s, const tools::training_settings& common, const 
         const std::size_t moved = study::put_aside(cells, out);
         if (!quiet && moved > 0) std::printf("%zu cells moved to %s\n", moved, (out / "aside").c_str());
     }
+    study::require_measures(study.measure);
     for (const auto& one : cells) study::finished(one);  // refuses cells that are described otherwise now
     if (!s.merge.empty()) {
         const std::size_t count = study::merge(cells, s.merge);
@@ -158,12 +167,15 @@ void run(const study_settings& s, const tools::training_settings& common, const 
     }
     const bool only_table = s.table || !s.merge.empty();
     if (!only_table) tools::require_backend(mine.front().run.settings.backend, mine.front().run.settings.precision);
-    const bool all = only_table || run_cells(study, mine, s.budget, quiet);
+    std::vector<std::string> failures;
+    const bool all = only_table || run_cells(study, mine, s.budget, quiet, failures);
     show(study, cells, out, common.json, quiet);
     const auto done = std::count_if(cells.begin(), cells.end(), [](const auto& one) { return fs::exists(one.file); });
     if (!quiet && (!all || only_table))
         std::printf("%s%td of %zu cells are done%s\n", all ? "" : "stopped; ", done, cells.size(),
                     all ? "" : ", the same command goes on");
+    dg::require(failures.empty(), failures.empty() ? "" : failures.front(),
+                failures.size() > 1 ? dg::text(" (and ", failures.size() - 1, " more cells)") : "");
 }
 
 }  // namespace

@@ -140,12 +140,12 @@ private:
         if (found->is_string()) {
             words = tools::split_words(found->get<std::string>());
         } else {
-            dg::require(found->is_array(), label, ": expected flags to be a string or a list of words, found ",
+            dg::require(found->is_array(), label, ": expected flags to be a string or a list of strings, found ",
                         dg::describe(&*found));
             for (const auto& word : *found) {
                 dg::require(word.is_string(), label, ": expected flags to be a list of strings, found ",
                             dg::describe(&word));
-                words.push_back(word.get<std::string>());
+                for (auto& part : tools::split_words(word.get<std::string>())) words.push_back(std::move(part));
             }
         }
         for (auto& word : words) word = filled(word, label);

@@ -7,6 +7,9 @@
 
 namespace study {
 
+/// Refuses measures that this build does not have.
+void require_measures(const measures& measure);
+
 /// Adds to `out` what `measure` names.
 void measure_model(const cell& one, const measures& measure, const tools::training_moment& now, dg::json& out);
 

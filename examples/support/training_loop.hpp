@@ -6,6 +6,7 @@
 
 #include "depthgrow/growth/operators.hpp"
 #include "support/console.hpp"
+#include "support/energy_meter.hpp"
 #include "support/held_out.hpp"
 #include "support/product_rate.hpp"
 #include "support/run_folder.hpp"
@@ -32,6 +33,7 @@ public:
         const std::size_t memory = settings_.quiet ? 0 : planned_memory(run_);
         if (from) state_.resume(*from);
         else state_.begin();
+        energy_unknown_ = from && state_.step > 0 && !so_far().joules;
         if (from && !settings_.quiet)
             std::printf("resuming from %s at step %zu with %zu layers\n", from->c_str(), state_.step,
                         trainer().model.layers());
@@ -71,6 +73,7 @@ private:
         progress_bar bar(run_.steps);
         auto& step = state_.step;
         first_step_ = step;
+        energy_.restart();
         if (!settings_.quiet && step < run_.steps)
             std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s",
                         "GFLOP/s", "share", "left");
@@ -87,6 +90,9 @@ private:
             std::swap(batch, ahead);
             so_far().seconds += watch.seconds(), line_.seconds += watch.seconds();
             report_step(bar, whole.seconds());
+            const bool pauses =
+                step % settings_.eval_every == 0 || step == run_.steps || watch_.moments.count(step) > 0;
+            if (pauses) count_energy();
             if (step % settings_.eval_every == 0 || step == run_.steps) {
                 bar.clear();
                 evaluate();
@@ -97,14 +103,25 @@ private:
                 (settings_.save_every && step % settings_.save_every == 0))
                 save();
             if (looked_at) bar.clear(), look();
+            if (pauses) energy_.restart();
         }
         bar.clear();
         if (step < run_.steps) {
+            count_energy();
             save();
             so_far().interrupted = true;
             if (!settings_.quiet)
                 std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step, settings_.out.c_str());
         }
+    }
+
+    /// Adds what the device has used since the last pause; a run that once could not tell never does.
+    void count_energy() {
+        const auto used = energy_.joules();
+        const bool known = used && (so_far().joules || !energy_unknown_);
+        so_far().joules = known ? std::optional<double>(so_far().joules.value_or(0) + *used) : std::nullopt;
+        energy_unknown_ = !known;
+        energy_.restart();
     }
 
     bool must_stop() const { return stop_requested || watch_.stop(); }
@@ -317,12 +334,17 @@ private:
     std::size_t first_step_ = 0, saved_at_ = never, scored_at_ = never, depth_scored_at_ = never;
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
-    double rate_ = 0;
-    dg::json loss_by_source_;  // of the last step
-    struct {
-        std::size_t steps = 0;
-        double loss = 0, seconds = 0, flops = 0;
-    } line_;  // what the next line of progress sums up
-};
+    energy_meter energy_{requires(Backend & b){b.memory();
+}
+};  // namespace tools
+bool energy_unknown_ = false;
+double rate_ = 0;
+dg::json loss_by_source_;  // of the last step
+struct {
+    std::size_t steps = 0;
+    double loss = 0, seconds = 0, flops = 0;
+} line_;  // what the next line of progress sums up
+}
+;
 
 }  // namespace tools

@@ -57,6 +57,7 @@ public:
         step = static_cast<std::size_t>(fields.count("step"));
         trainer_->run_order(run_.order_at(step > 0 ? step - 1 : 0));
         so_far.tokens = state.contains("tokens") ? fields.number("tokens") : 0;
+        so_far.loss = state.contains("loss") ? fields.number("loss") : 0;
         so_far.flops = state.contains("flops") ? fields.number("flops") : 0;
         so_far.seconds = state.contains("seconds") ? fields.number("seconds") : 0;
         if (state.contains("joules")) so_far.joules = fields.number("joules");
@@ -72,6 +73,7 @@ public:
         files.state = {{"stage", step < run_.steps ? run_.plan.stage_at(step) : run_.plan.stages.size() - 1},
                        {"step", step},
                        {"tokens", so_far.tokens},
+                       {"loss", so_far.loss},
                        {"flops", so_far.flops},
                        {"seconds", so_far.seconds},
                        {"data_position", step * run_.batch},
