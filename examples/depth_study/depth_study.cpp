@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "depth_study/study_measure.hpp"
@@ -19,8 +20,8 @@ namespace fs = std::filesystem;
 
 /// The flags of depth_study itself.
 struct study_settings {
-    std::string file, variants = "none,lidas", shard;
-    std::size_t seeds = 1;
+    std::string file, variants, shard;
+    std::optional<std::size_t> seeds;
     double budget = 0;
     std::vector<std::string> set, merge;
     bool list = false, table = false, put_aside = false;
@@ -38,12 +39,19 @@ std::map<std::string, std::string> values_of(const std::vector<std::string>& set
 
 study::study_file make_study(const study_settings& s, const tools::training_settings& common, tools::flag_list flags) {
     for (const char* flag : {"--out", "--json", "--quiet", "--dry-run", "--resume"}) flags.erase(flag);
+    const bool seeded = s.seeds || flags.find("--seed") || s.file.empty();
+    flags.erase("--seed");
+    study::study_file out;
     if (s.file.empty()) {
         dg::require(s.set.empty(), "--set: expected a study's file, whose parameters it sets, found none");
-        flags.erase("--seed");
-        return study::study_of_operators(s.variants, s.seeds, common.seed, flags);
+        out.label = "--variants", out.name = "Plain and grown, side by side", out.flags = flags, out.moments = {1};
+    } else {
+        out = study::read_study(s.file, values_of(s.set), flags);
     }
-    return study::read_study(s.file, values_of(s.set), flags);
+    if (s.file.empty() || !s.variants.empty())
+        study::compare_operators(out, s.variants.empty() ? "none,lidas" : s.variants);
+    if (seeded) study::set_seeds(out, common.seed, s.seeds.value_or(1));
+    return out;
 }
 
 /// What a cell is doing: "done", "at step 600", "not begun".
@@ -159,7 +167,7 @@ void run(const study_settings& s, const tools::training_settings& common, const 
         const std::size_t moved = study::put_aside(cells, out);
         if (!quiet && moved > 0) std::printf("%zu cells moved to %s\n", moved, (out / "aside").c_str());
     }
-    study::require_measures(study.measure);
+    study::require_measures(cells.front(), study.measure);
     for (const auto& one : cells) study::finished(one);  // refuses cells that are described otherwise now
     if (!s.merge.empty()) {
         const std::size_t count = study::merge(cells, s.merge);
@@ -193,10 +201,12 @@ int main(int argc, char** argv) {
         flags.group("Study");
         flags.add_positional("STUDY.json", s.file,
                              "A file that names variants, seeds and what is measured; its README explains it");
-        flags.add(
-            "--variants", s.variants,
-            "Without a file: growth operators to compare, comma-separated, in place of --growth: none" + operators);
-        flags.add("--seeds", s.seeds, "Without a file: seeds of each variant, --seed, --seed + 1, ...");
+        flags.add("--variants", s.variants,
+                  "Growth operators to compare, comma-separated, in place of a file's variants (default without a "
+                  "file: none,lidas): none" +
+                      operators);
+        flags.add("--seeds", s.seeds,
+                  "Seeds of each variant, --seed, --seed + 1, ..., in place of a file's (default without a file: 1)");
         flags.add("--set", s.set, "Values of the file's parameters: NAME=VALUE ...");
         flags.add("--shard", s.shard, "Only every n-th cell, from the i-th on: i/n");
         flags.add("--budget", s.budget,

@@ -182,7 +182,10 @@ private:
 
 }  // namespace
 
-void require_measures(const measures&) {}
+void require_measures(const cell& one, const measures& measure) {
+    for (const auto& [name, file] : measure.prompt_files)
+        tools::read_prompts(file, {one.run.model.vocab, one.run.model.context, one.run.encoder(), {}});
+}
 
 void measure_model(const cell& one, const measures& measure, const tools::training_moment& now, dg::json& out) {
     if (measure.names.empty()) return;

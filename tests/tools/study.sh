@@ -107,7 +107,10 @@ numbers whole/results.json | cmp whole.json - || fail "expected nothing overwrit
 grep -q '"steps":30' whole/cells/plain-seed-1.json || fail "expected the cell to be run anew"
 
 # Errors name the file, what was expected and what was found.
-wrong() { sed "$2" study.json > wrong.json; refused "$1" "$TOOLS/depth_study" wrong.json --set text=prose.txt --out no; }
+wrong() {
+  sed "$2" study.json > wrong.json
+  refused "$1" "$TOOLS/depth_study" wrong.json --set text=prose.txt --out no
+}
 wrong 'wrong.json: expected the keys study, parameters,' 's/"baseline"/"basline"/'
 wrong 'found basline; did you mean baseline?' 's/"baseline"/"basline"/'
 wrong 'wrong.json: expected variants of different names, found two named plain' 's/"name": "lidas"/"name": "plain"/'
