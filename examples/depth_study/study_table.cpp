@@ -147,14 +147,28 @@ std::vector<table_row> make_table(const study_file& study, const std::vector<cel
     return table;
 }
 
+namespace {
+
+/// The baseline, then the other variants that have numbers.
+std::vector<std::size_t> measured_variants(const study_file& study, const std::vector<table_row>& table) {
+    std::vector<std::size_t> out;
+    for (std::size_t v = 0; v < study.variants.size(); ++v) {
+        const bool any =
+            std::any_of(table.begin(), table.end(), [&](const auto& row) { return !row.variants[v].values.empty(); });
+        if (study.variants[v].name == study.baseline) out.insert(out.begin(), v);
+        else if (any) out.push_back(v);
+    }
+    return out;
+}
+
+}  // namespace
+
 std::vector<std::vector<std::string>> text_table(const study_file& study, const std::vector<table_row>& table,
                                                  std::size_t first, std::size_t count) {
-    std::vector<std::size_t> shown;
-    for (std::size_t v = 0; v < study.variants.size(); ++v)
-        if (study.variants[v].name == study.baseline) shown.push_back(v);
-    const std::size_t baseline = shown[0];
-    for (std::size_t v = 0, other = 0; v < study.variants.size(); ++v)
-        if (v != baseline && other++ >= first && shown.size() <= count) shown.push_back(v);
+    const auto there = measured_variants(study, table);
+    std::vector<std::size_t> shown = {there[0]};
+    for (std::size_t other = 1 + first; other < there.size() && shown.size() <= count; ++other)
+        shown.push_back(there[other]);
     std::vector<std::vector<std::string>> rows(1, {""});
     for (std::size_t v : shown) {
         std::size_t seeds = 0;
@@ -200,7 +214,7 @@ void print_rows(const std::vector<std::vector<std::string>>& rows) {
 }  // namespace
 
 void print_table(const study_file& study, const std::vector<table_row>& table) {
-    const std::size_t others = study.variants.size() - 1;
+    const std::size_t others = measured_variants(study, table).size() - 1;
     for (std::size_t first = 0; first == 0 || first < others; first += columns - 1) {
         if (first > 0) std::printf("\n");
         print_rows(text_table(study, table, first, columns - 1));
