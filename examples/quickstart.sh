@@ -15,12 +15,13 @@ fi
 install_packages g++ cmake ninja-build libtbb-dev libopenblas-pthread-dev libdnnl-dev nlohmann-json3-dev libcli11-dev \
   libxxhash-dev
 cd "$root"
-cmake -S . -B build-quickstart -G Ninja -DDEPTHGROW_BUILD_TESTS=OFF > build-quickstart.log ||
+cmake -S . -B build-quickstart -G Ninja -DDEPTHGROW_BUILD_TESTS=OFF -DDEPTHGROW_STUDY_MEASURES=OFF \
+  -DCMAKE_UNITY_BUILD=ON > build-quickstart.log ||
   { cat build-quickstart.log >&2; exit 1; }
 echo "building (about a minute) ..."
 ninja -C build-quickstart depth_study >> build-quickstart.log || { tail -n 40 build-quickstart.log >&2; exit 1; }
 rm -f build-quickstart.log
 echo "set-up took $((SECONDS - start)) s"
 out="runs/quickstart-$(date +%Y%m%d-%H%M%S)"
-build-quickstart/examples/depth_study --preset small --variants none,lidas --answer-loss --out "$out" "${text[@]}" "$@"
+build-quickstart/examples/depth_study examples/depth_study/quickstart.json --out "$out" "${text[@]}" "$@"
 echo "all of it took $((SECONDS - start)) s"

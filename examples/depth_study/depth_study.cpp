@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <set>
 
+#include "depth_study/study_measure.hpp"
 #include "depth_study/study_page.hpp"
 #include "depth_study/study_run.hpp"
 #include "depthgrow/io/atomic_file.hpp"
@@ -18,8 +20,8 @@ namespace fs = std::filesystem;
 
 /// The flags of depth_study itself.
 struct study_settings {
-    std::string file, variants = "none,lidas", shard;
-    std::size_t seeds = 1;
+    std::string file, variants, shard;
+    std::optional<std::size_t> seeds;
     double budget = 0;
     std::vector<std::string> set, merge;
     bool list = false, table = false, put_aside = false;
@@ -37,12 +39,19 @@ std::map<std::string, std::string> values_of(const std::vector<std::string>& set
 
 study::study_file make_study(const study_settings& s, const tools::training_settings& common, tools::flag_list flags) {
     for (const char* flag : {"--out", "--json", "--quiet", "--dry-run", "--resume"}) flags.erase(flag);
+    const bool seeded = s.seeds || flags.find("--seed") || s.file.empty();
+    flags.erase("--seed");
+    study::study_file out;
     if (s.file.empty()) {
         dg::require(s.set.empty(), "--set: expected a study's file, whose parameters it sets, found none");
-        flags.erase("--seed");
-        return study::study_of_operators(s.variants, s.seeds, common.seed, flags);
+        out.label = "--variants", out.name = "Plain and grown, side by side", out.flags = flags, out.moments = {1};
+    } else {
+        out = study::read_study(s.file, values_of(s.set), flags);
     }
-    return study::read_study(s.file, values_of(s.set), flags);
+    if (s.file.empty() || !s.variants.empty())
+        study::compare_operators(out, s.variants.empty() ? "none,lidas" : s.variants);
+    if (seeded) study::set_seeds(out, common.seed, s.seeds.value_or(1));
+    return out;
 }
 
 /// What a cell is doing: "done", "at step 600", "not begun".
@@ -98,9 +107,11 @@ void print_plans(const std::vector<study::cell>& cells, bool quiet, const std::s
     tools::write_json(json, record);
 }
 
-/// Runs what is not finished; false when it was stopped. A budget that is shorter than reading the data still lets one
+/// Runs what is not finished; false when it was stopped. A cell that fails (a loss that is not finite) lets the others
+/// run, and its sentence ends the study. A budget that is shorter than reading the data still lets one
 /// step, or one measurement, be done.
-bool run_cells(const study::study_file& study, const std::vector<study::cell>& cells, double budget, bool quiet) {
+bool run_cells(const study::study_file& study, const std::vector<study::cell>& cells, double budget, bool quiet,
+               std::vector<std::string>& failures) {
     const tools::stopwatch watch;
     bool asked = false;
     const auto stop = [&] {
@@ -116,7 +127,12 @@ bool run_cells(const study::study_file& study, const std::vector<study::cell>& c
         }
         if (asked && stop()) return false;
         if (!quiet) std::printf("== %s\n", one.name().c_str());
-        if (!study::run_cell(one, study.measure, study.keep_models, stop)) return false;
+        try {
+            if (!study::run_cell(one, study.measure, study.keep_models, stop)) return false;
+        } catch (const dg::error& problem) {
+            failures.push_back(one.name() + ": " + problem.what());
+            if (!quiet) std::printf("failed: %s\n", failures.back().c_str());
+        }
         if (!quiet) std::printf("\n");
     }
     return true;
@@ -151,6 +167,7 @@ void run(const study_settings& s, const tools::training_settings& common, const 
         const std::size_t moved = study::put_aside(cells, out);
         if (!quiet && moved > 0) std::printf("%zu cells moved to %s\n", moved, (out / "aside").c_str());
     }
+    study::require_measures(cells.front(), study.measure);
     for (const auto& one : cells) study::finished(one);  // refuses cells that are described otherwise now
     if (!s.merge.empty()) {
         const std::size_t count = study::merge(cells, s.merge);
@@ -158,12 +175,15 @@ void run(const study_settings& s, const tools::training_settings& common, const 
     }
     const bool only_table = s.table || !s.merge.empty();
     if (!only_table) tools::require_backend(mine.front().run.settings.backend, mine.front().run.settings.precision);
-    const bool all = only_table || run_cells(study, mine, s.budget, quiet);
+    std::vector<std::string> failures;
+    const bool all = only_table || run_cells(study, mine, s.budget, quiet, failures);
     show(study, cells, out, common.json, quiet);
     const auto done = std::count_if(cells.begin(), cells.end(), [](const auto& one) { return fs::exists(one.file); });
     if (!quiet && (!all || only_table))
         std::printf("%s%td of %zu cells are done%s\n", all ? "" : "stopped; ", done, cells.size(),
                     all ? "" : ", the same command goes on");
+    dg::require(failures.empty(), failures.empty() ? "" : failures.front(),
+                failures.size() > 1 ? dg::text(" (and ", failures.size() - 1, " more cells)") : "");
 }
 
 }  // namespace
@@ -179,13 +199,14 @@ int main(int argc, char** argv) {
                                   "Trains variants of one model over several seeds, measures each at several moments: "
                                   "one table, one page.");
         flags.group("Study");
-        flags.add_positional(
-            "STUDY.json", s.file,
-            "A file that names variants as flags of train_smol, seeds, and the moments at which to look");
-        flags.add(
-            "--variants", s.variants,
-            "Without a file: growth operators to compare, comma-separated, in place of --growth: none" + operators);
-        flags.add("--seeds", s.seeds, "Without a file: seeds of each variant, --seed, --seed + 1, ...");
+        flags.add_positional("STUDY.json", s.file,
+                             "A file that names variants, seeds and what is measured; its README explains it");
+        flags.add("--variants", s.variants,
+                  "Growth operators to compare, comma-separated, in place of a file's variants (default without a "
+                  "file: none,lidas): none" +
+                      operators);
+        flags.add("--seeds", s.seeds,
+                  "Seeds of each variant, --seed, --seed + 1, ..., in place of a file's (default without a file: 1)");
         flags.add("--set", s.set, "Values of the file's parameters: NAME=VALUE ...");
         flags.add("--shard", s.shard, "Only every n-th cell, from the i-th on: i/n");
         flags.add("--budget", s.budget,

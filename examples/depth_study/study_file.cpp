@@ -140,12 +140,12 @@ private:
         if (found->is_string()) {
             words = tools::split_words(found->get<std::string>());
         } else {
-            dg::require(found->is_array(), label, ": expected flags to be a string or a list of words, found ",
+            dg::require(found->is_array(), label, ": expected flags to be a string or a list of strings, found ",
                         dg::describe(&*found));
             for (const auto& word : *found) {
                 dg::require(word.is_string(), label, ": expected flags to be a list of strings, found ",
                             dg::describe(&word));
-                words.push_back(word.get<std::string>());
+                for (auto& part : tools::split_words(word.get<std::string>())) words.push_back(std::move(part));
             }
         }
         for (auto& word : words) word = filled(word, label);
@@ -276,30 +276,33 @@ study_file read_study(const fs::path& file, const std::map<std::string, std::str
     return reader(file, values)(more);
 }
 
-study_file study_of_operators(const std::string& names, std::size_t seeds, std::size_t first_seed,
-                              const tools::flag_list& flags) {
+void compare_operators(study_file& study, const std::string& names) {
     for (const char* flag : {"--growth", "--growth-plan"})
-        if (const auto* found = flags.find(flag))
+        if (const auto* found = study.flags.find(flag))
             dg::fail(flag, ": expected --variants, the operators that a study compares, found ", flag, " ",
                      found->empty() ? "" : found->front());
-    dg::require(seeds > 0, "--seeds: expected at least 1, found 0");
-    study_file out;
-    out.label = "--variants", out.name = "Plain and grown, side by side", out.flags = flags, out.moments = {1};
+    study.variants.clear();
     for (std::size_t first = 0; first < names.size();) {
         const std::size_t end = std::min(names.find(',', first), names.size());
         const std::string growth = names.substr(first, end - first);
         first = end + 1;
         if (growth != "none") dg::make_operator(growth, 4);  // refuses what is none
-        variant one{growth == "none" ? "plain" : growth, {}, {}};
-        for (const auto& other : out.variants)
+        variant one{growth == "none" ? "plain" : growth, {}, {1}};
+        for (const auto& other : study.variants)
             dg::require(other.name != one.name, "--variants: expected different ones, found ", growth, " twice");
-        one.flags.set("--growth", {growth});
-        for (std::size_t s = 0; s < seeds; ++s) one.seeds.push_back(first_seed + s);
-        out.variants.push_back(std::move(one));
+        if (growth != "none") one.flags.set("--growth", {growth});
+        study.variants.push_back(std::move(one));
     }
-    dg::require(!out.variants.empty(), "--variants: expected at least one, found none");
-    out.baseline = out.variants.front().name;
-    return out;
+    dg::require(!study.variants.empty(), "--variants: expected at least one, found none");
+    study.baseline = study.variants.front().name;
+}
+
+void set_seeds(study_file& study, std::size_t first, std::size_t count) {
+    dg::require(count > 0, "--seeds: expected at least 1, found 0");
+    for (auto& one : study.variants) {
+        one.seeds.clear();
+        for (std::size_t s = 0; s < count; ++s) one.seeds.push_back(first + s);
+    }
 }
 
 }  // namespace study

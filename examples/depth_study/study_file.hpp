@@ -54,8 +54,10 @@ const std::vector<std::pair<std::string, std::string>>& measure_names();
 study_file read_study(const std::filesystem::path& file, const std::map<std::string, std::string>& values,
                       const tools::flag_list& more);
 
-/// The study that --variants and --seeds ask for: growth operators side by side, the first one the baseline.
-study_file study_of_operators(const std::string& names, std::size_t seeds, std::size_t first_seed,
-                              const tools::flag_list& flags);
+/// Puts growth operators side by side in place of a study's variants, the first one the baseline.
+void compare_operators(study_file& study, const std::string& names);
+
+/// Lets every variant have the seeds `first`, `first` + 1, ...
+void set_seeds(study_file& study, std::size_t first, std::size_t count);
 
 }  // namespace study

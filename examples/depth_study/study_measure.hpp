@@ -7,6 +7,9 @@
 
 namespace study {
 
+/// Refuses measures that this build does not have, and prompts of files that a cell's model cannot read.
+void require_measures(const cell& one, const measures& measure);
+
 /// Adds to `out` what `measure` names.
 void measure_model(const cell& one, const measures& measure, const tools::training_moment& now, dg::json& out);
 

@@ -45,6 +45,69 @@ std::vector<std::string> plots_over_moments(const study_file& study, const std::
     return out;
 }
 
+/// Values by layer or by start, to be averaged over seeds: by plot, then by variant.
+class layer_plots {
+public:
+    void add(const std::string& title, const std::string& x_label, const std::string& variant, std::size_t x,
+             const dg::json& value) {
+        if (!value.is_number()) return;
+        auto at = std::find_if(plots_.begin(), plots_.end(), [&](const auto& plot) { return plot.title == title; });
+        if (at == plots_.end()) at = plots_.insert(plots_.end(), {title, x_label, {}});
+        at->values[variant][x].add(value.get<double>());
+    }
+    std::vector<std::string> draw(const study_file& study) const {
+        std::vector<std::string> out;
+        for (const auto& one : plots_) {
+            dg::line_plot plot{one.title, one.x_label, "mean over seeds", {}, {}};
+            for (const auto& v : study.variants) {
+                if (!one.values.count(v.name)) continue;
+                plot.series.push_back({v.name, {}, {}});
+                for (const auto& [x, mean] : one.values.at(v.name))
+                    plot.series.back().x.push_back(static_cast<double>(x)), plot.series.back().y.push_back(mean.mean());
+            }
+            out.push_back(dg::svg(plot));
+        }
+        return out;
+    }
+
+private:
+    struct averaged_plot {
+        std::string title, x_label;
+        std::map<std::string, std::map<std::size_t, dg::running_statistics>> values;
+    };
+    std::vector<averaged_plot> plots_;
+};
+
+/// What lenses, skips and sweeps tell layer by layer at the end of the runs.
+std::vector<std::string> plots_by_layer(const study_file& study, const std::vector<cell_result>& results) {
+    const std::pair<const char*, const char*> arrays[] = {
+        {"/logit_lens/top5_overlap", "Top-5 overlap with the output, logit lens"},
+        {"/tuned_lens/top5_overlap", "Top-5 overlap with the output, tuned lens"},
+        {"/skip/future/output_mean", "Future effect on the output of skipping a layer"},
+        {"/contribution/attention_ratio", "Attention's contribution"},
+        {"/contribution/mlp_ratio", "The MLP's contribution"}};
+    layer_plots plots;
+    for (const auto& result : results) {
+        const auto& last = result.found.at("moments").back();
+        if (!last.contains("depth")) continue;
+        for (const auto& [set, report] : last["depth"].items()) {
+            for (const auto& [where, title] : arrays) {
+                const dg::json::json_pointer at(where);
+                if (!report.contains(at)) continue;
+                for (std::size_t l = 0; l < report.at(at).size(); ++l)
+                    plots.add(title + (": " + set), "layer", result.what->variant, l, report.at(at)[l]);
+            }
+            if (!report.contains("sweeps")) continue;
+            for (const auto& one : report["sweeps"])
+                plots.add(
+                    "Loss added by " + one.at("kind").get<std::string>() + " " + one.at("length").dump() + ": " + set,
+                    "first layer", result.what->variant, one.at("start").get<std::size_t>(),
+                    one.at("added").at("mean"));
+        }
+    }
+    return plots.draw(study);
+}
+
 }  // namespace
 
 void write_page(const std::filesystem::path& file, const study_file& study, const std::vector<cell>& cells,
@@ -60,6 +123,8 @@ void write_page(const std::filesystem::path& file, const study_file& study, cons
     if (study.moments.size() > 1)
         page.sections.push_back({"Over the run", "Each dot is a moment at which the runs were measured.",
                                  plots_over_moments(study, cells, results)});
+    if (auto plots = plots_by_layer(study, results); !plots.empty())
+        page.sections.push_back({"Layer by layer, at the end", "Means over seeds.", std::move(plots)});
     std::vector<tools::named_run> shown;  // the first seed of each variant
     std::set<std::string> seen;
     for (const auto& result : results)

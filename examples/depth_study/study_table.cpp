@@ -35,6 +35,44 @@ std::string with_interval(int digits, const dg::mean_interval& m, bool sign = fa
     return out;
 }
 
+/// The value of a lens at the last layer's input.
+void add_late(quantity_list& out, const std::string& set, const dg::json& report, const std::string& lens,
+              const std::string& title) {
+    if (!report.contains(lens)) return;
+    const auto& overlap = report[lens].at("top5_overlap");
+    if (overlap.size() < 2) return;
+    const auto at = overlap.size() - 2;  // the last one is the output itself
+    out.add(lens + "_overlap/" + set, "top-5 overlap at the last layer's input, " + title + " lens: " + set, 3,
+            overlap[at]);
+    out.add(lens + "_kl/" + set, "KL at the last layer's input, " + title + " lens: " + set, 4,
+            report[lens].at("kl_final_lens")[at]);
+}
+
+/// Mean over its starts of the loss that each kind and length of a sweep adds.
+void add_sweeps(quantity_list& out, const std::string& set, const dg::json& report) {
+    std::vector<std::pair<std::string, dg::running_statistics>> kinds;
+    for (const auto& one : report.value("sweeps", dg::json::array())) {
+        const std::string name = one.at("kind").get<std::string>() + " " + one.at("length").dump();
+        if (kinds.empty() || kinds.back().first != name) kinds.emplace_back(name, dg::running_statistics());
+        kinds.back().second.add(one.at("added").at("mean").get<double>());
+    }
+    for (const auto& [name, added] : kinds)
+        out.add(name + "/" + set, "loss added by " + name + ", mean over starts: " + set, 4, added.mean());
+}
+
+/// What the depth report of one set of prompts says.
+void add_report(quantity_list& out, const std::string& set, const dg::json& report) {
+    if (report.contains("depth_score"))
+        out.add("depth_score/" + set, "depth score: " + set, 3, report["depth_score"]["mean"]["output"]);
+    add_late(out, set, report, "logit_lens", "logit");
+    add_late(out, set, report, "tuned_lens", "tuned");
+    add_sweeps(out, set, report);
+    if (!report.contains("contribution")) return;
+    dg::running_statistics attention;
+    for (const auto& ratio : report["contribution"]["attention_ratio"]) attention.add(ratio.get<double>());
+    out.add("attention/" + set, "attention's contribution, mean over layers: " + set, 3, attention.mean());
+}
+
 dg::json interval(const dg::mean_interval& m) {
     if (!std::isfinite(m.high)) return {{"mean", m.mean}};
     return tools::interval_json(m);
@@ -56,6 +94,11 @@ std::vector<quantity> quantities(const dg::json& found, std::size_t moment, doub
     out.add_each("answers", "answers right", 3, held_out.at("answer_accuracy"));
     out.add("late_overlap", "top-5 overlap at the last layer's input", 3, held_out.at("late_top5_overlap"));
     out.add("middle_swap", "loss added by swapping the middle blocks", 4, held_out.at("swap_loss_added"));
+    if (now.contains("depth"))
+        for (const auto& [set, report] : now["depth"].items()) add_report(out, set, report);
+    if (now.contains("tasks"))
+        for (const auto& [task, score] : now["tasks"].items())
+            out.add("task/" + task, "accuracy: " + task, 3, score.at("accuracy"));
     return out.all;
 }
 
@@ -104,14 +147,28 @@ std::vector<table_row> make_table(const study_file& study, const std::vector<cel
     return table;
 }
 
+namespace {
+
+/// The baseline, then the other variants that have numbers.
+std::vector<std::size_t> measured_variants(const study_file& study, const std::vector<table_row>& table) {
+    std::vector<std::size_t> out;
+    for (std::size_t v = 0; v < study.variants.size(); ++v) {
+        const bool any =
+            std::any_of(table.begin(), table.end(), [&](const auto& row) { return !row.variants[v].values.empty(); });
+        if (study.variants[v].name == study.baseline) out.insert(out.begin(), v);
+        else if (any) out.push_back(v);
+    }
+    return out;
+}
+
+}  // namespace
+
 std::vector<std::vector<std::string>> text_table(const study_file& study, const std::vector<table_row>& table,
                                                  std::size_t first, std::size_t count) {
-    std::vector<std::size_t> shown;
-    for (std::size_t v = 0; v < study.variants.size(); ++v)
-        if (study.variants[v].name == study.baseline) shown.push_back(v);
-    const std::size_t baseline = shown[0];
-    for (std::size_t v = 0, other = 0; v < study.variants.size(); ++v)
-        if (v != baseline && other++ >= first && shown.size() <= count) shown.push_back(v);
+    const auto there = measured_variants(study, table);
+    std::vector<std::size_t> shown = {there[0]};
+    for (std::size_t other = 1 + first; other < there.size() && shown.size() <= count; ++other)
+        shown.push_back(there[other]);
     std::vector<std::vector<std::string>> rows(1, {""});
     for (std::size_t v : shown) {
         std::size_t seeds = 0;
@@ -157,7 +214,7 @@ void print_rows(const std::vector<std::vector<std::string>>& rows) {
 }  // namespace
 
 void print_table(const study_file& study, const std::vector<table_row>& table) {
-    const std::size_t others = study.variants.size() - 1;
+    const std::size_t others = measured_variants(study, table).size() - 1;
     for (std::size_t first = 0; first == 0 || first < others; first += columns - 1) {
         if (first > 0) std::printf("\n");
         print_rows(text_table(study, table, first, columns - 1));

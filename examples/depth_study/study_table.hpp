@@ -53,7 +53,8 @@ std::optional<dg::mean_interval> paired_by_seed(const std::map<std::size_t, doub
 std::vector<table_row> make_table(const study_file& study, const std::vector<cell>& cells,
                                   const std::vector<cell_result>& results, std::size_t moment);
 
-/// Rows of text, the first one the heading: variants from `first` on, `count` of them, beside the baseline.
+/// Rows of text, the first one the heading: the baseline, and of the other
+/// variants that have numbers `count` from the first-th on.
 std::vector<std::vector<std::string>> text_table(const study_file& study, const std::vector<table_row>& table,
                                                  std::size_t first, std::size_t count);
 

@@ -3,96 +3,25 @@
 #include <cstdio>
 #include <map>
 
-#include "depthgrow/analysis/cached_decoder.hpp"
-#include "depthgrow/analysis/scoring.hpp"
 #include "depthgrow/analysis/sweeps.hpp"
-#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/html_report.hpp"
-#include "depthgrow/io/model_checkpoint.hpp"
-#include "evaluate/depth_tasks.hpp"
-#include "support/any_backend.hpp"
 #include "support/cli.hpp"
 #include "support/console.hpp"
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/json_output.hpp"
+#include "support/task_runner.hpp"
 #include "support/text_tokens.hpp"
 
 namespace {
 
 namespace dg = depthgrow;
 
-struct settings {
-    std::string model, tasks, lens, exits, order, sweep, json, html, tokenizer = "auto", backend = "blas",
-                                                                     precision = "fp32";
-    std::size_t items = 1000, shots = 5, seed = 1, max_rows = 4096, max_tokens = 64;
-    int threads = 0;
+struct settings : tools::task_run_settings {
+    std::string tasks, exits, sweep, json, html;
+    std::size_t items = 1000, shots = 5, seed = 1;
     bool quiet = false;
 };
-
-/// Tokens of a context and of what follows it, as lm-evaluation-harness splits them: encoded together, cut after the
-/// context's own tokens, spaces at the context's end going with the continuation.
-dg::continuation split_tokens(const tools::text_tokens& text, std::string context, std::string rest) {
-    const auto end = context.find_last_not_of(" \t\n") + 1;
-    if (end > 0) rest = context.substr(end) + rest, context.resize(end);
-    auto whole = text.encode_prompt(context + rest), before = text.encode_prompt(context);
-    if (before.size() >= whole.size()) return {before, text.encode(rest)};  // the continuation melted into the context
-    return {{whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(before.size())},
-            {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
-}
-
-template <class T, class Backend>
-tools::task_result score_choices(dg::scorer<T, Backend>& score, const tools::text_tokens& text,
-                                 const tools::task& task) {
-    std::vector<dg::continuation> items;
-    for (const auto& q : task.questions)
-        for (const auto& option : q.options) items.push_back(split_tokens(text, q.context, option));
-    const auto scores = score(items);
-    tools::task_result out{task.name, {}, {}, {}};
-    std::size_t next = 0;
-    for (const auto& q : task.questions) {
-        std::vector<double> options;
-        std::vector<std::size_t> lengths;
-        for (const auto& option : q.options)
-            options.push_back(scores[next + options.size()].log_likelihood), lengths.push_back(option.size());
-        if (task.kind == tools::answer_kind::last_word) {
-            out.plain.add(scores[next].greedy);
-            out.log_likelihoods.push_back(options[0]);
-        } else {
-            out.plain.add(options, q.gold);
-            out.normalised.add(options, lengths, q.gold);
-        }
-        next += q.options.size();
-    }
-    return out;
-}
-
-template <class T, class Backend>
-tools::task_result score_completions(const dg::decoder<T, Backend>& model, const tools::text_tokens& text,
-                                     const dg::scoring_options<T, Backend>& options, const tools::task& task,
-                                     std::size_t limit) {
-    dg::cached_decoder<T, Backend> writer(model, options);
-    tools::task_result out{task.name, {}, {}, {}};
-    for (const auto& q : task.questions) {
-        std::string said;
-        const auto stop = [&](const std::vector<dg::token>& made) {
-            said += text.decode({&made.back(), 1});
-            return said.find(q.stop) != said.npos;
-        };
-        writer.complete(text.encode_prompt(q.context), limit, stop);
-        out.plain.add(tools::completes(said, q));
-    }
-    return out;
-}
-
-template <class T, class Backend>
-tools::task_result run_task(const dg::decoder<T, Backend>& model, const tools::text_tokens& text,
-                            const dg::scoring_options<T, Backend>& options, const tools::task& task,
-                            std::size_t limit) {
-    if (task.kind == tools::answer_kind::completion) return score_completions(model, text, options, task, limit);
-    dg::scorer<T, Backend> score(model, options);
-    return score_choices(score, text, task);
-}
 
 /// e^−(mean log-likelihood) with its interval.
 dg::mean_interval perplexity(const tools::task_result& r, const dg::bootstrap_options& bootstrap) {
@@ -185,40 +114,22 @@ struct task_plots {
     }
 };
 
-template <class T, class Backend> void run(const settings& s, Backend& backend) {
-    const auto model = tools::load_finite_model<T>(backend, dg::checkpoint_reader(s.model));
-    const auto& config = model.config();
-    const tools::text_tokens text(s.tokenizer, s.model, config.vocab);
+void run(const settings& s, const tools::task_model& model) {
     std::vector<tools::task> tasks;
     for (std::size_t first = 0; first < s.tasks.size();) {
         const std::size_t end = std::min(s.tasks.find(',', first), s.tasks.size());
         tasks.push_back(
-            tools::make_task(s.tasks.substr(first, end - first), {s.items, s.shots, config.context, s.seed}));
+            tools::make_task(s.tasks.substr(first, end - first), {s.items, s.shots, model.context, s.seed}));
         first = end + 1;
     }
-    for (const auto& task : tasks)
-        for (const auto& q : task.questions) {
-            std::size_t longest = text.encode_prompt(q.context).size() + 1;
-            for (const auto& option : q.options)
-                longest = std::max(longest, text.encode_prompt(q.context + option).size());
-            dg::require(longest <= config.context + 1, q.where, ": expected at most ", config.context + 1,
-                        " tokens with the answer (the model's context), found ", longest,
-                        "; fewer --shots make it shorter");
-        }
-    dg::scoring_options<T, Backend> options;
-    options.order =
-        s.order.empty() ? dg::recorded_order(dg::checkpoint_reader(s.model)) : tools::parse_numbers("--order", s.order);
-    const std::size_t slots = options.order.empty() ? config.layers : options.order.size();
-    std::optional<dg::tuned_lens<T, Backend>> lens;
-    if (!s.lens.empty()) lens = tools::read_lens(s.lens, model, slots);
-    options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
+    for (const auto& task : tasks) tools::require_fitting(task, model);
     std::vector<std::size_t> exits;
     if (s.exits == "all")
-        for (std::size_t l = 0; l <= slots; ++l) exits.push_back(l);
+        for (std::size_t l = 0; l <= model.slots; ++l) exits.push_back(l);
     else exits = tools::parse_numbers("--exit-layer", s.exits);
     for (std::size_t l : exits)
-        dg::require(l <= slots, "--exit-layer: expected at most ", slots, " (the layers run), found ", l);
-    const auto sweep = tools::parse_sweeps("--sweep", s.sweep.empty() ? "none" : s.sweep, config.layers);
+        dg::require(l <= model.slots, "--exit-layer: expected at most ", model.slots, " (the layers run), found ", l);
+    const auto sweep = tools::parse_sweeps("--sweep", s.sweep.empty() ? "none" : s.sweep, model.layers);
 
     const bool shown = !s.quiet && s.json != "-";
     if (shown)
@@ -228,19 +139,17 @@ template <class T, class Backend> void run(const settings& s, Backend& backend) 
     dg::json record = {{"model", s.model}, {"tasks", dg::json::array()}};
     task_plots plots;
     plots.relative.y_from_zero = plots.absolute.y_from_zero = true;
-    if (!options.order.empty()) record["order"] = options.order;
+    if (!model.order.empty()) record["order"] = model.order;
     for (const auto& task : tasks) {
-        const auto whole = run_task(model, text, options, task, s.max_tokens);
+        const auto whole = model.answer(task, {}, {});
         const double whole_accuracy = whole.score().accuracy;
         dg::json entry = result_json(whole, bootstrap);
-        if (shown) print(whole, options.order.empty() ? "whole model" : "order", bootstrap);
+        if (shown) print(whole, model.order.empty() ? "whole model" : "order", bootstrap);
         dg::plot_series relative_line{task.name, {}, {}}, line_of_exits{task.name, {}, {}};
         for (std::size_t l : exits) {
-            auto early = options;
-            early.exit_layer = l;
-            const auto result = run_task(model, text, early, task, s.max_tokens);
+            const auto result = model.answer(task, l, {});
             dg::json point = beside_json(result, whole, bootstrap);
-            point["layer"] = l, point["lens"] = lens ? "tuned" : "logit";
+            point["layer"] = l, point["lens"] = model.tuned ? "tuned" : "logit";
             point["relative"] =
                 whole_accuracy > 0 ? dg::json(result.score().accuracy / whole_accuracy) : dg::json(nullptr);
             const auto interval = result.plain.interval(bootstrap);
@@ -248,15 +157,14 @@ template <class T, class Backend> void run(const settings& s, Backend& backend) 
             if (whole_accuracy > 0) add_point(relative_line, l, interval, 1 / whole_accuracy);
             entry["early_exit"].push_back(std::move(point));
             if (shown)
-                print(result, tools::format("exit at layer %zu, %s lens", l, lens ? "tuned" : "logit"), bootstrap);
+                print(result, tools::format("exit at layer %zu, %s lens", l, model.tuned ? "tuned" : "logit"),
+                      bootstrap);
         }
         if (!line_of_exits.y.empty()) plots.absolute.series.push_back(std::move(line_of_exits));
         if (!relative_line.y.empty()) plots.relative.series.push_back(std::move(relative_line));
         std::map<std::string, dg::plot_series> lines;
         for (const auto& one : sweep) {
-            auto other = options;
-            other.order = one.order.sources();
-            const auto result = run_task(model, text, other, task, s.max_tokens);
+            const auto result = model.answer(task, {}, one.order.sources());
             dg::json point = beside_json(result, whole, bootstrap);
             point["kind"] = one.kind, point["length"] = one.length, point["start"] = one.start,
             point["order"] = one.order.sources();
@@ -316,7 +224,6 @@ int main(int argc, char** argv) {
         dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(),
                     "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
-        tools::with_backend(s.backend, s.precision, s.threads, true,
-                            [&]<class T>(auto& backend) { run<T>(s, backend); });
+        tools::with_task_model(s, [&](const tools::task_model& model) { run(s, model); });
     });
 }

@@ -92,26 +92,32 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
         dg::require(l < L, "--integrated-gradients: expected layers below ", L, ", found ", l);
     out.interventions = parse_sweeps("--sweeps", settings.sweeps, L);
 
-    timed("contributions", [&] {
-        std::vector<std::size_t> spans = {1};
-        if (out.block > 1 && out.block <= L) spans.push_back(out.block);
-        out.contribution = dg::contributions(model, prompts, spans, bootstrap);
-    });
+    if (settings.contributions)
+        timed("contributions", [&] {
+            std::vector<std::size_t> spans = {1};
+            if (out.block > 1 && out.block <= L) spans.push_back(out.block);
+            out.contribution = dg::contributions(model, prompts, spans, bootstrap);
+        });
     dg::skip_options options;
     options.unit = out.unit, options.max_rows = settings.max_rows, options.seed = settings.seed,
     options.bootstrap = bootstrap;
-    timed("skip effects", [&] {
-        out.skip = dg::skip_effects(model, prompts, options);
-        options.unit = dg::skip_unit::layer;
-        if (out.unit != dg::skip_unit::layer) out.future_of_layers = dg::future_effects(model, prompts, options);
-    });
+    if (settings.skips != skip_parts::none)
+        timed("skip effects", [&] {
+            const bool all = settings.skips == skip_parts::all;
+            if (all) out.skip = dg::skip_effects(model, prompts, options);
+            options.unit = dg::skip_unit::layer;
+            if (!all || out.unit != dg::skip_unit::layer)
+                out.future_of_layers = dg::future_effects(model, prompts, options);
+        });
     if (settings.local) timed("local effects", [&] { out.local = dg::local_effects(model, prompts, options); });
     dg::lens_options lens_options;
     lens_options.bootstrap = bootstrap;
-    timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts, lens_options); });
+    if (settings.logit_lens)
+        timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts, lens_options); });
     if (lens)
         timed("tuned lens", [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens, lens_options); });
-    if (L % out.block == 0) timed("block similarity", [&] { out.similarity = dg::block_similarity(model, out.block); });
+    if (settings.similarity && L % out.block == 0)
+        timed("block similarity", [&] { out.similarity = dg::block_similarity(model, out.block); });
     timed("interventions", [&] {
         std::vector<dg::layer_order> orders = {dg::layer_order::identity(L)};
         for (const auto& one : out.interventions) orders.push_back(one.order);
@@ -203,12 +209,17 @@ const char* name_of_unit(dg::skip_unit unit) {
 }
 
 void add_skip(report_json& r, const depth_measurement& m) {
-    r.out["skip"]["unit"] = name_of_unit(m.unit);
-    for (const auto& [mode, effects] : {std::pair("current", &m.skip.current), std::pair("future", &m.skip.future)}) {
-        if (effects->layers == 0) continue;  // arrays without such runs
+    const bool all = m.skip.current.layers > 0 || !m.future_of_layers;  // else only what depth scores are made of
+    const auto& future = all ? m.skip.future : *m.future_of_layers;
+    r.out["skip"]["unit"] = name_of_unit(all ? m.unit : dg::skip_unit::layer);
+    for (const auto& [mode, effects] : {std::pair("current", &m.skip.current), std::pair("future", &future)}) {
+        if (effects->layers == 0) continue;  // not measured, or arrays without such runs
         r.out["skip"][mode] = effects_json(*effects);
         r.interval["skip"][mode] = effects_interval(*effects);
     }
+}
+
+void add_local(report_json& r, const depth_measurement& m) {
     if (m.local.layers)
         r.out["local"] = {{"current", rows_of(m.local.current, m.config.layers)},
                           {"future", rows_of(m.local.future, m.config.layers)}};
@@ -278,13 +289,13 @@ dg::json depth_json(const depth_measurement& m, const report_settings& settings)
     const std::size_t L = m.config.layers;
     report_json r;
     r.out = {{"model", {{"layers", L}, {"width", m.config.width}, {"name", m.name}, {"path", m.path}}},
-             {"prompts", m.prompts},
-             {"positions", m.contribution.positions}};
+             {"prompts", m.prompts}};
     r.interval = {{"n", m.prompts}, {"confidence", 0.95}, {"resamples", settings.resamples}, {"seed", settings.seed}};
     if (!m.from_arrays) r.out["model"]["parameters"] = m.config.parameters();
     if (!m.order.empty()) r.out["order"] = m.order;
-    add_contribution(r, m.contribution);
+    if (m.contribution.positions) r.out["positions"] = m.contribution.positions, add_contribution(r, m.contribution);
     if (m.has_current() || m.has_future()) add_skip(r, m);
+    add_local(r, m);
     if (m.has_future() && L > 1) add_depth_score(r, m.layer_future(), L);
     if (m.has_lens()) add_lens(r, "logit_lens", m.logit_lens);
     if (m.tuned_lens) add_lens(r, "tuned_lens", *m.tuned_lens);

@@ -16,6 +16,9 @@
 
 namespace tools {
 
+/// Which effects of skipping are measured: current and future ones of the unit, future ones of layers alone, none.
+enum class skip_parts { all, future, none };
+
 /// Which measurements are made; the rest of a report's settings.
 struct report_settings {
     std::vector<std::string> models, names, lenses;  // names as model_names has them; no lens, or one a model
@@ -25,6 +28,8 @@ struct report_settings {
     std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
     int threads = 0;
     bool local = true, quiet = false;
+    bool contributions = true, logit_lens = true, similarity = true;
+    skip_parts skips = skip_parts::all;
 };
 
 struct path_gradients {
@@ -41,7 +46,7 @@ struct depth_measurement {
     dg::skip_unit unit = dg::skip_unit::layer;
     dg::contribution_report contribution;
     dg::skip_effects_result skip;                 // of the unit
-    std::optional<dg::effects> future_of_layers;  // when the unit is not the layer
+    std::optional<dg::effects> future_of_layers;  // when the unit is not the layer, or skip is not measured
     dg::local_effects_result local;
     dg::lens_report logit_lens;
     std::optional<dg::lens_report> tuned_lens;

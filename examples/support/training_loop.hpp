@@ -7,6 +7,7 @@
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/train/background_save.hpp"
 #include "support/console.hpp"
+#include "support/energy_meter.hpp"
 #include "support/held_out.hpp"
 #include "support/product_rate.hpp"
 #include "support/run_folder.hpp"
@@ -54,6 +55,8 @@ public:
     }
 
 private:
+    static constexpr bool on_gpu = requires(Backend & backend) { backend.memory(); };
+
     dg::trainer<T, Backend, Optimizer>& trainer() { return state_.trainer(); }
     training_summary& so_far() { return state_.so_far; }
 
@@ -74,6 +77,7 @@ private:
         progress_bar bar(run_.steps);
         auto& step = state_.step;
         first_step_ = step;
+        energy_.begin(step == 0 ? 0.0 : so_far().joules);
         if (!settings_.quiet && step < run_.steps)
             std::printf("%8s %6s %8s %8s %9s %8s %9s %6s %7s\n", "step", "layers", "loss", "norm", "rate", "tok/s",
                         "GFLOP/s", "share", "left");
@@ -90,21 +94,22 @@ private:
             std::swap(batch, ahead);
             so_far().seconds += watch.seconds(), line_.seconds += watch.seconds();
             report_step(bar, whole.seconds());
-            if (step % settings_.eval_every == 0 || step == run_.steps) {
-                bar.clear();
-                evaluate();
-            }
             const bool stage_ends = step < run_.steps && run_.plan.stage_at(step) != state_.stage;
+            const bool evaluates = step % settings_.eval_every == 0 || step == run_.steps;
             const bool looked_at = watch_.moments.count(step) > 0;
+            if (evaluates || looked_at) so_far().joules = energy_.pause();
+            if (evaluates) bar.clear(), evaluate();
             if (saver_.busy()) report_save(saver_.poll());
             if (step == run_.steps || stage_ends || looked_at ||
                 (settings_.save_every && step % settings_.save_every == 0) ||
                 (save_failed_ && step % settings_.log_every == 0))
                 save();
             if (looked_at) bar.clear(), look();
+            if (evaluates || looked_at) energy_.resume();
         }
         bar.clear();
         if (step < run_.steps) {
+            so_far().joules = energy_.pause();
             save();
             so_far().interrupted = true;
             if (!settings_.quiet)
@@ -236,7 +241,7 @@ private:
     void write() {
         const auto target = folder_.checkpoint(state_.step);
         const auto publish = [this, step = state_.step] { folder_.publish(step); };
-        if constexpr (requires { backend_.memory(); }) save_meanwhile(target, publish);
+        if constexpr (on_gpu) save_meanwhile(target, publish);
         else if (settings_.background_save) save_meanwhile(target, publish);
         else save_now(target, publish);
     }
@@ -370,6 +375,7 @@ private:
     std::size_t first_step_ = 0, saved_at_ = never, scored_at_ = never, depth_scored_at_ = never;
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
+    energy_meter energy_{on_gpu};
     double rate_ = 0;
     dg::json loss_by_source_;  // of the last step
     struct {

@@ -1,5 +1,5 @@
 // The items that `evaluate` makes, read from files or generated, and how completions count.
-#include "evaluate/depth_tasks.hpp"
+#include "support/depth_tasks.hpp"
 
 #include "depthgrow/io/atomic_file.hpp"
 #include "io/temporary.hpp"

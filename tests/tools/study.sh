@@ -8,7 +8,8 @@ cat > study.json <<'END'
 {
   "study": "Tiny",
   "parameters": {"steps": "40", "text": null},
-  "flags": "FLAGS",
+  "flags": ["--preset tiny --layers 4 --block 2 --batch 2 --context 32 --eval-windows 2 --steps {steps}",
+            "--mix built-in:0.5,{text}:0.5 --tasks arithmetic"],
   "variants": [
     {"name": "plain"},
     {"name": "lidas", "flags": "--growth lidas"},
@@ -16,11 +17,11 @@ cat > study.json <<'END'
   ],
   "baseline": "plain",
   "seeds": [1, 2],
-  "checkpoints": [0.25, 1]
+  "checkpoints": [0.25, 1],
+  "measure": ["lens", "tuned_lens", "depth_score", "contribution", "swap", "primitives", "early_exit"],
+  "options": {"prompts": 2, "lens_steps": 2, "lens_tokens": 64, "items": 4}
 }
 END
-flags="--preset tiny --layers 4 --block 2 --batch 2 --context 32 --eval-windows 2 --steps {steps}"
-sed -i "s/FLAGS/$flags --mix built-in:0.5,{text}:0.5 --tasks arithmetic/" study.json
 echo "24 0 0 0 0  # one late expansion" > late.txt
 for i in {1..60}; do echo "Line $i of some prose that nobody has to read, with a few words in each."; done > prose.txt
 
@@ -48,8 +49,12 @@ grep -qE '^held-out loss \(nats per token\) +[0-9.]+ ±[0-9.]+ +[0-9.]+ ±[0-9.]
   fail "expected means with intervals: $(cat whole.txt)"
 grep -qE '^  minus plain +[-+][0-9.]+ ±[0-9.]+' whole.txt || fail "expected paired differences: $(cat whole.txt)"
 [[ -s whole/report.html && $(ls whole/cells | wc -l) -eq 5 ]] || fail "expected a page and five cells"
-for key in '"loss/prose.txt"' '"answers/arithmetic"' '"difference"' '"by_seed"' '"device"'; do
+for key in '"loss/prose.txt"' '"answers/arithmetic"' '"difference"' '"by_seed"' '"device"' '"depth_score/prose.txt"' \
+    '"tuned_lens_overlap/built-in"' '"swap 2/prose.txt"' '"attention/built-in"' '"task/arithmetic"'; do
   grep -qF "$key" whole/results.json || fail "expected $key in results.json"
+done
+for key in '"early_exit":[' '"output_mean":[' '"kl_final_lens":[' '"attention_ratio":['; do  # layer by layer
+  grep -qF "$key" whole/cells/lidas-seed-1.json || fail "expected $key in the cell of lidas"
 done
 [[ $(grep -c '"checkpoint"' whole/results.json) -eq 2 ]] || fail "expected two checkpoints in results.json"
 numbers whole/results.json > whole.json
@@ -93,11 +98,11 @@ refused "expected the results of whole/cells/plain-seed-1.json for the cell plai
 refused 'shard3: expected a folder of a study' "${study[@]}" --set text=prose.txt --out whole --merge shard3
 
 # A cell that the file describes otherwise now is refused, and put aside only when asked to.
-said='whole/cells/plain-seed-1.json: expected the cell plain, seed 1 as the study describes it now, '
-refused "$said"'found "40" where the study has "30" for flags/--steps' \
-  "${study[@]}" --set text=prose.txt steps=30 --out whole --quiet
+now=("${study[@]}" --set text=prose.txt steps=30 --out whole --quiet)
+refused 'whole/cells/plain-seed-1.json: expected the cell plain, seed 1 as the study describes it now' "${now[@]}"
+refused 'found "40" where the study has "30" for flags/--steps' "${now[@]}"
 numbers whole/results.json | cmp whole.json - || fail "expected nothing overwritten by a refusal"
-"${study[@]}" --set text=prose.txt steps=30 --out whole --quiet --put-aside
+"${now[@]}" --put-aside
 [[ -f whole/aside/plain-seed-1-1/cell.json && -d whole/aside/plain-seed-1-1/run ]] || fail "expected a cell put aside"
 grep -q '"steps":30' whole/cells/plain-seed-1.json || fail "expected the cell to be run anew"
 
@@ -115,7 +120,8 @@ wrong 'wrong.json: variant plain: expected checkpoints within the run of 40 step
 wrong 'wrong.json: variant lidas: unknown flag --grwth; did you mean --growth?' 's/--growth lidas/--grwth lidas/'
 wrong 'wrong.json: variant lidas: --growth: expected' 's/--growth lidas/--growth lida/'
 wrong 'expected "seeds", found --seed among the flags' 's/--growth lidas/--seed 4/'
-wrong 'wrong.json: expected measure to name some of lens,' 's/"checkpoints"/"measure": ["deph_score"], "checkpoints"/'
+wrong 'wrong.json: expected measure to name some of lens,' 's/"depth_score"/"deph_score"/'
+wrong 'wrong.json: options: expected the keys prompts, sweep_prompts,' 's/"items"/"itms"/'
 wrong 'wrong.json: expected a parameter of wrong.json, found stps; did you mean steps?' 's/{steps}/{stps}/'
 refused '--set: expected a parameter of study.json, found txt; did you mean text?' "${study[@]}" --set txt=prose.txt
 refused 'study.json: expected --set text=VALUE for the parameter text' "${study[@]}"

@@ -1,4 +1,4 @@
-#include "evaluate/depth_tasks.hpp"
+#include "support/depth_tasks.hpp"
 
 #include "depthgrow/io/json.hpp"
 #include "support/training_data.hpp"

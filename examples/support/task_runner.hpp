@@ -1,0 +1,41 @@
+// A checkpoint that answers tasks, whole, early through a lens, or in another order of layers: what evaluate and
+// depth_study share, without tensors.
+// Scoring: depthgrow/analysis/scoring.hpp, as lm-evaluation-harness does it; items: depth_tasks.hpp.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "support/depth_tasks.hpp"
+#include "support/text_tokens.hpp"
+
+namespace tools {
+
+struct task_run_settings {
+    std::string model, lens, order, tokenizer = "auto", backend = "blas", precision = "fp32";
+    std::size_t max_rows = 4096, max_tokens = 64;
+    int threads = 0;
+};
+
+/// The model, opened.
+struct task_model {
+    std::size_t layers = 0, slots = 0, context = 0;  // slots: layers that run
+    std::vector<std::size_t> order;                  // layers that run, when not all once
+    bool tuned = false;                              // whether there is a lens of its own
+    const text_tokens* text = nullptr;
+    /// The task's score, answering from the input of layer `exit` or, where none is named, at the end; an `order` in
+    /// place of the model's own where one is given.
+    std::function<task_result(const task& which, std::optional<std::size_t> exit,
+                              const std::vector<std::size_t>& order)>
+        answer;
+};
+
+/// Opens the model and calls body(model). Throws a sentence on bad input.
+void with_task_model(const task_run_settings& settings, const std::function<void(const task_model&)>& body);
+
+/// Refuses a task with a question that does not fit the model's context.
+void require_fitting(const task& which, const task_model& model);
+
+}  // namespace tools
