@@ -101,7 +101,7 @@ void write_cell(const cell& one, const tools::training_summary& result, const dg
     dg::write_file(one.file, dg::json_line(out));
 }
 
-/// What is left of a run without its models: log.jsonl, run.json, report.html.
+/// What is left of a run without its models: its log and events, run.json, report.html.
 void remove_models(const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder))
         if (entry.is_symlink()) fs::remove(entry.path());

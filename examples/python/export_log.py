@@ -26,7 +26,9 @@ def main():
     flags.add_argument("--out", type=pathlib.Path, help="folder of the event files; the run's own if not given")
     flags.add_argument("--wandb", metavar="PROJECT")
     given = flags.parse_args()
-    lines = (given.run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    older = sorted(given.run.glob("log.*.jsonl"), key=lambda file: int(file.suffixes[-2][1:]))
+    lines = [line for file in [*older, given.run / "log.jsonl"]
+             for line in file.read_text(encoding="utf-8").splitlines()]
     if given.wandb:
         import wandb
         with wandb.init(project=given.wandb, name=given.run.name) as run:

@@ -99,7 +99,7 @@ void start_gpu_ranks(std::size_t count) {
         }
         children.push_back(child);
     }
-    for (int signal : {SIGTERM, SIGINT}) std::signal(signal, pass_to_children);
+    for (int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, pass_to_children);
     const int status = status_of_children();
     std::error_code ignored;
     std::filesystem::remove_all(place, ignored);

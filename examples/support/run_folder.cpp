@@ -66,40 +66,98 @@ std::optional<fs::path> run_folder::newest_whole_checkpoint() const {
     return std::nullopt;
 }
 
+std::vector<fs::path> log_files(const fs::path& run) {
+    std::vector<fs::path> out;
+    for (std::size_t i = 1;; ++i) {
+        const auto older = run / dg::text("log.", i, ".jsonl");
+        if (!fs::exists(older)) break;
+        out.push_back(older);
+    }
+    if (const auto newest = run / "log.jsonl"; fs::exists(newest)) out.push_back(newest);
+    return out;
+}
+
 void run_folder::open(std::size_t step) {
     if (!writes_) return;
     std::error_code problem;
     fs::create_directories(path_ / "checkpoints", problem);
     dg::require(!problem, path_.string(), ": expected a folder that can be written, found: ", problem.message());
     cut_log(step);
-    log_.open(path_ / "log.jsonl", std::ios::app);
-    dg::require(log_.good(), (path_ / "log.jsonl").string(),
-                ": expected a file that can be written, found that it cannot");
+    open_log();
+    events_.emplace(path_, step);
+}
+
+void run_folder::open_log() {
+    const auto file = path_ / "log.jsonl";
+    log_.open(file, std::ios::app);
+    dg::require(log_.good(), file.string(), ": expected a file that can be written, found that it cannot");
+    logged_ = fs::file_size(file);
 }
 
 /// Drops lines of steps that the checkpoint does not know, so that the log is that of one unbroken run.
 void run_folder::cut_log(std::size_t step) const {
-    const auto path = path_ / "log.jsonl";
-    std::ifstream in(path);
-    if (!in) return;
-    std::string kept, line;
-    while (std::getline(in, line)) {
-        const auto value = dg::json::parse(line, nullptr, false);
-        if (value.is_discarded() || value.contains("done")) continue;
-        const auto& holder = value.contains("growth") ? value["growth"] : value;
-        const std::size_t at = holder.value("step", std::size_t{0});
-        if (at < step || (at == step && !value.contains("growth"))) kept += line + "\n";
+    auto files = log_files(path_);
+    for (auto file = files.rbegin(); file != files.rend(); ++file) {
+        std::ifstream in(*file);
+        std::string kept, line;
+        bool cut = false;
+        while (std::getline(in, line)) {
+            const auto value = dg::json::parse(line, nullptr, false);
+            bool keep = !value.is_discarded() && !value.contains("done");
+            if (keep) {
+                const bool growth = value.contains("growth");
+                const auto& holder = growth ? value["growth"] : value.contains("outlier") ? value["outlier"] : value;
+                const std::size_t at = holder.value("step", std::size_t{0});
+                keep = at < step || (at == step && !growth);
+            }
+            if (keep) kept += line + "\n";
+            cut = cut || !keep;
+        }
+        in.close();
+        if (!cut && !kept.empty()) return;  // older files hold older steps
+        if (kept.empty() && file->filename() != "log.jsonl") fs::remove(*file);
+        else dg::write_file(*file, kept);
     }
-    in.close();
-    dg::write_file(path, kept);
 }
+
+void run_folder::begin_next_log() {
+    log_.close();
+    std::size_t next = 1;
+    while (fs::exists(path_ / dg::text("log.", next, ".jsonl"))) ++next;
+    fs::rename(path_ / "log.jsonl", path_ / dg::text("log.", next, ".jsonl"));
+    open_log();
+}
+
+namespace {
+
+/// The numbers of a line of the log by the tags that TensorBoard shows.
+dg::event_file::scalars scalars_of(const dg::json& line) {
+    dg::event_file::scalars out;
+    const auto add = [&](const std::string& group, const dg::json& values) {
+        for (const auto& [key, value] : values.items())
+            if (value.is_number() && key != "step") out.emplace_back(group + key, value.get<double>());
+    };
+    add("train/", line);
+    if (line.contains("loss_by_source")) add("train/loss_by_source/", line["loss_by_source"]);
+    if (line.contains("answer_accuracy")) add("answers/", line["answer_accuracy"]);
+    return out;
+}
+
+}  // namespace
 
 void run_folder::log(const dg::json& line) {
     if (!writes_) return;
-    log_ << dg::json_line(line);
+    if (log_bytes_ > 0 && logged_ >= log_bytes_) begin_next_log();
+    const auto written = dg::json_line(line);
+    log_ << written;
     log_.flush();
+    logged_ += written.size();
     dg::require(log_.good(), (path_ / "log.jsonl").string(),
                 ": expected room for a line, found that writing fails (disk full?)");
+    const auto& numbers = line.contains("growth") ? line["growth"] : line;
+    if (!numbers.contains("step")) return;
+    if (const auto scalars = scalars_of(numbers); !scalars.empty())
+        events_->add(numbers["step"].get<std::size_t>(), scalars);
 }
 
 void run_folder::publish(std::size_t step) const {

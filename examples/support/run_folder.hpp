@@ -7,15 +7,23 @@
 #include <optional>
 
 #include "depthgrow/comm/communicator.hpp"
+#include "depthgrow/io/event_file.hpp"
 #include "support/training.hpp"
 
 namespace tools {
+
+/// The files of a run's log, oldest first: log.1.jsonl, log.2.jsonl, ..., log.jsonl, as many as there are.
+std::vector<std::filesystem::path> log_files(const std::filesystem::path& run);
 
 class run_folder {
 public:
     /// `writes`: whether this process writes there; others only read.
     explicit run_folder(const training_settings& settings, bool writes = true)
-        : path_(settings.out), resume_(settings.resume), keep_(settings.keep), writes_(writes) {}
+        : path_(settings.out),
+          resume_(settings.resume),
+          keep_(settings.keep),
+          log_bytes_(static_cast<std::uintmax_t>(settings.log_size * 1e6)),
+          writes_(writes) {}
 
     const std::filesystem::path& path() const { return path_; }
     /// Where the checkpoint of a step goes.
@@ -26,7 +34,7 @@ public:
 
     /// Makes the folder and opens the log, which keeps only what a run at `step` has done.
     void open(std::size_t step);
-    /// A line of log.jsonl.
+    /// A line of log.jsonl, and its numbers as events for TensorBoard.
     void log(const dg::json& line);
     /// Lets the names in the folder point at the checkpoint of `step`; then the oldest checkpoints go.
     void publish(std::size_t step) const;
@@ -34,12 +42,17 @@ public:
 private:
     std::optional<std::filesystem::path> newest_whole_checkpoint() const;
     void cut_log(std::size_t step) const;
+    void open_log();
+    void begin_next_log();
 
     std::filesystem::path path_;
     std::string resume_;
     std::size_t keep_;
+    std::uintmax_t log_bytes_;  // 0: any
     bool writes_;
     std::ofstream log_;
+    std::uintmax_t logged_ = 0;  // bytes of log.jsonl
+    std::optional<dg::event_file> events_;
 };
 
 }  // namespace tools

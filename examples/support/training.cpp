@@ -51,6 +51,7 @@ dg::json resolved_run::identity() const {
                                                      std::hash<std::string>()(tokenizer->text()))
                                             : s.tokenizer}};
     if (losses_by_source()) out["mix_loss"] = "source";
+    if (s.skip_outliers > 0) out["skip_outliers"] = s.skip_outliers;
     if (s.optimizer != "adamw") out["optimizer"] = s.optimizer;
     if (!s.growth_plan.empty()) out["growth_plan"] = plan_lines();
     if (!s.init.empty()) out["init"] = s.init, out["init_optimizer"] = s.init_optimizer;
@@ -95,6 +96,8 @@ dg::json training_summary::to_json() const {
                     {"answer_accuracy", answer_accuracy},
                     {"late_top5_overlap", late_overlap},
                     {"swap_loss_added", swap_loss},
+                    {"loss_spikes", spikes},
+                    {"skipped_steps", skipped_steps},
                     {"interrupted", interrupted}};
     if (joules) out["joules"] = *joules;
     return out;

@@ -41,8 +41,11 @@ struct training_settings {
     double weight_decay = 0.01, clip = 1;
     std::string precision = "fp32", backend = "blas", product = "auto", tokenizer = "auto", resume, out = "runs/latest",
                 json;
-    std::string ranks = "1";    // processes: a number, or all GPUs
-    double rank_timeout = 600;  // seconds that a rank may keep the others waiting
+    std::string ranks = "1";              // processes: a number, or all GPUs
+    double rank_timeout = 600;            // seconds that a rank may keep the others waiting
+    std::string time_limit;               // as seconds_of reads it; empty: none
+    double spike = 6, skip_outliers = 0;  // z-scores of the loss and of the gradient norm; 0: never
+    double log_size = 64;                 // MB of log.jsonl before a new one begins; 0: never
     std::size_t eval_every = 0, save_every = 0, keep = 2, log_every = 0, eval_windows = 64, seed = 1;
     int threads = 0;
     std::vector<std::string> data;
@@ -118,6 +121,7 @@ struct training_summary {
     std::map<std::string, double> answer_accuracy;  // task -> share of held-out answers right
     double late_overlap = 0;  // top-5 overlap of the logit lens at the last layer's input with the model's own head
     double swap_loss = 0;     // held-out loss added by exchanging the two middle blocks
+    std::size_t spikes = 0, skipped_steps = 0;
     std::optional<double> joules;  // of the device while it trained, where its driver tells
     bool interrupted = false;
     dg::json growth = dg::json::array();

@@ -107,7 +107,7 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--rank-timeout", s.rank_timeout, "Seconds that one of them may keep the others waiting");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
-    f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, run.json, report.html");
+    f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, events for TensorBoard, run.json, report.html");
     f.add("--resume", s.resume,
           "auto: go on from the newest checkpoint in --out; DIR: go on from that checkpoint by the flags of its run "
           "(--init starts a new one)");
@@ -116,6 +116,15 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--save-every", s.save_every, "Steps between checkpoints (0: at growths' ends and at the end)");
     f.add_switch("--background-save", s.background_save,
                  "Write checkpoints from a copy in memory while the run goes on, as on a GPU is done anyway");
+    f.add("--time-limit", s.time_limit,
+          "Save and end, with status 0, before so much time has passed: 90 (seconds), 45m, 12:00:00, 1-00:00:00; "
+          "SIGUSR1 asks for the same at once");
+    f.add("--spike", s.spike,
+          "Report a step whose loss lies so many standard deviations above that of the last 128 (0: none)");
+    f.add("--skip-outliers", s.skip_outliers,
+          "Let a step change nothing whose gradient norm lies so many standard deviations above that of the last 128 "
+          "(0: none; 6 is usual)");
+    f.add("--log-size", s.log_size, "Megabytes of log.jsonl after which it becomes log.1.jsonl, ... (0: never)");
     f.add("--keep", s.keep, "Checkpoints to keep");
     f.add("--log-every", s.log_every, "Steps between lines (0: forty in a run)");
     f.add_json(s.json);

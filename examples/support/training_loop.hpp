@@ -1,8 +1,10 @@
 // The run itself: train, grow, evaluate, save, stop cleanly. Templated on the backend, instantiated once for each.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/train/background_save.hpp"
@@ -12,6 +14,7 @@
 #include "support/product_rate.hpp"
 #include "support/run_folder.hpp"
 #include "support/stop_signal.hpp"
+#include "support/time_limit.hpp"
 #include "support/training_data.hpp"
 #include "support/training_report.hpp"
 #include "support/training_state.hpp"
@@ -29,9 +32,11 @@ public:
           data_(load_data(run)),
           folder_(settings_, comm.first()),
           state_(backend, run, comm),
-          saver_(comm) {}
+          saver_(comm),
+          limit_(seconds_of("--time-limit", settings_.time_limit)) {}
 
     training_summary operator()() {
+        catch_warning_signal();
         const auto& from = run_.from;
         const std::size_t memory = settings_.quiet ? 0 : planned_memory(run_);
         if (from) state_.resume(*from);
@@ -93,13 +98,15 @@ private:
             take_step(batch, [&] { data_.sample(sampled = step + 1, run_.batch, ahead); });
             std::swap(batch, ahead);
             so_far().seconds += watch.seconds(), line_.seconds += watch.seconds();
+            limit_.took_step(watch.seconds());
             report_step(bar, whole.seconds());
+            watch_for_outliers(batch, bar);
             const bool stage_ends = step < run_.steps && run_.plan.stage_at(step) != state_.stage;
             const bool evaluates = step % settings_.eval_every == 0 || step == run_.steps;
             const bool looked_at = watch_.moments.count(step) > 0;
             if (evaluates || looked_at) so_far().joules = energy_.pause();
             if (evaluates) bar.clear(), evaluate();
-            if (saver_.busy()) report_save(saver_.poll());
+            if (saver_.busy()) report_progress(saver_.poll());
             if (step == run_.steps || stage_ends || looked_at ||
                 (settings_.save_every && step % settings_.save_every == 0) ||
                 (save_failed_ && step % settings_.log_every == 0))
@@ -113,13 +120,14 @@ private:
             save();
             so_far().interrupted = true;
             if (!settings_.quiet)
-                std::printf("stopped at step %zu; go on with --resume auto --out %s\n", step, settings_.out.c_str());
+                std::printf("%sstopped at step %zu; go on with --resume auto --out %s\n",
+                            limit_.reached() ? "the time is over: " : "", step, settings_.out.c_str());
         }
     }
 
-    /// Whether any rank was asked to stop.
+    /// Whether any rank was asked to stop, or has no time left.
     bool agreed_to_stop() {
-        double asked = stop_requested || watch_.stop() ? 1 : 0;
+        double asked = stop_requested || watch_.stop() || limit_.reached() ? 1 : 0;
         comm_.sum({&asked, 1});
         return asked > 0;
     }
@@ -127,7 +135,7 @@ private:
     /// Shows the watcher the run at a step that it asked for; its checkpoint is the newest.
     void look() {
         if (!watch_.moments.count(state_.step)) return;
-        if (saver_.busy()) report_save(saver_.wait());
+        if (saver_.busy()) report_progress(saver_.wait());
         watch_.look({state_.step, folder_.checkpoint(state_.step), held_out_now(), so_far(), data_});
     }
 
@@ -136,6 +144,7 @@ private:
         batch.split(inputs_, targets_);
         const dg::training_batch prepared{inputs_, targets_, batch.weights, batch.rows};
         rate_ = run_.rate(static_cast<std::int64_t>(state_.step));
+        trainer().skip_above(state_.outliers.norm_limit());
         trainer().start(prepared, run_.micro_batch, rate_);
         meanwhile();
         result_ = trainer().finish();
@@ -189,12 +198,62 @@ private:
         line_ = {};
     }
 
+    /// Tells of a step that stands out from those before, with what it was trained on.
+    void watch_for_outliers(const dg::token_batch& batch, progress_bar& bar) {
+        const auto scores = state_.outliers.add(result_.loss, result_.gradient_norm);
+        so_far().spikes += scores.spike, so_far().skipped_steps += result_.skipped;
+        if (!scores.spike && !result_.skipped) return;
+        folder_.log({{"outlier",
+                      {{"step", state_.step},
+                       {"loss", result_.loss},
+                       {"loss_z_score", scores.loss},
+                       {"gradient_norm", result_.gradient_norm},
+                       {"gradient_norm_z_score", scores.gradient_norm},
+                       {"skipped", result_.skipped},
+                       {"data_position", (state_.step - 1) * run_.batch},
+                       {"sequences", worst_sequences(batch)}}}});
+        bar.clear();
+        if (!settings_.quiet)
+            std::printf("  outlier at step %zu: loss %.4f (%+.1f standard deviations), gradient norm %.3f (%+.1f)%s\n",
+                        state_.step, result_.loss, scores.loss, result_.gradient_norm, scores.gradient_norm,
+                        result_.skipped ? ": left out" : "");
+    }
+
+    /// The three sequences of the last step with the highest mean loss: their rows, sources and losses.
+    dg::json worst_sequences(const dg::token_batch& batch) {
+        const auto losses = trainer().last_losses();
+        const auto own = trainer().own_rows(batch.rows);
+        std::vector<double> means(batch.rows, 0.0);
+        for (std::size_t row = own.first; row < own.first + own.count; ++row) {
+            double sum = 0, weight = 0;
+            for (std::size_t t = 0; t < batch.length; ++t) {
+                const double w = batch.weights[row * batch.length + t];
+                if (w == 0) continue;
+                sum += w * static_cast<double>(losses[(row - own.first) * batch.length + t]), weight += w;
+            }
+            if (weight > 0) means[row] = sum / weight;
+        }
+        comm_.sum(means);
+        std::vector<std::size_t> rows(batch.rows);
+        std::iota(rows.begin(), rows.end(), std::size_t{0});
+        const auto count = static_cast<std::ptrdiff_t>(std::min<std::size_t>(3, rows.size()));
+        std::partial_sort(rows.begin(), rows.begin() + count, rows.end(),
+                          [&](std::size_t a, std::size_t b) { return means[a] > means[b]; });
+        dg::json out = dg::json::array();
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const std::size_t row = rows[static_cast<std::size_t>(i)];
+            out.push_back({{"row", row}, {"source", data_.name(batch.sources[row])}, {"loss", means[row]}});
+        }
+        return out;
+    }
+
     /// Lets the trainer run the layers that this step's order names.
     void follow_order(progress_bar& bar) {
         const auto& order = run_.order_at(state_.step);
         if (trainer().run_order() == order) return;
         const double before = held_out_loss();
         trainer().run_order(order);
+        state_.outliers.restart();
         bar.clear();
         if (!settings_.quiet)
             std::printf("  from step %zu on %zu layers run, %zu of their own; held-out loss %.4f -> %.4f\n",
@@ -208,6 +267,7 @@ private:
         if (settings_.optimizer_state == "zero") how.state = dg::state_policy::zero;
         stopwatch watch;
         trainer().grow(how);
+        state_.outliers.restart();
         const double seconds = watch.seconds(), after = held_out_loss();
         bar.clear();
         if (!settings_.quiet)
@@ -221,7 +281,7 @@ private:
     }
 
     [[noreturn]] void diverged(const dg::training_batch& batch, const dg::step_result& result) {
-        if (saver_.busy()) report_save(saver_.wait());  // what is on its way is still good
+        if (saver_.busy()) report_progress(saver_.wait());  // what is on its way is still good
         const std::string bad = trainer().first_bad_tensor(batch, run_.micro_batch);
         const auto aside = folder_.path() / "diverged";
         state_.write(aside);
@@ -233,8 +293,8 @@ private:
     /// Saves the run; one that fails is told and tried again, and ends the run only where it is over.
     void save() {
         const bool last = state_.step == run_.steps || agreed_to_stop();
-        if (saved_at_ != state_.step) write();
-        if (last && saver_.busy()) report_save(saver_.wait());
+        if (saved_at_ != state_.step) save_began_ = {}, write();
+        if (last && saver_.busy()) report_progress(saver_.wait());
         if (!save_failed_) saved_at_ = state_.step;
         dg::require(!last || !save_failed_, "the run's last checkpoint could not be written: ", save_problem_);
     }
@@ -246,7 +306,7 @@ private:
         else save_now(target, publish);
     }
     template <class Publish> void save_meanwhile(const std::filesystem::path& target, const Publish& publish) {
-        if (saver_.busy()) report_save(saver_.wait());  // its failure is no reason not to begin
+        if (saver_.busy()) report_progress(saver_.wait());  // its failure is no reason not to begin
         report_save(saver_.begin(target, trainer(), state_.files(), publish));
     }
     template <class Publish> void save_now(const std::filesystem::path& target, const Publish& publish) {
@@ -255,8 +315,13 @@ private:
             dg::together(comm_, [&] {
                 if (comm_.first()) publish();
             });
-            report_save({});
+            report_progress({});
         } catch (const std::exception& problem) { report_save(problem.what()); }
+    }
+    /// The same for one that may have ended: a run with a time limit leaves as much time for its last one.
+    void report_progress(const std::string& problem) {
+        report_save(problem);
+        if (!saver_.busy()) limit_.took_save(save_began_.seconds());
     }
     /// Notes how a save went; empty: well, or still on its way.
     void report_save(const std::string& problem) {
@@ -375,6 +440,8 @@ private:
     std::size_t first_step_ = 0, saved_at_ = never, scored_at_ = never, depth_scored_at_ = never;
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
+    time_limit limit_;
+    stopwatch save_began_;
     energy_meter energy_{on_gpu};
     double rate_ = 0;
     dg::json loss_by_source_;  // of the last step

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "support/console.hpp"
+#include "support/run_folder.hpp"
 
 namespace tools {
 
@@ -46,18 +47,34 @@ run_curves make_curves(const named_run& run) {
     return curves;
 }
 
+/// A table of the log's outliers, at most forty; its first row is the head.
+std::vector<std::vector<std::string>> outlier_rows(const dg::json& log) {
+    std::vector<std::vector<std::string>> rows = {{"step", "loss", "above", "gradient norm", "above", ""}};
+    for (const auto& line : log) {
+        if (!line.contains("outlier") || rows.size() > 40) continue;
+        const auto& one = line["outlier"];
+        rows.push_back(
+            {std::to_string(one.value("step", 0)), format("%.4f", one.value("loss", 0.0)),
+             format("%+.1f", one.value("loss_z_score", 0.0)), format("%.3f", one.value("gradient_norm", 0.0)),
+             format("%+.1f", one.value("gradient_norm_z_score", 0.0)), one.value("skipped", false) ? "left out" : ""});
+    }
+    return rows;
+}
+
 /// Whether a line of a log is one of a training step, or of a stretch of them.
-bool of_training(const dg::json& line) { return line.contains("loss") && !line.contains("growth"); }
+bool of_training(const dg::json& line) { return line.contains("loss"); }
 
 }  // namespace
 
 dg::json read_log(const std::filesystem::path& folder) {
     dg::json log = dg::json::array();
-    std::ifstream in(folder / "log.jsonl");
-    std::string line;
-    while (std::getline(in, line))
-        if (auto value = dg::json::parse(line, nullptr, false); !value.is_discarded() && !value.contains("done"))
-            log.push_back(std::move(value));
+    for (const auto& file : log_files(folder)) {
+        std::ifstream in(file);
+        std::string line;
+        while (std::getline(in, line))
+            if (auto value = dg::json::parse(line, nullptr, false); !value.is_discarded() && !value.contains("done"))
+                log.push_back(std::move(value));
+    }
     return log;
 }
 
@@ -128,15 +145,20 @@ void write_training_report(const std::filesystem::path& out, const resolved_run&
     };
     for (const auto& [task, share] : summary.answer_accuracy)
         facts.push_back({"answers right: " + task, number(share, "%.3f")});
-    dg::report_page page{
-        "Training run: " + run.model.name +
-            (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
-        "", training_sections({{run.settings.growth == "none" ? "plain" : run.settings.growth, read_log(out)}})};
+    const auto log = read_log(out);
+    dg::report_page page{"Training run: " + run.model.name +
+                             (run.settings.growth == "none" ? ", plain" : ", grown by " + run.settings.growth),
+                         "", training_sections({{run.settings.growth == "none" ? "plain" : run.settings.growth, log}})};
     page.sections.insert(page.sections.begin(),
                          {"Result",
                           "Overlap 1 means that the last layer changes none of the five likeliest tokens; a small "
                           "added loss means that middle blocks can be exchanged.",
                           {dg::html_table(facts)}});
+    if (const auto rows = outlier_rows(log); rows.size() > 1)
+        page.sections.push_back({"Outliers",
+                                 "Steps whose loss or gradient norm lay far above that of the 128 steps before, in "
+                                 "standard deviations; log.jsonl names their worst sequences.",
+                                 {dg::html_table(rows)}});
     dg::write_html_report(out / "report.html", page);
 }
 

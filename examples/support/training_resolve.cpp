@@ -8,6 +8,7 @@
 #include "depthgrow/nn/presets.hpp"
 #include "support/loop_flags.hpp"
 #include "support/ranks.hpp"
+#include "support/time_limit.hpp"
 #include "support/training_data.hpp"
 
 namespace tools {
@@ -233,6 +234,14 @@ void resolve_tasks(resolved_run& run) {
     for (const auto& task : run.tasks) dg::require_primitive(task);
 }
 
+/// What keeps an eye on a long run.
+void require_long_run_flags(const training_settings& s) {
+    seconds_of("--time-limit", s.time_limit);
+    dg::require(s.spike >= 0, "--spike: expected a z-score of at least 0, found ", s.spike);
+    dg::require(s.skip_outliers >= 0, "--skip-outliers: expected a z-score of at least 0, found ", s.skip_outliers);
+    dg::require(s.log_size >= 0, "--log-size: expected megabytes of at least 0, found ", s.log_size);
+}
+
 }  // namespace
 
 dg::decoder_config stated_model(const training_settings& settings) { return base_config(settings).model; }
@@ -274,6 +283,7 @@ resolved_run resolve(const training_settings& given) {
     run.threads = resolve_threads(s.threads);
     if (s.threads <= 0)  // ranks of one machine share its cores
         run.threads = std::max(1, run.threads / static_cast<int>(std::max<std::size_t>(1, launched().local_size)));
+    require_long_run_flags(s);
     if (s.eval_every == 0) s.eval_every = std::max<std::size_t>(1, run.steps / 10);
     if (s.log_every == 0) s.log_every = std::max<std::size_t>(1, run.steps / 40);
     return run;

@@ -11,6 +11,7 @@
 #include "depthgrow/train/run_directory.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/finite.hpp"
+#include "support/outlier_watch.hpp"
 #include "support/training.hpp"
 
 namespace tools {
@@ -19,7 +20,7 @@ template <class T, class Backend, class Optimizer> class training_state {
 public:
     using trainer_type = dg::trainer<T, Backend, Optimizer>;
     training_state(Backend& backend, const resolved_run& run, dg::communicator& comm)
-        : backend_(backend), run_(run), comm_(comm) {}
+        : outliers(run.settings.spike, run.settings.skip_outliers), backend_(backend), run_(run), comm_(comm) {}
 
     /// Fresh weights, or those of --init (and its moments if asked for): a run of its own from step 0 on.
     void begin() {
@@ -46,7 +47,7 @@ public:
         // another program's run (dg::save_run) tells no settings; its model and its growths must be those of this one
         const dg::json now = state.contains("settings") ? run_.identity() : dg::json::object();
         const dg::json was = state.contains("settings") ? fields.object("settings") : dg::json::object();
-        for (const char* key : {"optimizer", "growth_plan", "mix_loss"})  // recorded unless as usual
+        for (const char* key : {"optimizer", "growth_plan", "mix_loss", "skip_outliers"})  // recorded unless as usual
             dg::require(now.contains(key) || !was.contains(key), file.string(),
                         ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(),
                         " where it asks for none");
@@ -65,6 +66,10 @@ public:
         so_far.flops = state.contains("flops") ? fields.number("flops") : 0;
         so_far.seconds = state.contains("seconds") ? fields.number("seconds") : 0;
         if (state.contains("joules")) so_far.joules = fields.number("joules");
+        so_far.spikes = state.value("loss_spikes", std::size_t{0});
+        so_far.skipped_steps = state.value("skipped_steps", std::size_t{0});
+        if (const std::string label = file.string() + ", recent"; state.contains("recent"))
+            outliers.restore({fields.object("recent"), label});
         so_far.growth = state.value("growth", dg::json::array());
         stage = stage_reached(file.string());
     }
@@ -86,6 +91,9 @@ public:
                        {"random_state", {{"seed", run_.settings.seed}, {"step", step}}},
                        {"product", run_.product},
                        {"ranks", run_.ranks},
+                       {"recent", outliers.state()},
+                       {"loss_spikes", so_far.spikes},
+                       {"skipped_steps", so_far.skipped_steps},
                        {"settings", run_.identity()}};
         if (so_far.joules) files.state["joules"] = *so_far.joules;
         files.more = [&run = run_](const std::filesystem::path& folder) {
@@ -99,6 +107,7 @@ public:
     /// There once the run has begun or been resumed.
     trainer_type& trainer() { return *trainer_; }
 
+    outlier_watch outliers;
     std::size_t step = 0;   // steps done
     std::size_t stage = 0;  // of the growth plan, that the model is in
     training_summary so_far;

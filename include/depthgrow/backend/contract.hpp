@@ -62,6 +62,7 @@ struct adamw_constants {
     double decay = 0.01;
     double clip = 1.0;  // global gradient norm above which gradients are scaled; 0 = never
     std::int64_t step = 1;
+    double skip_above = 0;  // global gradient norm above which the step changes nothing; 0 = never
 };
 
 /// Constants of one step of a momentum method: SGD with Nesterov's momentum, or Muon's matrices.
@@ -69,7 +70,8 @@ struct momentum_constants {
     double rate = 1e-3;
     double momentum = 0.9;
     double decay = 0.01;
-    double clip = 1.0;  // as above
+    double clip = 1.0;      // as above
+    double skip_above = 0;  // as above
 };
 
 /// What an AdamW step reads and changes of one run of weights: equally many numbers each, `rounded` may be empty.
@@ -82,12 +84,12 @@ template <class T> struct adamw_operands {
 
 namespace contract {
 
-/// What gradients are scaled by, min(1, clip / (norm + 1e-6)); 0 when the sum of squares is not finite: then nothing
-/// changes.
-inline double clip_scale(double clip, double squares) {
+/// What gradients are scaled by, min(1, clip / (norm + 1e-6)); 0 when the sum of squares is not finite, or the norm
+/// above `skip_above`: then nothing changes.
+template <class Constants> double clip_scale(const Constants& k, double squares) {
     const double norm = std::sqrt(squares);
-    if (!std::isfinite(norm)) return 0;
-    return clip > 0 && clip < norm + 1e-6 ? clip / (norm + 1e-6) : 1.0;
+    if (!std::isfinite(norm) || (k.skip_above > 0 && norm > k.skip_above)) return 0;
+    return k.clip > 0 && k.clip < norm + 1e-6 ? k.clip / (norm + 1e-6) : 1.0;
 }
 
 template <class T, class U> bool overlap(const T* a, std::size_t a_count, const U* b, std::size_t b_count) {

@@ -311,7 +311,7 @@ public:
                const adamw_constants* constants, const double* squares) {
         contract::length("adamw", "rounded", rounded, rounded.empty() ? 0 : weight.size());
         const adamw_constants& k = *constants;
-        const double clipped = contract::clip_scale(k.clip, *squares);
+        const double clipped = contract::clip_scale(k, *squares);
         if (clipped == 0) return;
         const T scale = static_cast<T>(clipped);
         const double correct1 = 1 - std::pow(k.beta1, static_cast<double>(k.step));
@@ -334,7 +334,7 @@ public:
     void sgd_nesterov(span<T> weight, span<const T> gradient, span<T> momentum, span<T> rounded,
                       const momentum_constants* constants, const double* squares) {
         contract::length("sgd_nesterov", "rounded", rounded, rounded.empty() ? 0 : weight.size());
-        const double clipped = contract::clip_scale(constants->clip, *squares);
+        const double clipped = contract::clip_scale(*constants, *squares);
         if (clipped == 0) return;
         const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum),
                 decay = static_cast<T>(constants->decay), rate = static_cast<T>(constants->rate);
@@ -354,7 +354,7 @@ public:
                         const double* squares) {
         contract::length("muon_direction", "buffer", buffer, gradient.size());
         contract::length("muon_direction", "direction", direction, gradient.size());
-        const double clipped = contract::clip_scale(constants->clip, *squares);
+        const double clipped = contract::clip_scale(*constants, *squares);
         if (clipped == 0) return std::fill_n(direction.data(), direction.size(), T(0)), void();
         const T scale = static_cast<T>(clipped), mu = static_cast<T>(constants->momentum),
                 rest = static_cast<T>(1 - constants->momentum);
@@ -377,7 +377,7 @@ public:
                     const momentum_constants* constants, const double* squares) {
         contract::length("muon_apply", "x", x, weight.size());
         contract::length("muon_apply", "rounded", rounded, rounded.empty() ? 0 : weight.size());
-        if (contract::clip_scale(constants->clip, *squares) == 0) return;
+        if (contract::clip_scale(*constants, *squares) == 0) return;
         const T keep = static_cast<T>(1 - constants->rate * constants->decay),
                 size = static_cast<T>(constants->rate * factor);
         for (std::size_t i = 0; i < weight.size(); ++i) {

@@ -298,7 +298,7 @@ public:
                const adamw_constants* constants, const double* squares) {
         if (!rounded.empty()) return reference::adamw<T>(weight, gradient, first, second, rounded, constants, squares);
         const adamw_constants& k = *constants;
-        const double clipped = contract::clip_scale(k.clip, *squares);
+        const double clipped = contract::clip_scale(k, *squares);
         if (clipped == 0) return;
         const T scale = static_cast<T>(clipped);
         const auto step = static_cast<double>(k.step);

@@ -141,6 +141,14 @@ public:
         require(value && value->is_object(), file_, ": expected ", key, " to be an object, found ", describe(value));
         return *value;
     }
+    /// A list of finite numbers.
+    std::vector<double> numbers(const std::string& key) const {
+        const json* value = find(key);
+        const auto is_number = [](const json& element) { return element.is_number(); };
+        require(value && value->is_array() && std::all_of(value->begin(), value->end(), is_number), file_,
+                ": expected ", key, " to be a list of numbers, found ", describe(value));
+        return value->get<std::vector<double>>();
+    }
     /// A list of integers from 0 up.
     std::vector<std::size_t> indices(const std::string& key) const {
         const json* value = find(key);

@@ -34,9 +34,10 @@ public:
     void set_steps(std::int64_t steps) { constants_.step = steps; }
     const adamw_constants& constants() const { return constants_; }
 
-    /// Counts a step at learning rate `rate` and sends its constants to the backend; `update` then takes it.
-    void prepare(double rate) {
-        constants_.rate = rate;
+    /// Counts a step at learning rate `rate` and sends its constants to the backend; `update` then takes it, unless the
+    /// gradient norm is above `skip_above` (0: never).
+    void prepare(double rate, double skip_above = 0) {
+        constants_.rate = rate, constants_.skip_above = skip_above;
         ++constants_.step;
         device_constants_.backend().template from_host<adamw_constants>(&constants_, device_constants_.data(), 1);
     }

@@ -65,12 +65,12 @@ public:
     void set_steps(std::int64_t steps) { constants_.step = steps; }
     const muon_constants& constants() const { return constants_; }
 
-    void prepare(double rate) {
+    void prepare(double rate, double skip_above = 0) {
         auto& k = constants_;
         k.rate = rate;
         ++k.step;
-        const momentum_constants momentum{rate, k.momentum, k.decay, k.clip};
-        const adamw_constants adam{rate, k.beta1, k.beta2, k.eps, k.decay, k.clip, k.step};
+        const momentum_constants momentum{rate, k.momentum, k.decay, k.clip, skip_above};
+        const adamw_constants adam{rate, k.beta1, k.beta2, k.eps, k.decay, k.clip, k.step, skip_above};
         device_momentum_.backend().template from_host<momentum_constants>(&momentum, device_momentum_.data(), 1);
         device_adam_.backend().template from_host<adamw_constants>(&adam, device_adam_.data(), 1);
     }

@@ -31,8 +31,8 @@ public:
     void set_steps(std::int64_t steps) { steps_ = steps; }
     const momentum_constants& constants() const { return constants_; }
 
-    void prepare(double rate) {
-        constants_.rate = rate;
+    void prepare(double rate, double skip_above = 0) {
+        constants_.rate = rate, constants_.skip_above = skip_above;
         ++steps_;
         device_constants_.backend().template from_host<momentum_constants>(&constants_, device_constants_.data(), 1);
     }

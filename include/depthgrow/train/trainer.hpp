@@ -36,6 +36,7 @@ struct recorded_growth {
 struct step_result {
     double loss = 0;           // weighted mean, nats
     double gradient_norm = 0;  // before the clip
+    bool skipped = false;      // its gradient norm was above that of skip_above(): nothing changed
 };
 
 /// Bytes of working memory that a pass forward and back over `sequences` of `length` tokens takes, by doing it on
@@ -107,6 +108,10 @@ public:
         ++moves_;
     }
 
+    /// Steps whose gradient norm is above `norm` change neither weights nor the optimiser's state, though they count;
+    /// 0: none are. train/outliers.hpp finds such a norm.
+    void skip_above(double norm) { skip_above_ = norm; }
+
     /// One optimiser step in micro-batches of `micro` sequences a rank. A loss or gradient that is not finite changes
     /// nothing.
     step_result step(const training_batch& batch, std::size_t micro, double rate) {
@@ -123,7 +128,7 @@ public:
         const double total = total_weight(batch);
         require(total > 0, "[trainer] expected a batch with a positive total weight, got ", total);
         to_device(batch, 1 / total);
-        optimizer.prepare(rate);
+        optimizer.prepare(rate, skip_above_);
         reserve_workspace(micro, length);
         replay_(model.backend(), {sequences, length, micro, tape_.memory().generation(), moves_}, [&] {
             if (order_.empty()) clear_sums();
@@ -140,8 +145,8 @@ public:
         });
     }
     step_result finish() {
-        const double loss = mean_loss();
-        return {loss, optimizer.gradient_norm()};
+        const double loss = mean_loss(), norm = optimizer.gradient_norm();
+        return {loss, norm, skip_above_ > 0 && norm > skip_above_};
     }
     /// One optimiser step on rows as training data gives them, `micro` of them at a time (0: all at once).
     step_result step(const token_batch& rows, double rate, std::size_t micro = 0) {
@@ -341,6 +346,7 @@ private:
     std::vector<token> row_inputs_, row_targets_;
     replay<Backend> replay_;
     std::array<std::size_t, 3> reserved_for_{};
+    double skip_above_ = 0;
     std::size_t moves_ = 0;  // how often memory that a recorded step refers to has moved
     std::vector<std::size_t> order_;
 };

@@ -11,7 +11,7 @@ namespace depthgrow::kernels {
 /// contract::clip_scale on the device: 0 when nothing may change.
 __device__ inline float clip_scale_of(const momentum_constants& k, double squares) {
     const double norm = sqrt(squares);
-    if (!isfinite(norm)) return 0;
+    if (!isfinite(norm) || (k.skip_above > 0 && norm > k.skip_above)) return 0;
     return k.clip > 0 && k.clip < norm + 1e-6 ? static_cast<float>(k.clip / (norm + 1e-6)) : 1.0f;
 }
 /// body(i) for this thread's share of [0, count).

@@ -124,7 +124,7 @@ struct adamw_scalars {
 };
 __device__ inline bool adamw_scalars_of(const adamw_constants& k, double squares, adamw_scalars& s) {
     const double norm = sqrt(squares);
-    if (!isfinite(norm)) return false;
+    if (!isfinite(norm) || (k.skip_above > 0 && norm > k.skip_above)) return false;
     s.scale = static_cast<float>(k.clip > 0 ? fmin(1.0, k.clip / (norm + 1e-6)) : 1.0);
     s.b1 = static_cast<float>(k.beta1), s.b2 = static_cast<float>(k.beta2), s.c1 = static_cast<float>(1 - k.beta1),
     s.c2 = static_cast<float>(1 - k.beta2);
