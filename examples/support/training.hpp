@@ -45,6 +45,8 @@ struct training_settings {
     double rank_timeout = 600;            // seconds that a rank may keep the others waiting
     std::string time_limit;               // as seconds_of reads it; empty: none
     double spike = 6, skip_outliers = 0;  // z-scores of the loss and of the gradient norm; 0: never
+    std::size_t gpus = 8;                 // of --plan
+    double link = 0, gpu_rate = 0;        // GB/s, tokens a second; 0: as measured on H100s
     double log_size = 64;                 // MB of log.jsonl before a new one begins; 0: never
     std::size_t eval_every = 0, save_every = 0, keep = 2, log_every = 0, eval_windows = 64, seed = 1;
     int threads = 0;
@@ -52,7 +54,7 @@ struct training_settings {
     std::string mix, tasks;
     std::string mix_loss;  // token, source; empty: by source with answer_loss
     bool answer_loss = false, dry_run = false, quiet = false, background_save = false, deterministic = false,
-         recompute = false, init_optimizer = false;
+         plan = false, recompute = false, init_optimizer = false;
 };
 
 /// Adds every flag, with its default in the help.

@@ -129,6 +129,13 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--log-every", s.log_every, "Steps between lines (0: forty in a run)");
     f.add_json(s.json);
     f.add_switch("--dry-run", s.dry_run, "Print configuration, plan, FLOPs and memory, and stop");
+    f.add_switch("--plan", s.plan,
+                 "Print what the run would take on 1, 2, 4, ... --gpus GPUs, and stop: memory, exchanges, tokens a "
+                 "second, days");
+    f.add("--gpus", s.gpus, "GPUs of --plan, a divisor of the batch");
+    f.add("--link", s.link,
+          "GB/s at which each GPU exchanges with the others (0: as two H100 do over NVLink, 45 above 8 GPUs)");
+    f.add("--gpu-rate", s.gpu_rate, "Tokens a second of one GPU (0: as measured on an H100, for presets)");
     f.add_quiet(s.quiet);
 }
 

@@ -4,6 +4,7 @@
 
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/planning.hpp"
+#include "depthgrow/comm/communicator.hpp"
 #include "depthgrow/core/dtype.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "support/any_optimizer.hpp"
@@ -21,10 +22,21 @@ std::size_t resident_bytes() {
     return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
+/// Ranks that are not there: what one of them holds does not depend on what the others say.
+class ranks_on_paper : public dg::single {
+public:
+    explicit ranks_on_paper(std::size_t size) : size_(size) {}
+    std::size_t size() const override { return size_; }
+
+private:
+    std::size_t size_;
+};
+
 template <class T, class Planning, class Optimizer>
 std::size_t counted_with(const resolved_run& run, std::size_t head_rows) {
     Planning counter(head_rows);
-    dg::trainer<T, Planning, Optimizer> trainer(counter, run.model.with_depth(run.most_layers()));
+    ranks_on_paper ranks(run.ranks);
+    dg::trainer<T, Planning, Optimizer> trainer(counter, run.model.with_depth(run.most_layers()), {}, ranks);
     const std::size_t tokens = run.batch * run.length;
     const std::vector<dg::token> ids(tokens, 0);
     const std::vector<float> weights(tokens, 1);

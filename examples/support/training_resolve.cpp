@@ -124,8 +124,10 @@ void resolve_shape(const dg::checkpoint_reader* init, const std::optional<loop_s
                 " (the context of --init ", s.init, "), found ", run.length);
     if (!init) m.context = run.length;
     run.tokenizer = make_tokenizer(s);
-    const bool byte_files = s.tokenizer == "bytes" && std::none_of(s.data.begin(), s.data.end(),
-                                                                   [](const auto& f) { return f.ends_with(".bin"); });
+    const bool no_text = s.plan && s.data.empty() && s.mix.empty();  // a plan on paper has the model's own vocabulary
+    const bool byte_files =
+        s.tokenizer == "bytes" && !no_text &&
+        std::none_of(s.data.begin(), s.data.end(), [](const auto& f) { return f.ends_with(".bin"); });
     if (!init) m.vocab = s.vocab.value_or(run.tokenizer ? run.tokenizer->size() : byte_files ? 256 : m.vocab);
     if (!s.norm.empty())
         m.norms = s.norm == "pre"   ? dg::norm_placement::pre

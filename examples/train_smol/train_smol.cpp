@@ -1,6 +1,7 @@
 // Trains a SmolLM-shaped model from text, plain or grown, and leaves a Hugging Face checkpoint and a page of plots.
 #include "support/json_output.hpp"
 #include "support/ranks.hpp"
+#include "support/scale_plan.hpp"
 #include "support/training_data.hpp"
 
 int main(int argc, char** argv) {
@@ -16,6 +17,8 @@ int main(int argc, char** argv) {
              "train_smol --initial-layers 2 --growth-plan plan.txt --optimizer muon   # growths line by line, as in: "
              "300 doubling init=noise:0.01 seed=4",
              "train_smol --preset mini --dry-run                     # what it would do, and take",
+             "train_smol --preset smollm-1.7b --growth midas --precision bf16 --backend cuda --plan --gpus 128    # "
+             "on many GPUs, on paper",
              "train_smol --growth lidas --resume auto                # go on after a stop, by the same flags",
              "train_smol --backend cuda --precision bf16 --ranks all --data book.txt     # on every GPU of this "
              "machine",
@@ -24,10 +27,11 @@ int main(int argc, char** argv) {
              "weights that are there"});
         if (!flags.parse(argc, argv)) return;
         if (settings.json == "-") settings.quiet = true;  // the numbers alone
-        if (!settings.dry_run) tools::launch_ranks(settings.ranks, settings.backend);
+        if (!settings.dry_run && !settings.plan) tools::launch_ranks(settings.ranks, settings.backend);
         const auto run = tools::resolve(settings);
         const bool first = tools::launched().rank == 0;
-        if (settings.dry_run && !first) return;
+        if ((settings.dry_run || settings.plan) && !first) return;
+        if (settings.plan) return tools::write_json(settings.json, tools::scale_plan(run));
         const auto result = settings.dry_run ? tools::dry_run(run) : tools::train(run).to_json();
         if (first) tools::write_json(settings.json, result);
     });

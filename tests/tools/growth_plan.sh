@@ -40,4 +40,24 @@ refused '--plateau: expected a share above 0 and at most 1, found 2' "${plan[@]}
 refused '--layers: expected a multiple of the block 4 for midas, found 6' \
     "${plan[@]}" --growth midas --layers 6 --block 4
 refused '--preset: expected one of' "${plan[@]}" --preset huge
-echo "growth_plan: costs of the paper and of dry runs"
+
+# On many GPUs, on paper: within a tenth of what two H100 did, less memory the more there are, grown runs sooner done.
+scale() { "$TOOLS/train_smol" --precision bf16 --backend cuda --quiet --plan --json - "$@" > scale.json; }
+field() { grep -o "\"$1\": *[0-9.e+-]*" scale.json | sed 's/.*: *//'; }
+for measured in smollm-360m:32:351900 smollm-1.7b:16:99000 mini:256:3273000; do
+  IFS=: read -r preset batch rate <<< "$measured"
+  scale --preset "$preset" --batch "$batch" --gpus 2
+  field tokens_per_second | tail -n 1 | awk -v rate="$rate" '{ exit !($1 > 0.9 * rate && $1 < 1.1 * rate) }' ||
+    fail "expected about $rate tokens a second of two GPUs, found $(field tokens_per_second)"
+done
+scale --preset smollm-1.7b --batch 1024 --gpus 1024
+[[ $(field gpus | wc -l) -eq 11 ]] || fail "expected rows for 1 to 1024 GPUs: $(cat scale.json)"
+diff <(field memory) <(field memory | sort -rnu) > diff.txt || fail "expected less memory the more GPUs there are"
+plain=$(field days | head -n 1)
+scale --preset smollm-1.7b --growth midas --gpus 1
+field days | awk -v plain="$plain" '{ exit !($1 > 0.75 * plain && $1 < 0.81 * plain) }' ||
+  fail "expected about 0.78 of the $plain days of a plain run, found $(field days)"
+refused '--gpus: expected a divisor of the batch of 512 sequences, found 7' scale --preset smollm-360m --gpus 7
+refused '--plan: expected --gpu-rate, the tokens a second of one GPU, for small' scale --preset small
+scale --preset small --gpu-rate 5e5 --link 20 --gpus 8
+echo "growth_plan: costs of the paper, of dry runs and of many GPUs"
