@@ -28,10 +28,15 @@ std::unique_ptr<dg::communicator> gpu_ranks([[maybe_unused]] dg::cuda& backend, 
     const auto file = rendezvous_file(run.settings.out);
     if (self.rank == 0 && file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
     const auto id = dg::pass_on(file, self, dg::nccl_ranks::make_id, patience);
-    auto made = std::make_unique<dg::nccl_ranks>(id, self.rank, self.size, backend.stream(),
-                                                 self.size > self.local_size, patience);
-    if (self.rank == 0) std::filesystem::remove(file);
-    return made;
+    const struct removal {
+        std::filesystem::path file;
+        ~removal() {
+            std::error_code ignored;
+            if (!file.empty()) std::filesystem::remove(file, ignored);
+        }
+    } once_joined{self.rank == 0 ? file : std::filesystem::path()};
+    return std::make_unique<dg::nccl_ranks>(id, self.rank, self.size, backend.stream(), self.size > self.local_size,
+                                            patience);
 #else
     dg::fail("expected a build with NCCL (CUDA's, or Debian: libnccl-dev) for ", self.size,
              " ranks, found one without");

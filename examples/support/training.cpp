@@ -96,6 +96,7 @@ dg::json training_summary::to_json() const {
                     {"answer_accuracy", answer_accuracy},
                     {"late_top5_overlap", late_overlap},
                     {"swap_loss_added", swap_loss},
+                    {"save_seconds", save_seconds},
                     {"loss_spikes", spikes},
                     {"skipped_steps", skipped_steps},
                     {"interrupted", interrupted}};

@@ -124,6 +124,7 @@ struct training_summary {
     double late_overlap = 0;  // top-5 overlap of the logit lens at the last layer's input with the model's own head
     double swap_loss = 0;     // held-out loss added by exchanging the two middle blocks
     std::size_t spikes = 0, skipped_steps = 0;
+    double save_seconds = 0;       // that checkpoints kept the run from its steps, beside `seconds`
     std::optional<double> joules;  // of the device while it trained, where its driver tells
     bool interrupted = false;
     dg::json growth = dg::json::array();

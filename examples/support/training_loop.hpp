@@ -106,10 +106,10 @@ private:
             const bool looked_at = watch_.moments.count(step) > 0;
             if (evaluates || looked_at) so_far().joules = energy_.pause();
             if (evaluates) bar.clear(), evaluate();
-            if (saver_.busy()) report_progress(saver_.poll());
+            if (saver_.busy()) note_save(saver_.poll());
             if (step == run_.steps || stage_ends || looked_at ||
                 (settings_.save_every && step % settings_.save_every == 0) ||
-                (save_failed_ && step % settings_.log_every == 0))
+                (!save_problem_.empty() && !saver_.busy() && step % settings_.log_every == 0))
                 save();
             if (looked_at) bar.clear(), look();
             if (evaluates || looked_at) energy_.resume();
@@ -135,7 +135,7 @@ private:
     /// Shows the watcher the run at a step that it asked for; its checkpoint is the newest.
     void look() {
         if (!watch_.moments.count(state_.step)) return;
-        if (saver_.busy()) report_progress(saver_.wait());
+        if (saver_.busy()) note_save(saver_.wait());
         watch_.look({state_.step, folder_.checkpoint(state_.step), held_out_now(), so_far(), data_});
     }
 
@@ -281,7 +281,7 @@ private:
     }
 
     [[noreturn]] void diverged(const dg::training_batch& batch, const dg::step_result& result) {
-        if (saver_.busy()) report_progress(saver_.wait());  // what is on its way is still good
+        if (saver_.busy()) note_save(saver_.wait());  // what is on its way is still good
         const std::string bad = trainer().first_bad_tensor(batch, run_.micro_batch);
         const auto aside = folder_.path() / "diverged";
         state_.write(aside);
@@ -293,41 +293,37 @@ private:
     /// Saves the run; one that fails is told and tried again, and ends the run only where it is over.
     void save() {
         const bool last = state_.step == run_.steps || agreed_to_stop();
-        if (saved_at_ != state_.step) save_began_ = {}, write();
-        if (last && saver_.busy()) report_progress(saver_.wait());
-        if (!save_failed_) saved_at_ = state_.step;
-        dg::require(!last || !save_failed_, "the run's last checkpoint could not be written: ", save_problem_);
+        const stopwatch watch;
+        if (saved_at_ != state_.step) write();
+        if (last && saver_.busy()) note_save(saver_.wait());
+        so_far().save_seconds += watch.seconds();
+        dg::require(!last || save_problem_.empty(), "the run's last checkpoint could not be written: ", save_problem_);
     }
     void write() {
         const auto target = folder_.checkpoint(state_.step);
         const auto publish = [this, step = state_.step] { folder_.publish(step); };
-        if constexpr (on_gpu) save_meanwhile(target, publish);
-        else if (settings_.background_save) save_meanwhile(target, publish);
-        else save_now(target, publish);
-    }
-    template <class Publish> void save_meanwhile(const std::filesystem::path& target, const Publish& publish) {
-        if (saver_.busy()) report_progress(saver_.wait());  // its failure is no reason not to begin
-        report_save(saver_.begin(target, trainer(), state_.files(), publish));
-    }
-    template <class Publish> void save_now(const std::filesystem::path& target, const Publish& publish) {
+        if (saver_.busy()) note_save(saver_.wait());  // its failure is no reason not to begin
+        save_began_ = {}, saved_at_ = state_.step;
+        if (on_gpu || settings_.background_save) {
+            const auto problem = saver_.begin(target, trainer(), state_.files(), publish);
+            if (!problem.empty()) note_save(problem);
+            return;
+        }
         try {
             state_.write(target);
             dg::together(comm_, [&] {
                 if (comm_.first()) publish();
             });
-            report_progress({});
-        } catch (const std::exception& problem) { report_save(problem.what()); }
+            note_save({});
+        } catch (const std::exception& problem) { note_save(problem.what()); }
     }
-    /// The same for one that may have ended: a run with a time limit leaves as much time for its last one.
-    void report_progress(const std::string& problem) {
-        report_save(problem);
-        if (!saver_.busy()) limit_.took_save(save_began_.seconds());
-    }
-    /// Notes how a save went; empty: well, or still on its way.
-    void report_save(const std::string& problem) {
-        const bool new_problem = !problem.empty() && !save_failed_;
-        save_failed_ = !problem.empty();
+    /// Notes how a save goes: why it has failed; else, where none is on its way any more, that it went well.
+    void note_save(const std::string& problem) {
+        if (problem.empty() && saver_.busy()) return;
+        const bool new_problem = !problem.empty() && save_problem_.empty();
         save_problem_ = problem;
+        if (problem.empty()) limit_.took_save(save_began_.seconds());
+        else saved_at_ = never;
         if (new_problem && comm_.first())
             std::fprintf(stderr, "warning: no checkpoint at step %zu: %s; the run goes on and tries again\n",
                          state_.step, problem.c_str());
@@ -432,7 +428,6 @@ private:
     run_folder folder_;
     training_state<T, Backend, Optimizer> state_;
     dg::background_save<dg::wide_t<T>> saver_;
-    bool save_failed_ = false;
     std::string save_problem_;  // of the last save, where it failed
     held_out_windows windows_;
     std::vector<question_set> questions_;

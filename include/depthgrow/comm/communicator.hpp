@@ -58,6 +58,8 @@ public:
     }
     /// Later work of the backend waits for all that was asked for here.
     virtual void join() {}
+    /// Returns once the backend has done all that it was given; a rank that does not answer ends the wait in time.
+    virtual void settle() {}
     /// Sums numbers of the host over the ranks, and waits for them; every rank gets the same bits.
     virtual void sum(span<double> host) = 0;
     /// Returns once every rank has called it.

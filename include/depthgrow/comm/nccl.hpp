@@ -6,9 +6,13 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <chrono>
+#include <future>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "depthgrow/backend/cuda/memory.hpp"
 #include "depthgrow/comm/communicator.hpp"
@@ -37,7 +41,7 @@ public:
         cuda_detail::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
         for (cudaEvent_t* event : {&before_, &after_})
             cuda_detail::check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate");
-        check(ncclCommInitRank(&comm_, static_cast<int>(size), unique, static_cast<int>(rank)), "ncclCommInitRank");
+        comm_ = joined(unique, static_cast<int>(rank), static_cast<int>(size));
     }
     nccl_ranks(const nccl_ranks&) = delete;
     nccl_ranks& operator=(const nccl_ranks&) = delete;
@@ -59,6 +63,9 @@ public:
         cuda_detail::check(cudaEventRecord(after_, stream_), "cudaEventRecord");
         cuda_detail::check(cudaStreamWaitEvent(compute_, after_, 0), "cudaStreamWaitEvent");
     }
+    void settle() override {
+        if (!alone()) wait(compute_);
+    }
     void sum(span<double> host) override {
         if (alone()) return;
         require(host.size() * sizeof(double) <= sum_bytes, "[nccl] expected at most ", sum_bytes / sizeof(double),
@@ -68,7 +75,7 @@ public:
         cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
         check(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
         cuda_detail::check(cudaMemcpyAsync(host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
-        wait();
+        wait(stream_);
     }
 
 protected:
@@ -126,19 +133,39 @@ private:
     void* own(comm_numbers whole) const {
         return static_cast<char*>(whole.data) + rank_ * (whole.count / size_) * whole.bytes_each();
     }
-    /// Waits for the stream, not for ever, and hears of other ranks' failures meanwhile.
-    void wait() {
+    /// A communicator, once all ranks have joined it. The others' silence ends the wait, though not NCCL's own, which
+    /// then lives as long as the process.
+    ncclComm_t joined(const ncclUniqueId& id, int rank, int size) const {
+        int device = 0;
+        cuda_detail::check(cudaGetDevice(&device), "cudaGetDevice");
+        auto work = std::make_shared<std::packaged_task<ncclComm_t()>>([id, rank, size, device] {
+            cuda_detail::check(cudaSetDevice(device), "cudaSetDevice");
+            ncclComm_t made = nullptr;
+            check(ncclCommInitRank(&made, size, id, rank), "ncclCommInitRank");
+            return made;
+        });
+        auto made = work->get_future();
+        std::thread([work] { (*work)(); }).detach();
+        if (made.wait_for(patience_) != std::future_status::ready)
+            fail("[nccl] expected ", size, " ranks to join within ", patience_.count(), " s, found fewer");
+        return made.get();
+    }
+    /// Waits for a stream, not for ever, and hears of other ranks' failures meanwhile. Before it gives up it ends what
+    /// the device still waits for, or freeing memory would wait too.
+    void wait(cudaStream_t stream) {
         const auto begun = std::chrono::steady_clock::now();
         for (;;) {
-            const cudaError_t status = cudaStreamQuery(stream_);
+            const cudaError_t status = cudaStreamQuery(stream);
             if (status == cudaSuccess) return;
             if (status != cudaErrorNotReady) cuda_detail::check(status, "work on the device");
             ncclResult_t problem = ncclSuccess;
             check(ncclCommGetAsyncError(comm_, &problem), "ncclCommGetAsyncError");
-            check(problem, "the other ranks' work");
             const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
-            if (waited > patience_)
+            if (problem != ncclSuccess || waited > patience_) {
+                (void)ncclCommAbort(std::exchange(comm_, nullptr));
+                check(problem, "the other ranks' work");
                 fail("[nccl] expected an answer from every rank within ", patience_.count(), " s, found none");
+            }
             std::this_thread::yield();
         }
     }

@@ -1,10 +1,12 @@
 // How the processes of one run find each other: who each is, by what started them, and a file that passes an id on.
 // Assumes one of mpirun (Open MPI), torchrun, Slurm, or a launcher that sets RANK, WORLD_SIZE and LOCAL_RANK.
-// The file lies where every rank sees it; the first rank writes it whole and removes it once all have joined.
+// The file lies where every rank sees it; the first rank writes it whole and removes it once all have joined. One that
+// was left by a start that failed is known by its age.
 #pragma once
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +14,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "depthgrow/core/error.hpp"
@@ -23,6 +26,22 @@ struct launched_process {
     std::size_t rank = 0, size = 1, local_rank = 0, local_size = 1;
     std::string by, job;
 };
+
+/// Tasks on one node of a Slurm step, of a list as in "4(x2),3": two nodes of four, one of three. 1 where it tells
+/// none.
+inline std::size_t slurm_tasks(const std::string& list, std::size_t node) {
+    std::size_t tasks = 1;
+    for (std::size_t at = 0; at < list.size(); ++at) {
+        char* end = nullptr;
+        tasks = std::max<std::size_t>(1, std::strtoul(list.c_str() + at, &end, 10));
+        std::size_t nodes = 1;
+        if (std::string_view(end).substr(0, 2) == "(x") nodes = std::strtoul(end + 2, &end, 10);
+        if (node < nodes) break;
+        node -= nodes;
+        at = std::min(list.find(',', static_cast<std::size_t>(end - list.c_str())), list.size());
+    }
+    return tasks;
+}
 
 /// What the environment says of this process; a run of one where it says nothing.
 inline launched_process find_launched_process() {
@@ -49,9 +68,13 @@ inline launched_process find_launched_process() {
     take("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
          "run-" + text_of("TORCHELASTIC_RUN_ID") + "-" + text_of("MASTER_PORT") + "-" +
              text_of("TORCHELASTIC_RESTART_COUNT"));
+    const std::string of_nodes = text_of("SLURM_STEP_TASKS_PER_NODE");
+    const std::size_t of_node =
+        slurm_tasks(of_nodes.empty() ? text_of("SLURM_TASKS_PER_NODE") : of_nodes, number("SLURM_NODEID", 0));
     // of the step: a program in a batch script, without srun, is one process of whatever was allocated
-    take("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE",
+    take("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "",
          "slurm-" + text_of("SLURM_JOB_ID") + "-" + text_of("SLURM_STEP_ID"));
+    if (out.by == "srun") out.local_size = of_node;
     for (char& c : out.job)
         if (c == '/' || c == '\\') c = '-';
     return out;
@@ -76,7 +99,13 @@ std::string pass_on(const std::filesystem::path& file, const launched_process& s
         return id;
     }
     const auto begun = std::chrono::steady_clock::now();
-    while (!fs::exists(file)) {
+    // written since the ranks may have been started; a file that goes meanwhile was never there
+    const auto fresh = [&] {
+        std::error_code gone;
+        const auto written = fs::last_write_time(file, gone);
+        return !gone && written > fs::file_time_type::clock::now() - std::chrono::ceil<std::chrono::seconds>(patience);
+    };
+    while (!fresh()) {
         const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
         require(waited < patience, file.string(), ": expected the first rank's file within ", patience.count(),
                 " s, found none");

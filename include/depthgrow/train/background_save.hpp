@@ -22,6 +22,7 @@ public:
     background_save(const background_save&) = delete;
     background_save& operator=(const background_save&) = delete;
     ~background_save() {
+        if (comm_.alone()) (void)wait();  // several may not be there any more
         if (thread_.joinable()) thread_.join();
     }
 

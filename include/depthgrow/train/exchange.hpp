@@ -58,9 +58,11 @@ template <class T, class Backend> void require_alike(const parameter_set<T, Back
     std::vector<double> all = own;
     comm.sum(all);
     const auto ranks = static_cast<double>(comm.size());
-    require(all[0] == ranks * own[0] && all[1] == ranks * own[1],
-            "[trainer] expected the same weights on every rank after a growth, found others on rank ", comm.rank(),
-            " than on the average rank");
+    const bool alike = all[0] == ranks * own[0] && all[1] == ranks * own[1];
+    together(comm, [&] {
+        require(alike, "[trainer] expected the same weights on every rank after a growth, found others on rank ",
+                comm.rank(), " than on the average rank");
+    });
 }
 
 template <class T, class Backend> class exchange {

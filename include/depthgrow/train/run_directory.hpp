@@ -130,7 +130,9 @@ void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimi
 /// count are read. `run` must have the depth that the saved run began with. Returns the steps done.
 template <class T, class Backend, class Optimizer>
 std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backend, Optimizer>& run) {
-    require_undamaged(directory);
+    together(run.ranks(), [&] {
+        if (run.ranks().first()) require_undamaged(directory);
+    });
     const checkpoint_reader checkpoint(directory);
     const std::string label = (directory / "trainer_state.json").string();
     const json state = read_json_file(directory / "trainer_state.json");

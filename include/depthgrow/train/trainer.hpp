@@ -309,6 +309,7 @@ private:
         backend.template from_host<wide_t<T>>(host_weights_.data(), weights_.data(), tokens);
     }
     double mean_loss() {
+        comm_->settle();
         model.backend().template to_host<wide_t<T>>(losses_.data(), host_losses_.data(), host_losses_.size());
         std::array<double, 2> sums{};  // of losses, of weights
         for (std::size_t i = 0; i < host_losses_.size(); ++i) {
