@@ -1,5 +1,6 @@
 // The Python module of metrics: every function of include/depthgrow/metrics on arrays of NumPy, PyTorch, JAX, ...
-// Assumes CPU arrays (buffer protocol or DLPack) of one number format with a contiguous last axis: none is copied.
+// Assumes arrays (buffer protocol or DLPack) of one number format with a contiguous last axis. Those of a CPU are read
+// in place, those of a GPU are brought to the CPU.
 // Functions of runs take (n) and give a number, or take (T, n) and give one number a row.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -50,10 +51,16 @@ view view_of(nb::handle given, const char* where) {
     nb::object array = nb::borrow(given);
     if (nb::hasattr(array, "requires_grad") && nb::hasattr(array, "detach")) array = array.attr("detach")();
     view out;
-    if (!nb::try_cast<nb::ndarray<nb::ro>>(array, out.owner, false))
-        dg::fail("[", where, "] expected an array (NumPy, DLPack), got ", nb::type_name(given.type()).c_str());
-    dg::require(out.owner.device_type() == nb::device::cpu::value, "[", where,
-                "] expected an array in CPU memory, got one of another device");
+    const auto take = [&] {
+        if (!nb::try_cast<nb::ndarray<nb::ro>>(array, out.owner, false))
+            dg::fail("[", where, "] expected an array (NumPy, DLPack), got ", nb::type_name(given.type()).c_str());
+        return out.owner.device_type() == nb::device::cpu::value;
+    };
+    if (!take()) {  // PyTorch's tensors, then JAX's arrays
+        if (nb::hasattr(array, "cpu")) array = array.attr("cpu")();
+        else if (nb::hasattr(array, "__array__")) array = array.attr("__array__")();
+        dg::require(take(), "[", where, "] expected an array that can be brought to the CPU, got one that cannot");
+    }
     const size_t axes = out.owner.ndim();
     dg::require(axes == 1 || axes == 2, "[", where, "] expected an array of 1 or 2 axes, got ", axes);
     out.type = format_of(out.owner.dtype(), where);

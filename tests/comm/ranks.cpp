@@ -1,6 +1,8 @@
 // Training on several ranks: the same losses and weights as on one, for every optimiser, through growth and back.
+#include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "depthgrow/backend/blas.hpp"
 #include "depthgrow/backend/reference.hpp"
@@ -133,4 +135,37 @@ TEST_CASE("a batch that the ranks cannot share alike is refused") {
         run.step(batch_of(0), 1e-2, 1);
     } catch (const dg::error& problem) { said = problem.what(); }
     CHECK(said == "[trainer] expected the micro-batch to divide the batch of 12 on 5 ranks, got 1");
+}
+
+TEST_CASE("weights are stepped and gathered in parts, every block once") {
+    const auto config = dg::tiny().with_depth(3);
+    using ranges = std::vector<std::pair<std::size_t, std::size_t>>;
+    const auto stepped_in = [&](std::size_t part_bytes) {
+        std::array<ranges, 2> stepped;
+        std::array<numbers, 2> ends;  // the first and the last number of every block
+        thread_ranks::run(2, [&](dg::communicator& comm) {
+            dg::reference backend;
+            const dg::sharding shards(comm);
+            dg::parameter_set<double, dg::reference> weights(backend, shards.padded(dg::outer_layout(config).size),
+                                                             shards.padded(dg::layer_layout(config).size), 3);
+            dg::exchange<double, dg::reference> exchange(comm, part_bytes);
+            exchange.gather(weights, [&](std::size_t from, std::size_t to) {
+                stepped[comm.rank()].emplace_back(from, to);
+                for (std::size_t b = from; b < to; ++b)
+                    for (double& value : shards.own(dg::block_of(weights, b).flat()))
+                        value = static_cast<double>(10 * b + comm.rank());
+            });
+            for (std::size_t b = 0; b < 4; ++b) {
+                const auto all = dg::block_of(weights, b).flat();
+                for (double value : {all[0], all[all.size() - 1]}) ends[comm.rank()].push_back(value);
+            }
+        });
+        for (const auto& found : ends) CHECK(found == numbers{0, 1, 10, 11, 20, 21, 30, 31});
+        CHECK(stepped[0] == stepped[1]);
+        return stepped[0];
+    };
+    const std::size_t layer_bytes = dg::layer_layout(config).size * sizeof(double);
+    CHECK(stepped_in(1) == ranges{{0, 1}, {1, 2}, {2, 3}, {3, 4}});
+    CHECK(stepped_in(std::size_t{1} << 40) == ranges{{0, 4}});
+    CHECK(stepped_in(dg::outer_layout(config).size * sizeof(double) + layer_bytes) == ranges{{0, 2}, {2, 4}});
 }

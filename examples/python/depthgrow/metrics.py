@@ -1,4 +1,5 @@
-"""The library's metrics on arrays of NumPy, PyTorch, JAX or anything with DLPack, read in place on the CPU.
+"""The library's metrics on arrays of NumPy, PyTorch, JAX or anything with DLPack, read in place; those on a GPU are
+brought to the CPU first.
 
 Functions of runs take (n) and give a number, or take (T, n) and give (T); formats are float64, float32, bfloat16 and
 float16, one a call; sums are in float64. Definitions and papers: include/depthgrow/metrics.

@@ -41,13 +41,16 @@ public:
         ++constants_.step;
         device_constants_.backend().template from_host<adamw_constants>(&constants_, device_constants_.data(), 1);
     }
-    /// The update of every block. Nothing here depends on the host's numbers, so a backend may record and replay it.
-    void update(span<const trained_block<T>> blocks) {
-        Backend& backend = first.outer.backend();
+    /// The gradient norm, and the update of blocks [from, to). Nothing here depends on the host's numbers, so a backend
+    /// may record and replay it.
+    void measure(span<const trained_block<T>> blocks) {
         detail::check_blocks("adamw", blocks, first);
         squares_.measure(blocks);
+    }
+    void update(span<const trained_block<T>> blocks, std::size_t from, std::size_t to) {
+        Backend& backend = first.outer.backend();
         blocks_.clear();
-        for (std::size_t b = 0; b < blocks.size(); ++b)
+        for (std::size_t b = from; b < to; ++b)
             blocks_.push_back({blocks[b].weight, blocks[b].gradient, block_of(first, b).flat(),
                                block_of(second, b).flat(), blocks[b].rounded});
         if constexpr (updates_together<Backend, T>)

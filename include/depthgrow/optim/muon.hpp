@@ -74,12 +74,15 @@ public:
         device_momentum_.backend().template from_host<momentum_constants>(&momentum, device_momentum_.data(), 1);
         device_adam_.backend().template from_host<adamw_constants>(&adam, device_adam_.data(), 1);
     }
-    void update(span<const trained_block<T>> blocks) {
+    void measure(span<const trained_block<T>> blocks) {
         detail::check_blocks("muon", blocks, first);
         squares_.measure(blocks);
-        adam(blocks[0], first.outer.flat(), second.outer.flat());
-        for (std::size_t l = 0; l < first.layers.size(); ++l) {
-            const auto& block = blocks[1 + l];
+    }
+    void update(span<const trained_block<T>> blocks, std::size_t from, std::size_t to) {
+        if (from == 0) adam(blocks[0], first.outer.flat(), second.outer.flat());
+        for (std::size_t b = std::max<std::size_t>(1, from); b < to; ++b) {
+            const std::size_t l = b - 1;
+            const auto& block = blocks[b];
             if (comm_->alone())
                 for (const auto& place : matrices_.places) step_matrix(place, block, first.layers[l].flat());
             else step_shared_matrices(l, block, first.layers[l].flat());

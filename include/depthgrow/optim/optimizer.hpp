@@ -163,18 +163,21 @@ template <class T, class Set> void check_blocks(const char* name, span<const tra
 }  // namespace detail
 
 /// What a trainer asks of an optimiser, made with its share of the ranks' work. `prepare(rate, skip_above)` counts a
-/// step and sends its constants to the backend; `update` takes it with nothing of the host's, so that a backend may
-/// record and replay it: it changes the weights of every block in the wide type, and the rounded ones to match; block 0
-/// is the outer one, block 1 + l layer l. `gradient_norm()` is that of all ranks' gradients, before clipping; above
+/// step and sends its constants to the backend. `measure(blocks)`, then `update(blocks, from, to)` for parts that
+/// together are all blocks, take the step with nothing of the host's, so that a backend may record and replay it: an
+/// update changes the weights of blocks [from, to) in the wide type, and the rounded ones to match; block 0 is the
+/// outer one, block 1 + l layer l. `gradient_norm()` is that of all ranks' gradients, before clipping; above
 /// `skip_above` (0: never) it keeps the step from changing anything.
 template <class O, class T, class Backend>
 concept optimizer_for = requires(O optimizer, const O& same, Backend& backend, const decoder_config& config,
                                  typename O::constants_type constants, communicator& comm, double rate,
-                                 std::int64_t steps, span<const trained_block<T>> blocks, const growth& how) {
+                                 std::int64_t steps, span<const trained_block<T>> blocks, std::size_t block,
+                                 const growth& how) {
     { O::name } -> std::convertible_to<std::string_view>;
     O(backend, config, constants, comm);
     optimizer.prepare(rate, rate);
-    optimizer.update(blocks);
+    optimizer.measure(blocks);
+    optimizer.update(blocks, block, block);
     optimizer.grow_layers(how);
     { same.gradient_norm() } -> std::convertible_to<double>;
     { same.steps() } -> std::convertible_to<std::int64_t>;

@@ -36,10 +36,12 @@ public:
         ++steps_;
         device_constants_.backend().template from_host<momentum_constants>(&constants_, device_constants_.data(), 1);
     }
-    void update(span<const trained_block<T>> blocks) {
+    void measure(span<const trained_block<T>> blocks) {
         detail::check_blocks("sgd_nesterov", blocks, momentum);
         squares_.measure(blocks);
-        for (std::size_t b = 0; b < blocks.size(); ++b)
+    }
+    void update(span<const trained_block<T>> blocks, std::size_t from, std::size_t to) {
+        for (std::size_t b = from; b < to; ++b)
             momentum.outer.backend().template sgd_nesterov<T>(blocks[b].weight, blocks[b].gradient,
                                                               block_of(momentum, b).flat(), blocks[b].rounded,
                                                               device_constants_.data(), squares_.data());

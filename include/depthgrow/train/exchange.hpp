@@ -68,7 +68,9 @@ template <class T, class Backend> void require_alike(const parameter_set<T, Back
 template <class T, class Backend> class exchange {
 public:
     using set = parameter_set<wide_t<T>, Backend>;
-    explicit exchange(communicator& comm) : comm_(&comm) {}
+    /// `gathered_part`: bytes of weights that are gathered at a time.
+    explicit exchange(communicator& comm, std::size_t gathered_part = std::size_t{768} << 20)
+        : comm_(&comm), gathered_part_(gathered_part) {}
 
     /// Before a step's last backward pass: from then on the gradients of a layer are summed once the last of its uses
     /// in `order` (empty: each layer once) is done.
@@ -95,10 +97,21 @@ public:
         sum_ready();
         comm_->join();
     }
-    /// After the update of the shares.
-    void gather(parameter_set<T, Backend>& weights) {
-        if (comm_->alone()) return;
-        comm_->grouped([&] { weights.each([&](auto& block) { comm_->all_gather(block.flat()); }); });
+    /// update(from, to) steps this rank's shares of blocks [from, to); those of large models are gathered while the
+    /// next ones are stepped.
+    template <class Update> void gather(parameter_set<T, Backend>& weights, const Update& update) {
+        const std::size_t blocks = weights.layers.size() + 1;
+        if (comm_->alone()) return update(std::size_t{0}, blocks);
+        std::size_t from = 0, bytes = 0;
+        for (std::size_t to = 1; to <= blocks; ++to) {
+            bytes += block_of(weights, to - 1).flat().size() * sizeof(T);
+            if (bytes < gathered_part_ && to < blocks) continue;
+            update(from, to);
+            comm_->grouped([&] {
+                for (; from < to; ++from) comm_->all_gather(block_of(weights, from).flat());
+            });
+            bytes = 0;
+        }
         comm_->join();
     }
 
@@ -116,6 +129,7 @@ private:
     }
 
     communicator* comm_;
+    std::size_t gathered_part_;
     std::vector<std::size_t> uses_;       // of each block, still to come
     std::vector<span<wide_t<T>>> ready_;  // blocks that are done, on the way to a message
     std::size_t ready_bytes_ = 0;

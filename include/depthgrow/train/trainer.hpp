@@ -140,8 +140,10 @@ public:
                 gradients.fresh = false;
             }
             exchange_.finish(gradients);
-            optimizer.update(trained_blocks());
-            exchange_.gather(model.weights);
+            const auto blocks = trained_blocks();
+            optimizer.measure(blocks);
+            exchange_.gather(model.weights,
+                             [&](std::size_t from, std::size_t to) { optimizer.update(blocks, from, to); });
         });
     }
     step_result finish() {
