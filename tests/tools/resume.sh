@@ -18,6 +18,17 @@ for step in $((grown - 1)) "$grown" $((grown + 1)); do
   cmp whole/model.safetensors part/model.safetensors || fail "final weights differ after a resume at step $step"
 done
 
+# Resumed twice, each time by a save in the background: it goes on where the newest of its checkpoints ends.
+cp -r whole twice
+for step in 4 9; do
+  for folder in twice/checkpoints/step-*; do [[ $((10#${folder##*-})) -gt $step ]] && rm -rf "$folder"; done
+  "$TOOLS/train_smol" "${tiny[@]:0:${#tiny[@]}-1}" --out twice --resume auto --save-every 1 --keep 100 \
+    --background-save > said.txt  # all flags but --quiet
+  grep -q "resuming from .* at step $step with" said.txt || fail "expected to go on at step $step: $(cat said.txt)"
+  losses twice/log.jsonl | cmp - whole.txt || fail "losses differ after resuming a second time (at step $step)"
+  cmp whole/model.safetensors twice/model.safetensors || fail "weights differ after resuming a second time"
+done
+
 # A run that was killed after its last checkpoint, before it told its result, tells the same one.
 loss_in() { tr -d ' \n' < "$1" | grep -o '"loss":[^,}]*' | head -n 1; }
 cp -r whole ended && rm ended/run.json
