@@ -52,6 +52,7 @@ dg::json resolved_run::identity() const {
                                             : s.tokenizer}};
     if (losses_by_source()) out["mix_loss"] = "source";
     if (s.skip_outliers > 0) out["skip_outliers"] = s.skip_outliers;
+    if (s.residual_init != "auto") out["residual_init"] = s.residual_init;
     if (s.optimizer != "adamw") out["optimizer"] = s.optimizer;
     if (!s.growth_plan.empty()) out["growth_plan"] = plan_lines();
     if (!s.init.empty()) out["init"] = s.init, out["init_optimizer"] = s.init_optimizer;

@@ -31,8 +31,8 @@ namespace dg = depthgrow;
 struct training_settings {
     std::string preset, config, init;
     std::optional<std::size_t> layers, width, ffn, heads, kv_heads, context, vocab;
-    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm, growth_plan,
-                optimizer = "adamw";
+    std::string growth = "none", rounding = "largest_remainder", optimizer_state = "copy", norm, residual_init = "auto",
+                growth_plan, optimizer = "adamw";
     std::size_t block = 0, initial_layers = 0;
     double alpha = 1, plateau = 0.85;
     std::string loop, cooldown_loop;

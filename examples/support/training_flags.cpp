@@ -48,6 +48,9 @@ void add_training_flags(command_line& f, training_settings& s) {
     add_shape_flags(f, s);
     f.add_choice("--norm", s.norm, {"pre", "ln_scaling", "mix"},
                  "Norm placement (default: the model's, pre in presets)");
+    f.add_choice("--residual-init", s.residual_init, {"auto", "plain", "scaled"},
+                 "Deviation of new matrices that write to the residual stream: 1/sqrt(width), or that over sqrt(2 "
+                 "layers); auto: plain with --norm ln_scaling, else scaled");
     f.group("Growth");
     add_schedule_flags(f, s);
     f.add_choice("--optimizer-state", s.optimizer_state, {"copy", "zero"},

@@ -133,6 +133,7 @@ void resolve_shape(const dg::checkpoint_reader* init, const std::optional<loop_s
         m.norms = s.norm == "pre"   ? dg::norm_placement::pre
                   : s.norm == "mix" ? dg::norm_placement::mix
                                     : dg::norm_placement::ln_scaling;
+    if (s.residual_init != "auto") m.scaled_init = s.residual_init == "scaled";
     m = m.with_depth(m.layers);
     m.validate();
     dg::require(!run.tokenizer || m.vocab >= run.tokenizer->size(),

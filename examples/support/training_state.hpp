@@ -47,7 +47,8 @@ public:
         // another program's run (dg::save_run) tells no settings; its model and its growths must be those of this one
         const dg::json now = state.contains("settings") ? run_.identity() : dg::json::object();
         const dg::json was = state.contains("settings") ? fields.object("settings") : dg::json::object();
-        for (const char* key : {"optimizer", "growth_plan", "mix_loss", "skip_outliers"})  // recorded unless as usual
+        for (const char* key :
+             {"optimizer", "growth_plan", "mix_loss", "skip_outliers", "residual_init"})  // recorded unless as usual
             dg::require(now.contains(key) || !was.contains(key), file.string(),
                         ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(),
                         " where it asks for none");

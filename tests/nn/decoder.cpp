@@ -48,15 +48,19 @@ TEST_CASE("impossible extents are refused with the extent named") {
     CHECK_THROWS_WITH(config.validate(), Catch::Contains("even head width"));
 }
 
-TEST_CASE("initialisation has SmolLM's deviations, scaled by the final depth, and plain ones under ln_scaling") {
+TEST_CASE(
+    "initialisation has SmolLM's deviations, scaled by the final depth, plain ones under ln_scaling or "
+    "where asked for") {
     dg::reference backend;
     auto config = dg::tiny();
     config.width = 64, config.ffn = 192;
     config.norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::ln_scaling);
+    config.scaled_init = GENERATE(std::optional<bool>{}, std::optional(false), std::optional(true));
     const std::size_t final_layers = 32;
     const model_type model(backend, config, 9, final_layers);
     const double std = 1 / std::sqrt(64.0);
-    const double out = config.norms == dg::norm_placement::pre ? std / std::sqrt(2.0 * 32) : std;
+    const bool scaled = config.scaled_init ? *config.scaled_init : config.norms == dg::norm_placement::pre;
+    const double out = scaled ? std / std::sqrt(2.0 * 32) : std;
     for (const auto& place : dg::layer_layout(config).places) {
         INFO(dg::name_of(place.which));
         const double want = place.vector()                                                ? 1.0

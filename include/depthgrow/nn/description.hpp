@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,8 +71,9 @@ struct decoder_config {
     bool gated = true;  // down(f(gate x) * up x), else down(f(up x))
     activation act = activation::silu;
     bool learned_positions = false;
-    bool scaled_embedding = false;  // embeddings are multiplied by sqrt(C)
-    double attention_scale = 0;     // of the scores q·k; 0: 1/sqrt(D)
+    bool scaled_embedding = false;      // embeddings are multiplied by sqrt(C)
+    double attention_scale = 0;         // of the scores q·k; 0: 1/sqrt(D)
+    std::optional<bool> scaled_init{};  // of what writes to the residual stream; not set: unless norms are ln_scaling
     std::vector<rope_description> ropes = {rope_description{}};
     std::vector<layer_kind> kinds{};  // one a layer; empty: every layer the default
 
@@ -303,11 +305,12 @@ inline bool writes_residual(const decoder_config& c, part which) {
     return which == part::o || which == part::o_bias || which == part::down || which == part::down_bias;
 }
 /// Standard deviation of what a parameter begins with; 0 for gains and biases, which begin as ones and zeros.
-/// `final_layers` is the depth that the model will grow to; ln_scaling begins plainly everywhere.
+/// `final_layers` is the depth that the model will grow to; ln_scaling begins plainly everywhere, unless it is told not
+/// to (`scaled_init`).
 inline double initial_deviation(const decoder_config& c, role kind, std::size_t final_layers) {
     if (kind == role::gain || kind == role::bias) return 0;
     const double plain = 1.0 / std::sqrt(static_cast<double>(c.width));
-    const bool scaled = kind == role::residual_out && c.norms != norm_placement::ln_scaling;
+    const bool scaled = kind == role::residual_out && c.scaled_init.value_or(c.norms != norm_placement::ln_scaling);
     return scaled ? plain / std::sqrt(2.0 * static_cast<double>(final_layers)) : plain;
 }
 
