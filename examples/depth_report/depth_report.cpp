@@ -8,6 +8,7 @@
 #include "support/console.hpp"
 #include "support/depth_measure.hpp"
 #include "support/json_output.hpp"
+#include "support/measuring_ranks.hpp"
 #include "support/model_names.hpp"
 #include "support/text_tokens.hpp"
 
@@ -99,7 +100,7 @@ void report_arrays(const tools::command_line& flags, tools::report_settings s, c
                    const std::vector<std::string>& labels) {
     for (const char* flag : {"--model", "--prompts", "--order", "--lens", "--unit", "--boundaries", "--sweeps",
                              "--sweep-prompts", "--no-local", "--integrated-gradients", "--gradient-steps",
-                             "--tokenizer", "--backend", "--precision", "--threads", "--max-rows"})
+                             "--tokenizer", "--backend", "--precision", "--threads", "--ranks", "--max-rows"})
         dg::require(!flags.was_given(flag), flag,
                     ": expected none beside --activations, which has no model to run, found one");
     s.models = arrays, s.names = tools::model_names(s.models, labels);
@@ -122,6 +123,7 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::report_settings s;
         bool no_local = false;
+        std::string processes = "1";
         std::vector<std::string> labels, arrays;
         const bool of_arrays = std::any_of(argv, argv + argc, [](const std::string& one) {
             return one == "--activations" || one.rfind("--activations=", 0) == 0;
@@ -166,12 +168,15 @@ int main(int argc, char** argv) {
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of \"text\" prompts: ") + tools::tokenizer_help);
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
+        flags.add_ranks(processes, "prompts");
         flags.add("--max-rows", s.max_rows, "Rows of runs x positions in flight: bounds the memory");
         flags.add("--resamples", s.resamples, "Bootstrap resamples of the 95 % intervals");
         flags.add("--seed", s.seed, "Seed of drawn boundaries and of the bootstrap");
         flags.examples({"depth_report --model runs/lidas --prompts examples/prompts.jsonl --html report.html",
                         "depth_report --model runs/plain --model runs/lidas --prompts examples/prompts.jsonl "
                         "--no-local --html both.html",
+                        "depth_report --model SmolLM2-135M --prompts prompts.jsonl --backend cuda --ranks all --json "
+                        "report.json",
                         "depth_report --activations arrays --html report.html",
                         "depth_report --model runs/lidas --prompts examples/prompts.jsonl --unit attention --sweeps "
                         "none --json -"},
@@ -184,6 +189,8 @@ int main(int argc, char** argv) {
                     s.models.size(), " --model, found ", s.lenses.size());
         s.names = tools::model_names(s.models, labels);
         s.local = !no_local;
+        const tools::measuring_ranks ranks(processes, s.backend);
+        s.ranks = &ranks, s.quiet = s.quiet || !ranks.first();
         std::vector<tools::depth_measurement> measured;
         tools::progress_bar bar(s.models.size() * 8);
         std::size_t done = 0;
@@ -195,6 +202,6 @@ int main(int argc, char** argv) {
             bar.clear();
             if (!s.quiet && s.json != "-") print_summary(measured.back());
         }
-        write_reports(measured, s);
+        if (ranks.first()) write_reports(measured, s);
     });
 }

@@ -10,6 +10,7 @@
 #include "support/depth_files.hpp"
 #include "support/depth_measure.hpp"
 #include "support/json_output.hpp"
+#include "support/measuring_ranks.hpp"
 #include "support/task_runner.hpp"
 #include "support/text_tokens.hpp"
 
@@ -185,6 +186,7 @@ void run(const settings& s, const tools::task_model& model) {
         }
         record["tasks"].push_back(std::move(entry));
     }
+    if (!s.ranks->first()) return;
     tools::write_json(s.json, record);
     if (!s.html.empty()) plots.write(s.html, s.model, s.items);
 }
@@ -194,6 +196,7 @@ void run(const settings& s, const tools::task_model& model) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
+        std::string processes = "1";
         tools::command_line flags(
             "evaluate --model DIR --task LIST [FLAGS]",
             "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
@@ -210,6 +213,7 @@ int main(int argc, char** argv) {
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer: ") + tools::tokenizer_help);
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
+        flags.add_ranks(processes, "items of a task");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
         flags.add_json(s.json);
         flags.add_output("--html", s.html, "Draw early exits and sweeps on a page");
@@ -224,6 +228,8 @@ int main(int argc, char** argv) {
         dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(),
                     "--html: expected --exit-layer or --sweep to draw, found neither");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
+        const tools::measuring_ranks ranks(processes, s.backend);
+        s.ranks = &ranks, s.quiet = s.quiet || !ranks.first();
         tools::with_task_model(s, [&](const tools::task_model& model) { run(s, model); });
     });
 }

@@ -2,12 +2,13 @@
 #include "fit_lens/lens_table.hpp"
 #include "support/cli.hpp"
 #include "support/json_output.hpp"
+#include "support/measuring_ranks.hpp"
 #include "support/text_tokens.hpp"
 
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::lens_table_settings s;
-        std::string json;
+        std::string json, processes = "1";
         bool quiet = false;
         tools::command_line flags(
             "fit_lens --model DIR --out DIR [FLAGS]",
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
         flags.add("--seed", s.seed, "Seed of the data's order");
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
+        flags.add_ranks(processes, "sequences of a step");
         flags.add_json(json);
         flags.add_quiet(quiet);
         flags.examples(
@@ -39,7 +41,9 @@ int main(int argc, char** argv) {
             "A model that runs an order of layers (--order, or a looped one) gets a translator for every layer that "
             "runs.");
         if (!flags.parse(argc, argv)) return;
-        s.progress = !quiet, s.told = !quiet && json != "-";
-        tools::write_json(json, tools::fit_and_tell(s));
+        const tools::measuring_ranks ranks(processes, s.backend);
+        s.ranks = &ranks, s.progress = !quiet && ranks.first(), s.told = s.progress && json != "-";
+        const auto told = tools::fit_and_tell(s);
+        if (ranks.first()) tools::write_json(json, told);
     });
 }

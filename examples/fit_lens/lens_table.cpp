@@ -1,7 +1,6 @@
 #include "fit_lens/lens_table.hpp"
 
 #include <cstdio>
-#include <filesystem>
 
 #include "depthgrow/io/atomic_file.hpp"
 #include "depthgrow/metrics/statistics.hpp"
@@ -57,11 +56,6 @@ dg::json held_out_json(const lens_fit_result& fit, const std::vector<dg::mean_in
 
 dg::json fit_and_tell(lens_table_settings s) {
     s.out = dg::output_directory(s.out).string();
-    dg::require(!std::filesystem::exists(std::filesystem::symlink_status(s.out)),
-                "--out: expected a new directory, found ", s.out, " there already");
-    dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
-    dg::require(s.warm_order.empty() || !s.warm.empty(),
-                "--warm-order: expected --warm-start (a lens to grow), found none");
     s.held_out = std::max<std::size_t>(1, s.held_out);
     progress_bar bar(s.steps);
     const auto fit = fit_lens(s, nullptr, [&](std::size_t step, double loss) {

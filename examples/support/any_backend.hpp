@@ -6,6 +6,7 @@
 #include "depthgrow/backend/blas.hpp"
 #include "support/cli.hpp"
 #include "support/cpu_backend.hpp"
+#include "support/measuring_ranks.hpp"
 #if DEPTHGROW_USES_CUDA
 #include "depthgrow/backend/cuda/cuda.hpp"
 #endif
@@ -19,22 +20,26 @@ auto choose_backend(const std::string& name, const std::string& precision, int t
     require_backend(name, precision);
 #if DEPTHGROW_USES_CUDA
     if (name == "cuda") {
-        const depthgrow::cuda_options options{.many_shapes = many_shapes};
+        const depthgrow::cuda_options options{.device = own_gpu(), .many_shapes = many_shapes};
         if (precision == "bf16") return body.template operator()<depthgrow::bfloat16, depthgrow::cuda>(options);
         return body.template operator()<float, depthgrow::cuda>(options);
     }
 #endif
     return body.template operator()<float, depthgrow::blas>(
-        depthgrow::blas_options{resolve_threads(threads), cpu_product_of(precision).run});
+        depthgrow::blas_options{own_threads(threads), cpu_product_of(precision).run});
 }
 
-/// body.template operator()<T>(backend).
+/// body.template operator()<T>(backend, comm), on all `ranks` (null: on this one alone); all fail when one does.
 template <class Body>
 void with_backend(const std::string& name, const std::string& precision, int threads, bool many_shapes,
-                  const Body& body) {
+                  const measuring_ranks* ranks, const Body& body) {
     choose_backend(name, precision, threads, many_shapes, [&]<class T, class Backend>(const auto& options) {
         Backend backend(options);
-        body.template operator()<T>(backend);
+        const auto run = [&](depthgrow::communicator& comm) {
+            depthgrow::together(comm, [&] { body.template operator()<T>(backend, comm); });
+        };
+        if (ranks) ranks->with(backend, run);
+        else run(depthgrow::no_other_ranks());
     });
 }
 

@@ -2,11 +2,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <thread>
 
+#include "depthgrow/comm/communicator.hpp"
 #include "depthgrow/core/config.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/growth/operators.hpp"
@@ -236,6 +238,10 @@ int run_tool(const std::function<void()>& body) {
         const bool printed = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
         depthgrow::require(printed, "stdout: expected to write all of it, found: ", std::strerror(errno ? errno : EIO));
         return 0;
+    } catch (const depthgrow::failed_elsewhere&) {
+        // that rank tells why; whoever started both may end it once this one has ended
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        return 1;
     } catch (const depthgrow::error& problem) {
         std::fflush(stdout);
         std::fprintf(stderr, "error: %s\n", without_long_words(problem.what()).c_str());

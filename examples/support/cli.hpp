@@ -47,6 +47,13 @@ public:
     }
     void add_device(std::string& backend, std::string& precision);
     void add_threads(int& threads) { add("--threads", threads, "CPU threads (0: all)"); }
+    /// `what` the processes share.
+    void add_ranks(std::string& ranks, const std::string& what) {
+        add("--ranks", ranks,
+            "Processes that share the " + what +
+                ": N, one a GPU (all: every GPU here), or with --backend blas N under mpirun; mpirun, torchrun and "
+                "srun start them too");
+    }
     void add_json(std::string& file) { add_output("--json", file, "Write the numbers to this file (-: stdout)"); }
     void add_quiet(bool& quiet) { add_switch("--quiet", quiet, "Print errors only"); }
 

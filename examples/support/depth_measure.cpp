@@ -43,7 +43,7 @@ std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::s
 namespace {
 
 template <class T, class Backend>
-depth_measurement measure(Backend& backend, const report_settings& settings, std::size_t index,
+depth_measurement measure(Backend& backend, dg::communicator& comm, const report_settings& settings, std::size_t index,
                           const dg::bootstrap_options& bootstrap,
                           const std::function<void(const std::string&)>& progress) {
     const std::string& path = settings.models[index];
@@ -96,7 +96,7 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
         timed("contributions", [&] {
             std::vector<std::size_t> spans = {1};
             if (out.block > 1 && out.block <= L) spans.push_back(out.block);
-            out.contribution = dg::contributions(model, prompts, spans, bootstrap);
+            out.contribution = dg::contributions(model, prompts, spans, bootstrap, comm);
         });
     dg::skip_options options;
     options.unit = out.unit, options.max_rows = settings.max_rows, options.seed = settings.seed,
@@ -104,18 +104,19 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
     if (settings.skips != skip_parts::none)
         timed("skip effects", [&] {
             const bool all = settings.skips == skip_parts::all;
-            if (all) out.skip = dg::skip_effects(model, prompts, options);
+            if (all) out.skip = dg::skip_effects(model, prompts, options, comm);
             options.unit = dg::skip_unit::layer;
             if (!all || out.unit != dg::skip_unit::layer)
-                out.future_of_layers = dg::future_effects(model, prompts, options);
+                out.future_of_layers = dg::future_effects(model, prompts, options, comm);
         });
-    if (settings.local) timed("local effects", [&] { out.local = dg::local_effects(model, prompts, options); });
+    if (settings.local) timed("local effects", [&] { out.local = dg::local_effects(model, prompts, options, comm); });
     dg::lens_options lens_options;
     lens_options.bootstrap = bootstrap;
     if (settings.logit_lens)
-        timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts, lens_options); });
+        timed("logit lens", [&] { out.logit_lens = dg::logit_lens(model, prompts, lens_options, comm); });
     if (lens)
-        timed("tuned lens", [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens, lens_options); });
+        timed("tuned lens",
+              [&] { out.tuned_lens = dg::tuned_lens_statistics(model, prompts, *lens, lens_options, comm); });
     if (settings.similarity && L % out.block == 0)
         timed("block similarity", [&] { out.similarity = dg::block_similarity(model, out.block); });
     timed("interventions", [&] {
@@ -123,22 +124,33 @@ depth_measurement measure(Backend& backend, const report_settings& settings, std
         for (const auto& one : out.interventions) orders.push_back(one.order);
         out.sweep_prompts = std::min(prompts.size(), std::max<std::size_t>(1, settings.sweep_prompts));
         out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders,
-                                      bootstrap);
+                                      bootstrap, comm);
     });
     if (!gradient_layers.empty())
         timed("integrated gradients", [&] {
-            bool any = false;
-            for (std::size_t p = 0; p < given.size(); ++p) {
-                if (!given[p].answer_from) continue;
-                any = true;
+            std::vector<std::size_t> answered;
+            std::size_t longest = 0;
+            for (std::size_t p = 0; p < given.size(); ++p)
+                if (given[p].answer_from) answered.push_back(p), longest = std::max(longest, given[p].tokens.size());
+            dg::require(!answered.empty(), settings.prompts,
+                        ": expected a prompt with answer_from for --integrated-gradients, found none");
+            const auto one_prompt = [&](std::size_t a, dg::span<double> row) {
+                const auto& one = given[answered[a]];
                 const auto values =
-                    dg::integrated_gradients(model, given[p], *given[p].answer_from, gradient_layers,
+                    dg::integrated_gradients(model, one, *one.answer_from, gradient_layers,
                                              {settings.gradient_steps, std::min<std::size_t>(settings.max_rows, 2048)});
                 for (std::size_t i = 0; i < values.size(); ++i)
-                    out.gradients.push_back({p, gradient_layers[i], values[i]});
-            }
-            dg::require(any, settings.prompts,
-                        ": expected a prompt with answer_from for --integrated-gradients, found none");
+                    std::copy(values[i].begin(), values[i].end(), row.subspan(i * longest, longest).begin());
+            };
+            dg::share_out(
+                comm, answered.size(), gradient_layers.size() * longest, one_prompt,
+                [&](std::size_t a, dg::span<const double> row) {
+                    const std::size_t length = given[answered[a]].tokens.size();
+                    for (std::size_t i = 0; i < gradient_layers.size(); ++i) {
+                        const auto values = row.subspan(i * longest, length);
+                        out.gradients.push_back({answered[a], gradient_layers[i], {values.begin(), values.end()}});
+                    }
+                });
         });
     return out;
 }
@@ -178,8 +190,10 @@ depth_measurement measure_depth(const report_settings& settings, std::size_t ind
                                 const std::function<void(const std::string&)>& progress) {
     const dg::bootstrap_options bootstrap{settings.seed, settings.resamples, 0.95};
     std::optional<depth_measurement> out;
-    with_backend(settings.backend, settings.precision, settings.threads, true,
-                 [&]<class T>(auto& backend) { out = measure<T>(backend, settings, index, bootstrap, progress); });
+    with_backend(settings.backend, settings.precision, settings.threads, true, settings.ranks,
+                 [&]<class T>(auto& backend, dg::communicator& comm) {
+                     out = measure<T>(backend, comm, settings, index, bootstrap, progress);
+                 });
     return std::move(*out);
 }
 

@@ -16,6 +16,8 @@
 
 namespace tools {
 
+class measuring_ranks;
+
 /// Which effects of skipping are measured: current and future ones of the unit, future ones of layers alone, none.
 enum class skip_parts { all, future, none };
 
@@ -30,6 +32,7 @@ struct report_settings {
     bool local = true, quiet = false;
     bool contributions = true, logit_lens = true, similarity = true;
     skip_parts skips = skip_parts::all;
+    const measuring_ranks* ranks = nullptr;  // which share the prompts; null: this process measures alone
 };
 
 struct path_gradients {

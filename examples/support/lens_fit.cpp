@@ -1,6 +1,7 @@
 #include "support/lens_fit.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "depthgrow/io/model_checkpoint.hpp"
@@ -66,8 +67,13 @@ std::vector<dg::prompt> held_out_prompts(const dg::training_data& data, std::siz
 }
 
 template <class T, class Backend>
-lens_fit_result fit(Backend& backend, const lens_fit_settings& s, const dg::training_data* given,
-                    const std::function<void(std::size_t, double)>& progress) {
+lens_fit_result fit(Backend& backend, dg::communicator& comm, const lens_fit_settings& s,
+                    const dg::training_data* given, const std::function<void(std::size_t, double)>& progress) {
+    dg::require(!std::filesystem::exists(std::filesystem::symlink_status(s.out)),
+                "--out: expected a new directory, found ", s.out, " there already");
+    dg::require(s.steps > 0, "--steps: expected at least 1, found 0");
+    dg::require(s.warm_order.empty() || !s.warm.empty(),
+                "--warm-order: expected --warm-start (a lens to grow), found none");
     const dg::checkpoint_reader checkpoint(s.model);
     auto model = load_finite_model<T>(backend, checkpoint);
     unroll(model, checkpoint, s.order);  // a translator for every layer that runs
@@ -87,7 +93,7 @@ lens_fit_result fit(Backend& backend, const lens_fit_settings& s, const dg::trai
     options.steps = s.steps, options.rate = s.rate;
     if (s.backend == "cuda") options.max_rows = options.logit_rows = std::min<std::size_t>(s.tokens_per_step, 16384);
     options.optimizer = s.optimizer == "adam" ? dg::lens_optimizer::adam : dg::lens_optimizer::sgd_nesterov;
-    dg::lens_fitter<T, Backend> fitter(model, options, warm_lens<T>(s, backend, config));
+    dg::lens_fitter<T, Backend> fitter(model, options, warm_lens<T>(s, backend, config), comm);
     lens_fit_result out;
     out.layers = config.layers, out.length = length, out.tokens = s.steps * batch * length;
     stopwatch watch;
@@ -101,11 +107,12 @@ lens_fit_result fit(Backend& backend, const lens_fit_settings& s, const dg::trai
         progress(step + 1, out.last);
     }
     out.seconds = watch.seconds();
-    write_lens(s.out, fitter.wide_lens(), s.model, s.torch);
+    if (comm.first()) write_lens(s.out, fitter.wide_lens(), s.model, s.torch);
     const auto held_out = held_out_prompts(data, s.held_out);
     out.prompts = held_out.size();
     if (held_out.empty()) return out;
-    out.logit = dg::logit_lens(model, held_out), out.tuned = dg::tuned_lens_statistics(model, held_out, fitter.lens);
+    out.logit = dg::logit_lens(model, held_out, {}, comm),
+    out.tuned = dg::tuned_lens_statistics(model, held_out, fitter.lens, {}, comm);
     return out;
 }
 
@@ -123,8 +130,9 @@ std::vector<dg::token> inputs_of(const dg::token_batch& batch) {
 lens_fit_result fit_lens(const lens_fit_settings& settings, const dg::training_data* data,
                          const std::function<void(std::size_t, double)>& progress) {
     lens_fit_result out;
-    with_backend(settings.backend, settings.precision, settings.threads, false,
-                 [&]<class T>(auto& backend) { out = fit<T>(backend, settings, data, progress); });
+    with_backend(
+        settings.backend, settings.precision, settings.threads, false, settings.ranks,
+        [&]<class T>(auto& backend, dg::communicator& comm) { out = fit<T>(backend, comm, settings, data, progress); });
     return out;
 }
 

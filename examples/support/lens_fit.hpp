@@ -14,6 +14,8 @@ namespace tools {
 
 namespace dg = depthgrow;
 
+class measuring_ranks;
+
 struct lens_fit_settings {
     std::string model, out, tokenizer = "auto", optimizer = "sgd", warm, warm_order, order, backend = "blas",
                             precision = "fp32";
@@ -22,6 +24,7 @@ struct lens_fit_settings {
     double rate = 0;
     int threads = 0;
     bool torch = false;
+    const measuring_ranks* ranks = nullptr;  // which share every step's sequences; null: this process fits alone
 };
 
 struct lens_fit_result {

@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <vector>
@@ -159,5 +160,12 @@ std::unique_ptr<dg::communicator> cpu_ranks([[maybe_unused]] double patience) {
 #if !DEPTHGROW_USES_CUDA
 int gpu_count() { return 0; }
 #endif
+
+int own_gpu() { return gpu_count() == 1 ? 0 : static_cast<int>(launched().local_rank); }
+
+int own_threads(int threads) {
+    if (threads > 0) return threads;
+    return std::max(1, resolve_threads(threads) / static_cast<int>(std::max<std::size_t>(1, launched().local_size)));
+}
 
 }  // namespace tools

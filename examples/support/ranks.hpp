@@ -11,7 +11,8 @@
 
 namespace depthgrow {
 class communicator;
-}
+class cuda;
+}  // namespace depthgrow
 
 namespace tools {
 
@@ -29,7 +30,16 @@ std::filesystem::path rendezvous_file(const std::string& otherwise);
 /// How ranks that compute on CPUs talk: MPI where mpirun started them; null: this is the only one.
 std::unique_ptr<depthgrow::communicator> cpu_ranks(double patience);
 
+/// How ranks with a GPU each talk: NCCL; null: this is the only one. They find each other by
+/// rendezvous_file(otherwise). In builds with CUDA only.
+std::unique_ptr<depthgrow::communicator> gpu_ranks(depthgrow::cuda& backend, const std::string& otherwise,
+                                                   double patience);
+
 /// GPUs of this machine; 0 in a build without CUDA.
 int gpu_count();
+/// The GPU of this rank.
+int own_gpu();
+/// CPU threads of this rank: the flag's, or its part of all, which ranks of one machine share.
+int own_threads(int threads);
 
 }  // namespace tools

@@ -4,6 +4,7 @@
 
 #include "depthgrow/analysis/cached_decoder.hpp"
 #include "depthgrow/analysis/scoring.hpp"
+#include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/model_checkpoint.hpp"
 #include "support/any_backend.hpp"
@@ -25,49 +26,65 @@ dg::continuation split_tokens(const text_tokens& text, std::string context, std:
 }
 
 template <class T, class Backend>
-task_result score_choices(dg::scorer<T, Backend>& score, const text_tokens& text, const task& which) {
-    std::vector<dg::continuation> items;
-    for (const auto& q : which.questions)
-        for (const auto& option : q.options) items.push_back(split_tokens(text, q.context, option));
-    const auto scores = score(items);
+task_result score_choices(dg::scorer<T, Backend>& score, dg::communicator& comm, const text_tokens& text,
+                          const task& which) {
+    std::vector<std::size_t> first = {0};  // of every question's options
+    for (const auto& q : which.questions) first.push_back(first.back() + q.options.size());
+    std::vector<double> numbers(2 * first.back());  // log-likelihoods of all options, then whether they are greedy
+    const auto likelihoods = dg::span<double>(numbers).subspan(0, first.back()),
+               greedy = dg::span<double>(numbers).subspan(first.back(), first.back());
+    dg::sum_parts(comm, numbers, [&] {
+        const auto own = dg::own_share(which.questions.size(), comm);
+        std::vector<dg::continuation> items;
+        for (std::size_t i = own.first; i < own.end(); ++i)
+            for (const auto& option : which.questions[i].options)
+                items.push_back(split_tokens(text, which.questions[i].context, option));
+        const auto scores = score(items);
+        for (std::size_t i = 0; i < scores.size(); ++i) {
+            likelihoods[first[own.first] + i] = scores[i].log_likelihood;
+            greedy[first[own.first] + i] = scores[i].greedy ? 1 : 0;
+        }
+    });
     task_result out{which.name, {}, {}, {}};
-    std::size_t next = 0;
-    for (const auto& q : which.questions) {
-        std::vector<double> options;
+    for (std::size_t i = 0; i < which.questions.size(); ++i) {
+        const auto& q = which.questions[i];
+        const auto options = likelihoods.subspan(first[i], q.options.size());
         std::vector<std::size_t> lengths;
-        for (const auto& option : q.options)
-            options.push_back(scores[next + options.size()].log_likelihood), lengths.push_back(option.size());
+        for (const auto& option : q.options) lengths.push_back(option.size());
         if (which.kind == answer_kind::last_word) {
-            out.plain.add(scores[next].greedy);
+            out.plain.add(greedy[first[i]] == 1);
             out.log_likelihoods.push_back(options[0]);
         } else {
-            out.plain.add(options, q.gold);
-            out.normalised.add(options, lengths, q.gold);
+            out.plain.add({options.data(), options.size()}, q.gold);
+            out.normalised.add({options.data(), options.size()}, lengths, q.gold);
         }
-        next += q.options.size();
     }
     return out;
 }
 
 template <class T, class Backend>
-task_result score_completions(const dg::decoder<T, Backend>& model, const text_tokens& text,
+task_result score_completions(const dg::decoder<T, Backend>& model, dg::communicator& comm, const text_tokens& text,
                               const dg::scoring_options<T, Backend>& options, const task& which, std::size_t limit) {
     dg::cached_decoder<T, Backend> writer(model, options);
     task_result out{which.name, {}, {}, {}};
-    for (const auto& q : which.questions) {
+    const auto answer = [&](std::size_t i, dg::span<double> right) {
+        const auto& q = which.questions[i];
         std::string said;
         const auto stop = [&](const std::vector<dg::token>& made) {
             said += text.decode({&made.back(), 1});
             return said.find(q.stop) != said.npos;
         };
         writer.complete(text.encode_prompt(q.context), limit, stop);
-        out.plain.add(completes(said, q));
-    }
+        right[0] = completes(said, q) ? 1 : 0;
+    };
+    dg::share_out(comm, which.questions.size(), 1, answer,
+                  [&](std::size_t, dg::span<const double> right) { out.plain.add(right[0] == 1); });
     return out;
 }
 
 template <class T, class Backend>
-void open(Backend& backend, const task_run_settings& s, const std::function<void(const task_model&)>& body) {
+void open(Backend& backend, dg::communicator& comm, const task_run_settings& s,
+          const std::function<void(const task_model&)>& body) {
     const dg::checkpoint_reader checkpoint(s.model);
     const auto model = load_finite_model<T>(backend, checkpoint);
     const auto& config = model.config();
@@ -85,9 +102,10 @@ void open(Backend& backend, const task_run_settings& s, const std::function<void
         auto now = options;
         if (exit) now.exit_layer = *exit;
         if (!order.empty()) now.order = order;
-        if (which.kind == answer_kind::completion) return score_completions(model, text, now, which, s.max_tokens);
+        if (which.kind == answer_kind::completion)
+            return score_completions(model, comm, text, now, which, s.max_tokens);
         dg::scorer<T, Backend> score(model, now);
-        return score_choices(score, text, which);
+        return score_choices(score, comm, text, which);
     };
     body(out);
 }
@@ -95,8 +113,8 @@ void open(Backend& backend, const task_run_settings& s, const std::function<void
 }  // namespace
 
 void with_task_model(const task_run_settings& settings, const std::function<void(const task_model&)>& body) {
-    with_backend(settings.backend, settings.precision, settings.threads, true,
-                 [&]<class T>(auto& backend) { open<T>(backend, settings, body); });
+    with_backend(settings.backend, settings.precision, settings.threads, true, settings.ranks,
+                 [&]<class T>(auto& backend, dg::communicator& comm) { open<T>(backend, comm, settings, body); });
 }
 
 void require_fitting(const task& which, const task_model& model) {

@@ -3,9 +3,6 @@
 #include "support/made_by.hpp"
 #include "support/ranks.hpp"
 #include "support/training_loop.hpp"
-#if DEPTHGROW_USES_NCCL
-#include "depthgrow/comm/nccl.hpp"
-#endif
 
 namespace tools {
 
@@ -19,36 +16,7 @@ training_summary run_in(dg::cuda& backend, const resolved_run& run, dg::communic
     });
 }
 
-/// The ranks of this run, joined; null: this is the only one.
-std::unique_ptr<dg::communicator> gpu_ranks([[maybe_unused]] dg::cuda& backend, const resolved_run& run) {
-    const auto& self = launched();
-    if (self.size < 2) return nullptr;
-#if DEPTHGROW_USES_NCCL
-    const std::chrono::duration<double> patience(run.settings.rank_timeout);
-    const auto file = rendezvous_file(run.settings.out);
-    if (self.rank == 0 && file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
-    const auto id = dg::pass_on(file, self, dg::nccl_ranks::make_id, patience);
-    const struct removal {
-        std::filesystem::path file;
-        ~removal() {
-            std::error_code ignored;
-            if (!file.empty()) std::filesystem::remove(file, ignored);
-        }
-    } once_joined{self.rank == 0 ? file : std::filesystem::path()};
-    return std::make_unique<dg::nccl_ranks>(id, self.rank, self.size, backend.stream(), self.size > self.local_size,
-                                            patience);
-#else
-    dg::fail("expected a build with NCCL (CUDA's, or Debian: libnccl-dev) for ", self.size,
-             " ranks, found one without");
-#endif
-}
-
 }  // namespace
-
-int gpu_count() {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
-}
 
 std::string cuda_device_name() {
     cudaDeviceProp facts;
@@ -58,10 +26,9 @@ std::string cuda_device_name() {
 training_summary train_on_cuda(const resolved_run& given, const training_watch& watch) {
     auto run = given;
     try {
-        dg::cuda backend({.device = gpu_count() == 1 ? 0 : static_cast<int>(launched().local_rank),
-                          .deterministic = run.settings.deterministic,
-                          .fp8 = run.settings.precision == "fp8"});
-        const auto several = gpu_ranks(backend, run);
+        dg::cuda backend(
+            {.device = own_gpu(), .deterministic = run.settings.deterministic, .fp8 = run.settings.precision == "fp8"});
+        const auto several = gpu_ranks(backend, run.settings.out, run.settings.rank_timeout);
         dg::communicator& comm = several ? *several : dg::no_other_ranks();
         run.settings.quiet = run.settings.quiet || !comm.first();
         run.from = run_folder(run.settings, comm.first()).checkpoint_to_resume(comm);

@@ -283,9 +283,7 @@ resolved_run resolve(const training_settings& given) {
     resolve_growth(d, plateau, run);
     resolve_loops(begins, looped, run);
     resolve_tasks(run);
-    run.threads = resolve_threads(s.threads);
-    if (s.threads <= 0)  // ranks of one machine share its cores
-        run.threads = std::max(1, run.threads / static_cast<int>(std::max<std::size_t>(1, launched().local_size)));
+    run.threads = own_threads(s.threads);
     require_long_run_flags(s);
     if (s.eval_every == 0) s.eval_every = std::max<std::size_t>(1, run.steps / 10);
     if (s.log_every == 0) s.log_every = std::max<std::size_t>(1, run.steps / 40);

@@ -14,6 +14,7 @@
 
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/samples.hpp"
+#include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/analysis/trace.hpp"
 #include "depthgrow/metrics/contribution.hpp"
 #include "depthgrow/metrics/similarity.hpp"
@@ -67,11 +68,12 @@ struct contribution_report {
 };
 
 /// Contributions, residual norms, and angular distances over `spans` layers (each from 1 to L). Ratios and cosines have
-/// no unit; distances are angles over π. Refuses prompts that do not fit and activations that are not finite.
+/// no unit; distances are angles over π. Refuses prompts that do not fit and activations that are not finite. The ranks
+/// of `comm` share the prompts.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 contribution_report contributions(const Model& model, span<const prompt> prompts,
-                                  const std::vector<std::size_t>& spans = {1},
-                                  const bootstrap_options& bootstrap = {}) {
+                                  const std::vector<std::size_t>& spans = {1}, const bootstrap_options& bootstrap = {},
+                                  communicator& comm = no_other_ranks()) {
     const std::size_t L = model.layers(), width = model.config().width;
     require(!prompts.empty(), "[contributions] expected at least 1 prompt, got 0");
     const std::size_t count = prompts.size();
@@ -87,11 +89,14 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
     for (std::size_t p = 0; p < prompts.size(); ++p)
         detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
     tape<T, Backend> tape(model.backend());
-    for (std::size_t p = 0; p < count; ++p) {
+    const std::size_t sums_size = out.layers.columns(), norms_size = L + 1;
+    std::size_t columns = sums_size + norms_size;  // of a prompt's row: sums, norms, angles
+    for (const auto& [n, table] : out.angular) columns += table.columns();
+    const auto measure = [&](std::size_t p, span<double> row) {
         const prompt& one = prompts[p];
         const std::size_t length = one.tokens.size();
         const auto tokens = static_cast<double>(length);
-        std::vector<double> sums(contribution_report::quantities.size() * L), norms(L + 1);
+        const auto sums = row.subspan(0, sums_size), norms = row.subspan(sums_size, norms_size);
         std::vector<T> ends;  // the last token's residuals, (L + 1, C)
         const auto keep_end = [&](matrix<const T> h) {
             ends.insert(ends.end(), h.row(length - 1), h.row(length - 1) + width);
@@ -118,17 +123,23 @@ contribution_report contributions(const Model& model, span<const prompt> prompts
             require(std::isfinite(sums[i]),
                     "[contributions] expected finite activations, got NaN or infinity in layer ", i % L, " on ",
                     detail::prompt_name(one, p));
-        out.layers.add(sums, tokens);
-        out.residual_norm.add(norms, tokens);
-        for (auto& [n, table] : out.angular) {
-            std::vector<double> angles(L - n + 1);
+        std::size_t next = sums_size + norms_size;
+        for (const auto& [n, table] : out.angular)
             for (std::size_t l = 0; l + n <= L; ++l)
-                angles[l] = angular_distance(span<const T>(ends.data() + l * width, width),
-                                             span<const T>(ends.data() + (l + n) * width, width));
-            table.add(angles, 1);
+                row[next++] = angular_distance(span<const T>(ends.data() + l * width, width),
+                                               span<const T>(ends.data() + (l + n) * width, width));
+    };
+    share_out(comm, count, columns, measure, [&](std::size_t p, span<const double> row) {
+        const std::size_t length = prompts[p].tokens.size();
+        out.layers.add(row.subspan(0, sums_size), static_cast<double>(length));
+        out.residual_norm.add(row.subspan(sums_size, norms_size), static_cast<double>(length));
+        std::size_t next = sums_size + norms_size;
+        for (auto& [n, table] : out.angular) {
+            table.add(row.subspan(next, table.columns()), 1);
+            next += table.columns();
         }
         out.positions += length;
-    }
+    });
     return out;
 }
 

@@ -27,6 +27,16 @@ struct prompt_effects {
         held = std::max(held, value);
     }
     void raise_output(std::size_t skipped, double value) { output[skipped] = std::max(output[skipped], value); }
+
+    /// All of it as one run of numbers, `size_of(layers)` of them, and back.
+    static std::size_t size_of(std::size_t layers) { return layers * (layers + 1); }
+    void write(span<double> to) const {
+        std::copy(output.begin(), output.end(), std::copy(change.begin(), change.end(), to.begin()));
+    }
+    prompt_effects(std::size_t depth, span<const double> from) : prompt_effects(depth) {
+        std::copy(from.begin(), from.begin() + change.size(), change.begin());
+        std::copy(from.begin() + change.size(), from.end(), output.begin());
+    }
 };
 
 /// Effects over prompts. Matrices are (L, L) row-major; the tables hold the means' intervals.

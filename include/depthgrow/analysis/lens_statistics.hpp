@@ -10,6 +10,7 @@
 
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/samples.hpp"
+#include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
 
 namespace depthgrow {
@@ -72,7 +73,7 @@ namespace detail {
 
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 lens_report measure_lens(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>* lens,
-                         const lens_options& options) {
+                         const lens_options& options, communicator& comm) {
     Backend& backend = model.backend();
     const std::size_t L = model.layers(), width = model.config().width, vocab = model.config().vocab;
     require(!prompts.empty(), "[lens] expected at least 1 prompt, got 0");
@@ -83,7 +84,7 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
                     sample_table(others * (L + 1), prompts.size(), options.bootstrap)};
     tape<T, Backend> run(backend), head(backend);
     tensor<T, Backend> residuals;
-    for (std::size_t p = 0; p < prompts.size(); ++p) {
+    const auto measure = [&](std::size_t p, span<double> row) {
         const prompt& one = prompts[p];
         const std::size_t length = one.tokens.size(), chunk = std::min(length, options.logit_rows);
         if (residuals.size() < (L + 1) * length * width)
@@ -95,7 +96,7 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
             if (where == site::resid_pre || (where == site::resid_post && slot + 1 == L))
                 backend.template copy<T>(h.data, residuals.rows().row(place * length), h.size());
         });
-        std::vector<double> sums(all * (L + 1)), next_sums(others * (L + 1));
+        const auto sums = row.subspan(0, all * (L + 1)), next_sums = row.subspan(all * (L + 1), others * (L + 1));
         std::vector<depthgrow::rows::comparison> compared(chunk);
         for (std::size_t first = 0; first < length; first += chunk) {
             const std::size_t count = std::min(chunk, length - first);
@@ -133,29 +134,33 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
                 }
             }
         }
-        for (const auto* part : {&sums, &next_sums})
-            for (std::size_t i = 0; i < part->size(); ++i)
-                require(std::isfinite((*part)[i]), "[lens] expected finite logits, got NaN or infinity at layer ",
-                        i % (L + 1), " on ", prompt_name(one, p));
-        out.all_tokens.add(sums, static_cast<double>(length));
-        out.next_tokens.add(next_sums, static_cast<double>(length - 1));
-    }
+        for (std::size_t i = 0; i < row.size(); ++i)
+            require(std::isfinite(row[i]), "[lens] expected finite logits, got NaN or infinity at layer ", i % (L + 1),
+                    " on ", prompt_name(one, p));
+    };
+    const std::size_t columns = out.all_tokens.columns(), next_columns = out.next_tokens.columns();
+    share_out(comm, prompts.size(), columns + next_columns, measure, [&](std::size_t p, span<const double> row) {
+        const std::size_t length = prompts[p].tokens.size();
+        out.all_tokens.add(row.subspan(0, columns), static_cast<double>(length));
+        out.next_tokens.add(row.subspan(columns, next_columns), static_cast<double>(length - 1));
+    });
     return out;
 }
 
 }  // namespace detail
 
-/// q_l = softmax(W_U Norm_f(h_l)).
+/// q_l = softmax(W_U Norm_f(h_l)). The ranks of `comm` share the prompts.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-lens_report logit_lens(const Model& model, span<const prompt> prompts, const lens_options& options = {}) {
-    return detail::measure_lens<Model, T, Backend>(model, prompts, nullptr, options);
+lens_report logit_lens(const Model& model, span<const prompt> prompts, const lens_options& options = {},
+                       communicator& comm = no_other_ranks()) {
+    return detail::measure_lens<Model, T, Backend>(model, prompts, nullptr, options, comm);
 }
 
 /// q_l = softmax(W_U Norm_f(h_l + A_l h_l + b_l)); a lens of another model is refused.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 lens_report tuned_lens_statistics(const Model& model, span<const prompt> prompts, const tuned_lens<T, Backend>& lens,
-                                  const lens_options& options = {}) {
-    return detail::measure_lens<Model, T, Backend>(model, prompts, &lens, options);
+                                  const lens_options& options = {}, communicator& comm = no_other_ranks()) {
+    return detail::measure_lens<Model, T, Backend>(model, prompts, &lens, options, comm);
 }
 
 }  // namespace depthgrow

@@ -111,9 +111,11 @@ private:
     std::size_t length_ = 0;
 };
 
-/// Direct effects of every layer on every later one; `options.unit` is not used, whole layers are taken away.
+/// Direct effects of every layer on every later one; `options.unit` is not used, whole layers are taken away. The ranks
+/// of `comm` share the prompts.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-local_effects_result local_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
+local_effects_result local_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {},
+                                   communicator& comm = no_other_ranks()) {
     require(!prompts.empty(), "[local_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {
@@ -121,12 +123,22 @@ local_effects_result local_effects(const Model& model, span<const prompt> prompt
         detail::boundaries_of(prompts[p], p, options.seed);
     }
     local_walker<T, Backend, Model> walker(model, options);
-    prompt_effects current(layers), future(layers);
-    for (std::size_t p = 0; p < prompts.size(); ++p)
+    local_effects_result out{layers, std::vector<double>(layers * layers), std::vector<double>(layers * layers)};
+    const auto measure = [&](std::size_t p, span<double> row) {
+        prompt_effects current(layers), future(layers);
         walker(prompts[p].tokens,
                detail::runs_of(layers, prompts[p].tokens.size(), detail::boundaries_of(prompts[p], p, options.seed),
                                &current, &future));
-    return {layers, current.change, future.change};
+        std::copy(future.change.begin(), future.change.end(),
+                  std::copy(current.change.begin(), current.change.end(), row.begin()));
+    };
+    share_out(comm, prompts.size(), 2 * layers * layers, measure, [&](std::size_t, span<const double> row) {
+        for (std::size_t i = 0; i < layers * layers; ++i) {
+            out.current[i] = std::max(out.current[i], row[i]);
+            out.future[i] = std::max(out.future[i], row[layers * layers + i]);
+        }
+    });
+    return out;
 }
 
 }  // namespace depthgrow

@@ -74,7 +74,8 @@ public:
     std::size_t resamples() const { return options_.resamples; }
 
     /// Adds the next prompt: each column's sum, and the number of tokens that the sums are over.
-    void add(const std::vector<double>& sums, double weight) {
+    void add(const std::vector<double>& sums, double weight) { add(span<const double>(sums), weight); }
+    void add(span<const double> sums, double weight) {
         require(sums.size() == columns(), "[sample_table] expected ", columns(), " sums, got ", sums.size());
         const auto& counts = counts_.next();
         for (std::size_t c = 0; c < columns(); ++c) sums_[c] += sums[c];

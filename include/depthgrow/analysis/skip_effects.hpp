@@ -11,6 +11,7 @@
 #include "depthgrow/analysis/effects.hpp"
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/nn/decoder.hpp"
 
 namespace depthgrow {
@@ -265,7 +266,7 @@ inline std::vector<skip_run> runs_of(std::size_t layers, std::size_t length, con
 
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 skip_effects_result measure_skips(const Model& model, span<const prompt> prompts, const skip_options& options,
-                                  bool current, bool future) {
+                                  bool current, bool future, communicator& comm) {
     require(!prompts.empty(), "[skip_effects] expected at least 1 prompt, got 0");
     const std::size_t layers = model.layers();
     for (std::size_t p = 0; p < prompts.size(); ++p) {  // before any work: partial results are never given
@@ -277,33 +278,43 @@ skip_effects_result measure_skips(const Model& model, span<const prompt> prompts
         return any ? options.bootstrap : bootstrap_options{options.bootstrap.seed, 0, options.bootstrap.confidence};
     };
     effects_accumulator now(layers, prompts.size(), wanted(current)), later(layers, prompts.size(), wanted(future));
-    for (std::size_t p = 0; p < prompts.size(); ++p) {
+    const std::size_t each = prompt_effects::size_of(layers), now_size = current ? each : 0,
+                      later_size = future ? each : 0;
+    const auto measure = [&](std::size_t p, span<double> row) {
         prompt_effects here(layers), after(layers);
         const auto boundaries = future ? boundaries_of(prompts[p], p, options.seed) : std::vector<std::size_t>{};
         walker(prompts[p].tokens, runs_of(layers, prompts[p].tokens.size(), boundaries, current ? &here : nullptr,
                                           future ? &after : nullptr));
-        if (current) now.add(here);
-        if (future) later.add(after);
-    }
+        if (current) here.write(row.subspan(0, now_size));
+        if (future) after.write(row.subspan(now_size, later_size));
+    };
+    share_out(comm, prompts.size(), now_size + later_size, measure, [&](std::size_t, span<const double> row) {
+        if (current) now.add(prompt_effects(layers, row.subspan(0, now_size)));
+        if (future) later.add(prompt_effects(layers, row.subspan(now_size, later_size)));
+    });
     return {current ? std::move(now).result() : effects{}, future ? std::move(later).result() : effects{}};
 }
 
 }  // namespace detail
 
 /// What a skip at every position but 0 does to every position, and what a skip before each boundary does from it on.
+/// The ranks of `comm` share the prompts, here and below.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-skip_effects_result skip_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
-    return detail::measure_skips(model, prompts, options, true, true);
+skip_effects_result skip_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {},
+                                 communicator& comm = no_other_ranks()) {
+    return detail::measure_skips(model, prompts, options, true, true, comm);
 }
 /// Current effects alone: skipped at every position but 0, measured everywhere.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-effects current_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
-    return detail::measure_skips(model, prompts, options, true, false).current;
+effects current_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {},
+                        communicator& comm = no_other_ranks()) {
+    return detail::measure_skips(model, prompts, options, true, false, comm).current;
 }
 /// Future effects alone: skipped before each boundary, measured from it on. What the depth score is made of.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
-effects future_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {}) {
-    return detail::measure_skips(model, prompts, options, false, true).future;
+effects future_effects(const Model& model, span<const prompt> prompts, const skip_options& options = {},
+                       communicator& comm = no_other_ranks()) {
+    return detail::measure_skips(model, prompts, options, false, true, comm).future;
 }
 
 }  // namespace depthgrow

@@ -10,6 +10,7 @@
 
 #include "depthgrow/analysis/prompts.hpp"
 #include "depthgrow/analysis/samples.hpp"
+#include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
 
@@ -111,10 +112,11 @@ private:
 
 }  // namespace detail
 
-/// Mean next-token losses (nats) over all predictions of all prompts: one column an order.
+/// Mean next-token losses (nats) over all predictions of all prompts: one column an order. The ranks of `comm` share
+/// the prompts.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 sample_table order_losses(const Model& model, span<const prompt> prompts, const std::vector<layer_order>& orders,
-                          const bootstrap_options& bootstrap = {}) {
+                          const bootstrap_options& bootstrap = {}, communicator& comm = no_other_ranks()) {
     require(!prompts.empty(), "[sweep] expected at least 1 prompt, got 0");
     for (std::size_t p = 0; p < prompts.size(); ++p)
         detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
@@ -125,7 +127,13 @@ sample_table order_losses(const Model& model, span<const prompt> prompts, const 
     }
     sample_table out(orders.size(), prompts.size(), bootstrap);
     detail::order_runner<T, Backend, Model> run(model);
-    for (const prompt& one : prompts) out.add(run(one.tokens, orders), static_cast<double>(one.tokens.size() - 1));
+    const auto measure = [&](std::size_t p, span<double> row) {
+        const auto sums = run(prompts[p].tokens, orders);
+        std::copy(sums.begin(), sums.end(), row.begin());
+    };
+    share_out(comm, prompts.size(), orders.size(), measure, [&](std::size_t p, span<const double> row) {
+        out.add(row, static_cast<double>(prompts[p].tokens.size() - 1));
+    });
     return out;
 }
 

@@ -12,6 +12,7 @@
 
 #include "depthgrow/analysis/fingerprint.hpp"
 #include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/autograd/ops/linear.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
@@ -98,15 +99,18 @@ struct lens_fit_options {
     std::size_t logit_rows = 256;  // rows of logits at a time
 };
 
-/// Fits a lens to a model step by step; the caller brings the tokens.
+/// Fits a lens to a model step by step; the caller brings the tokens. The ranks of a communicator share a step's
+/// sequences and hold the same lens.
 template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class lens_fitter {
 public:
     /// Starts from zero, or from `warm` (same depth and width), whose fingerprint becomes the model's.
-    lens_fitter(const Model& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {})
+    lens_fitter(const Model& model, const lens_fit_options& options, tuned_lens<T, Backend> warm = {},
+                communicator& comm = no_other_ranks())
         : lens(warm.layers() ? std::move(warm) : tuned_lens<T, Backend>::zero(model)),
           model_(model),
           backend_(model.backend()),
           options_(options),
+          comm_(comm),
           run_tape_(backend_),
           norm_tape_(backend_),
           squares_(tensor<double, Backend>::filled(backend_, {1}, 0.0)),
@@ -125,18 +129,23 @@ public:
             for (const auto& map : lens.translators) master_.push_back(widened(map));
     }
 
-    /// One step on `batch` sequences; returns the mean KL(final‖lens) of every layer before the step, in nats.
+    /// One step on `batch` sequences, of which all ranks are given all; returns the mean KL(final‖lens) of every layer
+    /// before the step, in nats.
     std::vector<double> step(span<const token> tokens, std::size_t batch) {
         const std::size_t length = model_.extents(tokens.size(), batch).length,
                           together = std::max<std::size_t>(1, options_.max_rows / length);
         for (auto& g : gradients_)
             for (auto* part : {&g.A, &g.b}) backend_.template fill<wide_t<T>>(part->data(), part->size(), wide_t<T>(0));
         std::vector<double> losses(lens.layers());
-        for (std::size_t first = 0; first < batch; first += together) {
-            const std::size_t count = std::min(together, batch - first);
-            accumulate(tokens.subspan(first * length, count * length), count, 1.0 / static_cast<double>(tokens.size()),
-                       losses);
-        }
+        const auto own = own_share(batch, comm_);
+        sum_parts(comm_, losses, [&] {
+            for (std::size_t first = own.first; first < own.end(); first += together) {
+                const std::size_t count = std::min(together, own.end() - first);
+                accumulate(tokens.subspan(first * length, count * length), count,
+                           1.0 / static_cast<double>(tokens.size()), losses);
+            }
+        });
+        sum_gradients();
         for (std::size_t l = 0; l < losses.size(); ++l)
             require(std::isfinite(losses[l]), "[lens_fitter] expected a finite KL, got NaN or infinity at layer ", l,
                     " in step ", done_);
@@ -225,11 +234,20 @@ private:
         entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}),
         loss_ = tensor<wide_t<T>, Backend>(backend_, {lens.layers() * chunk});
     }
+    void sum_gradients() {
+        comm_.grouped([&] {
+            for (auto& g : gradients_)
+                for (auto* part : {&g.A, &g.b}) comm_.all_reduce(part->flat());
+        });
+        comm_.join();
+    }
     void update() {
         backend_.template fill<double>(squares_.data(), 1, 0.0);
         for (const auto& g : gradients_)
             for (const auto* part : {&g.A, &g.b})
                 backend_.template accumulate_squares<wide_t<T>>(part->flat(), squares_.data());
+        comm_.broadcast(squares_.flat(), 0);  // atomic sums differ in bits, and lenses must not
+        comm_.join();
         const bool sgd = options_.optimizer == lens_optimizer::sgd_nesterov;
         const double base = options_.rate > 0 ? options_.rate : sgd ? 0.1 : 1e-3;
         const double rate =
@@ -262,6 +280,7 @@ private:
     const Model& model_;
     Backend& backend_;
     lens_fit_options options_;
+    communicator& comm_;
     tape<T, Backend> run_tape_, norm_tape_;
     std::vector<translator<wide_t<T>, Backend>> gradients_, first_, second_, master_;  // master_: empty unless mixed
     tensor<double, Backend> squares_;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "depthgrow/core/dtype.hpp"
 #include "depthgrow/core/error.hpp"
@@ -107,18 +108,31 @@ inline communicator& no_other_ranks() {
     return only;
 }
 
-/// Runs `body` on every rank and lets all fail when one does, with its sentence where it failed.
+/// What a rank throws when another one tells why all of them fail.
+class failed_elsewhere : public error {
+public:
+    failed_elsewhere() : error("another rank could not do its part") {}
+};
+
+/// Runs `body` on every rank and lets all fail when one does, with its sentence on the first rank that failed. Bodies
+/// may nest.
 template <class Body> void together(communicator& comm, const Body& body) {
+    if (comm.alone()) return body();
     std::string problem;
+    std::vector<double> failed(comm.size());
     try {
         body();
+    } catch (const failed_elsewhere&) {  // within: the rank that tells why comes here with its sentence
     } catch (const std::exception& caught) {
         problem = caught.what();
-        if (comm.alone()) throw;
+        failed[comm.rank()] = 1;
     }
-    double failures = problem.empty() ? 0 : 1;
-    comm.sum({&failures, 1});
-    if (failures > 0) throw error(problem.empty() ? "another rank could not do its part" : problem);
+    comm.sum(failed);
+    for (std::size_t r = 0; r < failed.size(); ++r) {
+        if (failed[r] == 0) continue;
+        if (r == comm.rank()) throw error(problem);
+        throw failed_elsewhere();
+    }
 }
 
 }  // namespace depthgrow

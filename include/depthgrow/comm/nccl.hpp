@@ -67,15 +67,9 @@ public:
         if (!alone()) wait(compute_);
     }
     void sum(span<double> host) override {
-        if (alone()) return;
-        require(host.size() * sizeof(double) <= sum_bytes, "[nccl] expected at most ", sum_bytes / sizeof(double),
-                " numbers of the host in one sum, got ", host.size());
-        auto* device = reinterpret_cast<double*>(words_.data());
-        const std::size_t bytes = host.size() * sizeof(double);
-        cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
-        check(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
-        cuda_detail::check(cudaMemcpyAsync(host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
-        wait(stream_);
+        constexpr std::size_t most = sum_bytes / sizeof(double);
+        for (std::size_t first = 0; first < host.size() && !alone(); first += most)
+            sum_piece(host.subspan(first, std::min(most, host.size() - first)));
     }
 
 protected:
@@ -129,6 +123,14 @@ private:
             default:
                 return ncclHalf;
         }
+    }
+    void sum_piece(span<double> host) {
+        auto* device = reinterpret_cast<double*>(words_.data());
+        const std::size_t bytes = host.size() * sizeof(double);
+        cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
+        check(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
+        cuda_detail::check(cudaMemcpyAsync(host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
+        wait(stream_);
     }
     void* own(comm_numbers whole) const {
         return static_cast<char*>(whole.data) + rank_ * (whole.count / size_) * whole.bytes_each();
