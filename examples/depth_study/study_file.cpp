@@ -153,7 +153,8 @@ private:
     }
     /// Flags that the study itself gives to each run.
     static void refuse_own_flags(const tools::flag_list& flags, const std::string& label) {
-        for (const char* flag : {"--out", "--resume", "--json", "--dry-run", "--quiet", "--keep"})
+        for (const char* flag :
+             {"--out", "--resume", "--json", "--dry-run", "--plan", "--quiet", "--keep", "--time-limit"})
             dg::require(!flags.find(flag), label, ": expected flags of a run, found ", flag,
                         ", which the study gives to each run itself");
         dg::require(!flags.find("--seed"), label, ": expected \"seeds\", found --seed among the flags");

@@ -119,6 +119,7 @@ wrong 'wrong.json: expected baseline to be one of the variants plain, lidas, lat
 wrong 'wrong.json: variant plain: expected checkpoints within the run of 40 steps, found 50' 's/0\.25, 1/10, 50/'
 wrong 'wrong.json: variant lidas: unknown flag --grwth; did you mean --growth?' 's/--growth lidas/--grwth lidas/'
 wrong 'wrong.json: variant lidas: --growth: expected' 's/--growth lidas/--growth lida/'
+wrong 'found --time-limit, which the study gives' 's/--growth lidas/--time-limit 5/'
 wrong 'expected "seeds", found --seed among the flags' 's/--growth lidas/--seed 4/'
 wrong 'wrong.json: expected measure to name some of lens,' 's/"depth_score"/"deph_score"/'
 wrong 'wrong.json: options: expected the keys prompts, sweep_prompts,' 's/"items"/"itms"/'
