@@ -26,7 +26,12 @@ cmake -S . -B build-tests -G Ninja -DDEPTHGROW_BUILD_BENCHMARKS=ON -DDEPTHGROW_C
 ninja -C build-tests
 label=()
 [[ "${1:-}" == quick ]] && label=(-L quick)
-ctest --test-dir build-tests --output-on-failure "${label[@]}"
+status=0
+ctest --test-dir build-tests --output-on-failure "${label[@]}" -LE fuzz || status=$?
+if [[ ${#label[@]} -eq 0 ]]; then  # nothing in these is timed
+  ctest --test-dir build-tests --output-on-failure -L fuzz -j 2 || status=$?
+fi
+[[ $status -eq 0 ]] || exit "$status"
 [[ $cuda == ON ]] && echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" ||
   echo "no CUDA toolkit here: the CUDA backend was not compiled"
 echo "built and tested in $((SECONDS - start)) s: $(ctest --test-dir build-tests -N "${label[@]}" | tail -n 1)"

@@ -39,6 +39,8 @@ std::map<std::string, std::string> values_of(const std::vector<std::string>& set
 
 study::study_file make_study(const study_settings& s, const tools::training_settings& common, tools::flag_list flags) {
     for (const char* flag : {"--out", "--json", "--quiet", "--dry-run", "--resume"}) flags.erase(flag);
+    for (const char* flag : {"--plan", "--time-limit"})
+        dg::require(!flags.find(flag), flag, ": expected none beside a study (--list, --budget), found one");
     const bool seeded = s.seeds || flags.find("--seed") || s.file.empty();
     flags.erase("--seed");
     study::study_file out;
@@ -119,7 +121,7 @@ bool run_cells(const study::study_file& study, const std::vector<study::cell>& c
         asked = true;
         return tools::stop_requested || over;
     };
-    tools::catch_stop_signals();
+    tools::catch_stop_signals(), tools::catch_warning_signal();
     for (const auto& one : cells) {
         if (study::finished(one)) {
             if (!quiet) std::printf("== %s: done before\n", one.name().c_str());

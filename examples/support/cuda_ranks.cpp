@@ -25,7 +25,8 @@ std::unique_ptr<dg::communicator> gpu_ranks([[maybe_unused]] dg::cuda& backend,
     const std::chrono::duration<double> seconds(patience);
     const auto file = rendezvous_file(otherwise);
     if (self.rank == 0 && file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
-    const auto id = dg::pass_on(file, self, dg::nccl_ranks::make_id, seconds);
+    const auto id = dg::pass_on(file, self, dg::nccl_ranks::make_id,
+                                std::min<std::chrono::duration<double>>(seconds, std::chrono::minutes(10)));
     const struct removal {
         std::filesystem::path file;
         ~removal() {

@@ -25,6 +25,8 @@ std::optional<std::uint64_t> energy_meter::read() const {
 }
 
 std::optional<double> energy_meter::pause() {
+    if (!counting_) return total_;
+    counting_ = false;
     const auto now = read();
     if (total_ && began_ && now) *total_ += static_cast<double>(*now - *began_) / 1000;
     else total_.reset();

@@ -14,10 +14,12 @@ public:
     explicit energy_meter(bool on);
 
     /// Starts to count on top of `total` joules; none: what was used before is not known, nor will the sum be.
-    void begin(std::optional<double> total) { total_ = total, resume(); }
-    /// Counts up to now: all joules, where every part of them is known.
+    void begin(std::optional<double> total) { total_ = total, counting_ = false, resume(); }
+    /// Counts up to now, unless it has paused already: all joules, where every part of them is known.
     std::optional<double> pause();
-    void resume() { began_ = read(); }
+    void resume() {
+        if (!counting_) began_ = read(), counting_ = true;
+    }
 
 private:
     std::optional<std::uint64_t> read() const;
@@ -26,6 +28,7 @@ private:
     int (*total_energy_)(void*, unsigned long long*) = nullptr;
     std::optional<std::uint64_t> began_;
     std::optional<double> total_;
+    bool counting_ = false;
 };
 
 }  // namespace tools

@@ -107,7 +107,9 @@ lens_fit_result fit(Backend& backend, dg::communicator& comm, const lens_fit_set
         progress(step + 1, out.last);
     }
     out.seconds = watch.seconds();
-    if (comm.first()) write_lens(s.out, fitter.wide_lens(), s.model, s.torch);
+    dg::together(comm, [&] {
+        if (comm.first()) write_lens(s.out, fitter.wide_lens(), s.model, s.torch);
+    });
     const auto held_out = held_out_prompts(data, s.held_out);
     out.prompts = held_out.size();
     if (held_out.empty()) return out;

@@ -86,6 +86,7 @@ void start_gpu_ranks(std::size_t count) {
     const auto words = words_for_a_rank();
     char place[] = "/tmp/depthgrow-ranks-XXXXXX";
     dg::require(::mkdtemp(place) != nullptr, "--ranks: expected a temporary folder, found: ", std::strerror(errno));
+    std::signal(SIGUSR1, SIG_IGN);  // until the ranks listen to it themselves
     for (std::size_t r = 0; r < count; ++r) {
         const pid_t child = ::fork();
         dg::require(child >= 0, "--ranks: expected a process for rank ", r, ", found: ", std::strerror(errno));

@@ -135,9 +135,9 @@ dg::event_file::scalars scalars_of(const dg::json& line) {
     dg::event_file::scalars out;
     const auto add = [&](const std::string& group, const dg::json& values) {
         for (const auto& [key, value] : values.items())
-            if (value.is_number() && key != "step") out.emplace_back(group + key, value.get<double>());
+            if (value.is_number() && key != "step" && key != "seed") out.emplace_back(group + key, value.get<double>());
     };
-    add("train/", line);
+    add(line.contains("loss_after") ? "growth/" : "train/", line);
     if (line.contains("loss_by_source")) add("train/loss_by_source/", line["loss_by_source"]);
     if (line.contains("answer_accuracy")) add("answers/", line["answer_accuracy"]);
     return out;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "depthgrow/growth/flops.hpp"
+#include "depthgrow/nn/presets.hpp"
 #include "support/console.hpp"
 
 namespace tools {
@@ -95,8 +96,11 @@ scale_figures scale_figures_of(const resolved_run& run) {
     std::string known;
     for (const auto& one : measured_rates) {
         known += dg::text(known.empty() ? "" : ", ", one.preset, " ", one.precision);
-        if (run.model.name != one.preset || s.precision != one.precision || run.length != one.context ||
-            run.settings.layers || run.settings.width || run.settings.ffn)
+        const auto all = dg::presets();
+        const auto preset = std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.name == one.preset; });
+        if (preset == all.end() || run.model.name != one.preset || s.precision != one.precision ||
+            run.length != one.context || run.model.parameters() != preset->parameters() || !run.loop_order.empty() ||
+            !run.cooldown_order.empty())
             continue;
         out.gpu_rate = one.tokens_per_second / (s.recompute ? 4.0 / 3 : 1), out.rows = one.rows;
         return out;

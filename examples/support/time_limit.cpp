@@ -16,6 +16,9 @@ const stopwatch since_start;
 
 /// Seconds of "[D-]HH:MM:SS" or "MM:SS"; below 0 where the text is none of these.
 double clock_seconds(const std::string& text) {
+    if (text.find_first_not_of("0123456789:-") != std::string::npos || text[0] == '-' ||
+        text.find(":-") != std::string::npos || text.find("--") != std::string::npos)
+        return -1;
     unsigned days = 0, hours = 0, minutes = 0, seconds = 0;
     int used = 0;
     const auto all = [&] { return used == static_cast<int>(text.size()); };

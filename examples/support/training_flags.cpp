@@ -107,7 +107,8 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add("--ranks", s.ranks,
           "Processes that share every batch and the optimiser's state: N, one a GPU (all: every GPU here), or with "
           "--backend blas N under mpirun; mpirun, torchrun and srun start them too");
-    f.add("--rank-timeout", s.rank_timeout, "Seconds that one of them may keep the others waiting");
+    f.add("--rank-timeout", s.rank_timeout,
+          "Seconds that one of them may keep the others waiting; on GPUs longer than a step");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
     f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, events for TensorBoard, run.json, report.html");

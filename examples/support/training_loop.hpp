@@ -36,7 +36,6 @@ public:
           limit_(seconds_of("--time-limit", settings_.time_limit)) {}
 
     training_summary operator()() {
-        catch_warning_signal();
         const auto& from = run_.from;
         const std::size_t memory = settings_.quiet ? 0 : planned_memory(run_);
         if (from) state_.resume(*from);
@@ -90,6 +89,7 @@ private:
         std::size_t sampled = run_.steps + 1;  // the step whose batch is at hand
         stopwatch whole;
         while (step < run_.steps && !agreed_to_stop()) {
+            const stopwatch all_of_it;
             for (const std::size_t now = run_.plan.stage_at(step); state_.stage < now;)
                 grow_to(run_.plan.stages[++state_.stage], bar);
             follow_order(bar);
@@ -98,7 +98,6 @@ private:
             take_step(batch, [&] { data_.sample(sampled = step + 1, run_.batch, ahead); });
             std::swap(batch, ahead);
             so_far().seconds += watch.seconds(), line_.seconds += watch.seconds();
-            limit_.took_step(watch.seconds());
             report_step(bar, whole.seconds());
             watch_for_outliers(batch, bar);
             const bool stage_ends = step < run_.steps && run_.plan.stage_at(step) != state_.stage;
@@ -106,13 +105,14 @@ private:
             const bool looked_at = watch_.moments.count(step) > 0;
             if (evaluates || looked_at) so_far().joules = energy_.pause();
             if (evaluates) bar.clear(), evaluate();
+            limit_.took_step(all_of_it.seconds());  // growth before it and evaluation after it included
             if (saver_.busy()) note_save(saver_.poll());
             if (step == run_.steps || stage_ends || looked_at ||
                 (settings_.save_every && step % settings_.save_every == 0) ||
                 (!save_problem_.empty() && !saver_.busy() && step % settings_.log_every == 0))
                 save();
             if (looked_at) bar.clear(), look();
-            if (evaluates || looked_at) energy_.resume();
+            energy_.resume();
         }
         bar.clear();
         if (step < run_.steps) {
@@ -303,7 +303,8 @@ private:
         const auto target = folder_.checkpoint(state_.step);
         const auto publish = [this, step = state_.step] { folder_.publish(step); };
         if (saver_.busy()) note_save(saver_.wait());  // its failure is no reason not to begin
-        save_began_ = {}, saved_at_ = state_.step;
+        save_began_ = {}, saved_at_ = saving_ = state_.step;
+        so_far().joules = energy_.pause();
         if (on_gpu || settings_.background_save) {
             const auto problem = saver_.begin(target, trainer(), state_.files(), publish);
             if (!problem.empty()) note_save(problem);
@@ -325,8 +326,8 @@ private:
         if (problem.empty()) limit_.took_save(save_began_.seconds());
         else saved_at_ = never;
         if (new_problem && comm_.first())
-            std::fprintf(stderr, "warning: no checkpoint at step %zu: %s; the run goes on and tries again\n",
-                         state_.step, problem.c_str());
+            std::fprintf(stderr, "warning: no checkpoint at step %zu: %s; the run goes on and tries again\n", saving_,
+                         problem.c_str());
     }
 
     double held_out_loss(dg::span<const std::size_t> order = {}) {
@@ -432,7 +433,7 @@ private:
     held_out_windows windows_;
     std::vector<question_set> questions_;
     double peak_flops_ = 1;
-    std::size_t first_step_ = 0, saved_at_ = never, scored_at_ = never, depth_scored_at_ = never;
+    std::size_t first_step_ = 0, saved_at_ = never, saving_ = 0, scored_at_ = never, depth_scored_at_ = never;
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
     time_limit limit_;

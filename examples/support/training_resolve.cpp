@@ -242,6 +242,8 @@ void require_long_run_flags(const training_settings& s) {
     seconds_of("--time-limit", s.time_limit);
     dg::require(s.spike >= 0, "--spike: expected a z-score of at least 0, found ", s.spike);
     dg::require(s.skip_outliers >= 0, "--skip-outliers: expected a z-score of at least 0, found ", s.skip_outliers);
+    dg::require(s.link >= 0, "--link: expected GB/s of at least 0, found ", s.link);
+    dg::require(s.gpu_rate >= 0, "--gpu-rate: expected tokens a second of at least 0, found ", s.gpu_rate);
     dg::require(s.log_size >= 0, "--log-size: expected megabytes of at least 0, found ", s.log_size);
 }
 

@@ -2,10 +2,12 @@
 #include "support/json_output.hpp"
 #include "support/ranks.hpp"
 #include "support/scale_plan.hpp"
+#include "support/stop_signal.hpp"
 #include "support/training_data.hpp"
 
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
+        tools::catch_warning_signal();
         tools::training_settings settings;
         tools::command_line flags(
             "train_smol [FLAGS]",

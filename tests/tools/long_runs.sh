@@ -13,7 +13,7 @@ until [[ -s warned/log.jsonl ]]; do sleep 0.05; done
 kill -USR1 $pid; kill -USR1 $pid || true
 wait $pid || fail "expected exit code 0 after SIGUSR1, found $?"
 [[ -f warned/model.safetensors ]] || fail "expected a checkpoint after SIGUSR1"
-for wrong in 0 -5 soon 1:2:3:4 90x; do
+for wrong in 0 -5 -5:00 5:-1 soon 1:2:3:4 90x; do
   refused "--time-limit: expected a time above 0, such as 90 (seconds), 45m, 12:00:00 or 1-00:00:00, found \"$wrong\"" \
     "$TOOLS/train_smol" "${tiny[@]}" --out wrong --time-limit="$wrong"
 done
@@ -33,7 +33,7 @@ parts parts | cmp - <(losses whole/log.jsonl) || fail "a resumed log in parts di
 numbers() { tr -d ' \n' < "$1" | sed -E 's/"(seconds|save_seconds|tokens_per_second)":[^,}]*//g'; }
 cmp <(numbers whole/run.json) <(numbers parts/run.json) || fail "a resumed run's result differs"
 [[ $(ls parts/events.out.tfevents.* | wc -l) -eq 2 ]] || fail "expected an event file for each start, found $(ls parts)"
-for tag in train/loss train/validation_loss answers/arithmetic train/loss_after; do
+for tag in train/loss train/validation_loss answers/arithmetic growth/loss_after; do
   grep -qaF "$tag" whole/events.out.tfevents.* || fail "expected $tag among the events"
 done
 

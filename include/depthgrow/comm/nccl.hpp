@@ -100,6 +100,7 @@ protected:
 
     /// What is asked for next begins after the backend's work so far.
     void wait_for_backend() {
+        require(comm_ != nullptr, broken_);
         cuda_detail::check(cudaEventRecord(before_, compute_), "cudaEventRecord");
         cuda_detail::check(cudaStreamWaitEvent(stream_, before_, 0), "cudaStreamWaitEvent");
     }
@@ -125,6 +126,7 @@ private:
         }
     }
     void sum_piece(span<double> host) {
+        require(comm_ != nullptr, broken_);  // after a failure, when the ranks ask each other how it went
         auto* device = reinterpret_cast<double*>(words_.data());
         const std::size_t bytes = host.size() * sizeof(double);
         cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
@@ -148,8 +150,9 @@ private:
         });
         auto made = work->get_future();
         std::thread([work] { (*work)(); }).detach();
-        if (made.wait_for(patience_) != std::future_status::ready)
-            fail("[nccl] expected ", size, " ranks to join within ", patience_.count(), " s, found fewer");
+        const auto patience = std::min<std::chrono::duration<double>>(patience_, std::chrono::minutes(10));
+        if (made.wait_for(patience) != std::future_status::ready)
+            fail("[nccl] expected ", size, " ranks to join within ", patience.count(), " s, found fewer");
         return made.get();
     }
     /// Waits for a stream, not for ever, and hears of other ranks' failures meanwhile. Before it gives up it ends what
@@ -165,8 +168,11 @@ private:
             const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
             if (problem != ncclSuccess || waited > patience_) {
                 (void)ncclCommAbort(std::exchange(comm_, nullptr));
-                check(problem, "the other ranks' work");
-                fail("[nccl] expected an answer from every rank within ", patience_.count(), " s, found none");
+                broken_ = problem != ncclSuccess ? text("[nccl] expected the other ranks' work to succeed, found: ",
+                                                        ncclGetErrorString(problem))
+                                                 : text("[nccl] expected an answer from every rank within ",
+                                                        patience_.count(), " s, found none");
+                fail(broken_);
             }
             std::this_thread::yield();
         }
@@ -179,6 +185,7 @@ private:
     cuda_detail::device_bytes words_;  // of host numbers to be summed
     cudaEvent_t before_ = nullptr, after_ = nullptr;
     ncclComm_t comm_ = nullptr;
+    std::string broken_;  // why there is no communicator any more
 };
 
 }  // namespace depthgrow

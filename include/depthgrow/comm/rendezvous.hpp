@@ -86,6 +86,8 @@ std::string pass_on(const std::filesystem::path& file, const launched_process& s
                     std::chrono::duration<double> patience) {
     namespace fs = std::filesystem;
     if (self.rank == 0) {
+        std::error_code none;
+        fs::remove(file, none);
         const std::string id = make();
         const fs::path aside = file.string() + ".part";
         std::ofstream out(aside, std::ios::binary);
