@@ -213,7 +213,7 @@ int main(int argc, char** argv) {
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer: ") + tools::tokenizer_help);
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
-        flags.add_ranks(processes, "items of a task");
+        flags.add_ranks(processes, "the items of a task");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
         flags.add_json(s.json);
         flags.add_output("--html", s.html, "Draw early exits and sweeps on a page");

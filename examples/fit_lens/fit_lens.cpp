@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
         flags.add("--seed", s.seed, "Seed of the data's order");
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
-        flags.add_ranks(processes, "sequences of a step");
+        flags.add_ranks(processes, "the sequences of a step");
         flags.add_json(json);
         flags.add_quiet(quiet);
         flags.examples(

@@ -50,7 +50,7 @@ public:
     /// `what` the processes share.
     void add_ranks(std::string& ranks, const std::string& what) {
         add("--ranks", ranks,
-            "Processes that share the " + what +
+            "Processes that share " + what +
                 ": N, one a GPU (all: every GPU here), or with --backend blas N under mpirun; mpirun, torchrun and "
                 "srun start them too");
     }

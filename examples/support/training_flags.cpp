@@ -104,9 +104,7 @@ void add_training_flags(command_line& f, training_settings& s) {
         "--recompute", s.recompute,
         "Keep one activation a layer and compute the rest again in the backward pass: less memory, a third more work");
     f.add_threads(s.threads);
-    f.add("--ranks", s.ranks,
-          "Processes that share every batch and the optimiser's state: N, one a GPU (all: every GPU here), or with "
-          "--backend blas N under mpirun; mpirun, torchrun and srun start them too");
+    f.add_ranks(s.ranks, "every batch and the optimiser's state");
     f.add("--rank-timeout", s.rank_timeout,
           "Seconds that one of them may keep the others waiting; on GPUs longer than a step");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
