@@ -4,18 +4,17 @@
 
 namespace tools {
 
-energy_meter::energy_meter(bool on) {
-    if (!on) return;
+energy_meter::energy_meter(const std::string& bus_id) {
+    if (bus_id.empty()) return;
     static void* const library = dlopen("libnvidia-ml.so.1", RTLD_LAZY);  // stays open, as its devices do
     if (!library) return;
     const auto init = reinterpret_cast<int (*)()>(dlsym(library, "nvmlInit_v2"));
-    const auto count = reinterpret_cast<int (*)(unsigned*)>(dlsym(library, "nvmlDeviceGetCount_v2"));
-    const auto device = reinterpret_cast<int (*)(unsigned, void**)>(dlsym(library, "nvmlDeviceGetHandleByIndex_v2"));
+    const auto device =
+        reinterpret_cast<int (*)(const char*, void**)>(dlsym(library, "nvmlDeviceGetHandleByPciBusId_v2"));
     total_energy_ =
         reinterpret_cast<int (*)(void*, unsigned long long*)>(dlsym(library, "nvmlDeviceGetTotalEnergyConsumption"));
-    unsigned devices = 0;
-    if (!init || !count || !device || !total_energy_ || init() != 0) return;
-    if (count(&devices) != 0 || devices != 1 || device(0, &device_) != 0) device_ = nullptr;
+    if (!init || !device || !total_energy_ || init() != 0) return;
+    if (device(bus_id.c_str(), &device_) != 0) device_ = nullptr;
 }
 
 std::optional<std::uint64_t> energy_meter::read() const {

@@ -17,6 +17,13 @@ std::string device_name(const std::string& backend) {
     return backend == "cuda" ? "a GPU" : "a CPU";
 }
 
+std::string device_bus_id([[maybe_unused]] const std::string& backend) {
+#if DEPTHGROW_USES_CUDA
+    if (backend == "cuda") return cuda_device_bus_id();
+#endif
+    return {};
+}
+
 depthgrow::json made_by(const std::string& command, const std::string& backend) {
     depthgrow::json out = {{"depthgrow", DEPTHGROW_VERSION_STRING},
                            {"command", command},

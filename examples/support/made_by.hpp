@@ -11,7 +11,9 @@ namespace tools {
 
 /// "NVIDIA H100 80GB HBM3", "Intel(R) Xeon(R) ...".
 std::string device_name(const std::string& backend);
-std::string cuda_device_name();  // in builds with CUDA
+/// Where the GPU of this process is on the PCI bus, "0000:3b:00.0"; empty on a CPU.
+std::string device_bus_id(const std::string& backend);
+std::string cuda_device_name(), cuda_device_bus_id();  // in builds with CUDA
 
 /// {"depthgrow": "0.2.0", "commit": "...", "command", "backend", "device"}; no commit where none is known.
 depthgrow::json made_by(const std::string& command, const std::string& backend);

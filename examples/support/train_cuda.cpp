@@ -19,8 +19,17 @@ training_summary run_in(dg::cuda& backend, const resolved_run& run, dg::communic
 }  // namespace
 
 std::string cuda_device_name() {
+    int device = 0;
     cudaDeviceProp facts;
-    return cudaGetDeviceProperties(&facts, 0) == cudaSuccess ? facts.name : "a GPU that does not tell its name";
+    if (cudaGetDevice(&device) != cudaSuccess) device = 0;
+    return cudaGetDeviceProperties(&facts, device) == cudaSuccess ? facts.name : "a GPU that does not tell its name";
+}
+
+std::string cuda_device_bus_id() {
+    int device = 0;
+    char id[32] = "";
+    if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetPCIBusId(id, sizeof id, device) != cudaSuccess) return {};
+    return id;
 }
 
 training_summary train_on_cuda(const resolved_run& given, const training_watch& watch) {

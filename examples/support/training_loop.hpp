@@ -11,6 +11,7 @@
 #include "support/console.hpp"
 #include "support/energy_meter.hpp"
 #include "support/held_out.hpp"
+#include "support/made_by.hpp"
 #include "support/product_rate.hpp"
 #include "support/run_folder.hpp"
 #include "support/stop_signal.hpp"
@@ -438,7 +439,7 @@ private:
     dg::step_result result_;
     time_limit limit_;
     stopwatch save_began_;
-    energy_meter energy_{on_gpu};
+    energy_meter energy_{comm_.size() > 1 ? "" : device_bus_id(settings_.backend)};
     double rate_ = 0;
     dg::json loss_by_source_;  // of the last step
     struct {
