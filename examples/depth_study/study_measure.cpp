@@ -94,15 +94,21 @@ public:
     model_measurer& operator=(const model_measurer&) = delete;
 
     void operator()(dg::json& out) {
-        tools::stopwatch watch;
-        if (measure_.has("tuned_lens")) fit_lens(out);
+        dg::json seconds;
+        const auto timed = [&](const std::string& part, const auto& work) {
+            tools::stopwatch watch;
+            work();
+            seconds[part] = watch.seconds();
+        };
+        if (measure_.has("tuned_lens")) timed("lens fit", [&] { fit_lens(out); });
         const auto any = [&](std::initializer_list<const char*> names) {
             return std::any_of(names.begin(), names.end(), [&](const char* name) { return measure_.has(name); });
         };
         if (any({"lens", "tuned_lens", "depth_score", "contribution", "similarity", "skip", "swap", "reverse", "loop"}))
-            for (const auto& [name, file] : write_prompts(measure_, now_.data, folder_)) report(name, file, out);
-        if (any({"primitives", "early_exit"})) score_tasks(out);
-        out["measure_seconds"] = watch.seconds();
+            for (const auto& [name, file] : write_prompts(measure_, now_.data, folder_))
+                timed(name, [&, &name = name, &file = file] { report(name, file, out); });
+        if (any({"primitives", "early_exit"})) timed("tasks", [&] { score_tasks(out); });
+        out["measure_seconds"] = std::move(seconds);
     }
 
 private:
@@ -164,12 +170,16 @@ private:
             }
         }();
         tools::require_fitting(task, model);
-        const auto whole = model.answer(task, {}, {}).score();
+        std::vector<std::size_t> exits;
+        if (measure_.has("early_exit"))
+            for (std::size_t layer = 0; layer < model.slots; ++layer) exits.push_back(layer);
+        exits.push_back(model.slots);
+        const auto results = model.answer_early(task, exits);
+        const auto whole = results.back().score();
         dg::json out = {
             {"accuracy", whole.accuracy}, {"chance", whole.chance}, {"items", whole.items}, {"shots", shots}};
         if (!measure_.has("early_exit")) return out;
-        for (std::size_t layer = 0; layer <= model.slots; ++layer)
-            out["early_exit"].push_back(model.answer(task, layer, {}).score().accuracy);
+        for (const auto& result : results) out["early_exit"].push_back(result.score().accuracy);
         return out;
     }
 

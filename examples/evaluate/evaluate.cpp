@@ -142,13 +142,15 @@ void run(const settings& s, const tools::task_model& model) {
     plots.relative.y_from_zero = plots.absolute.y_from_zero = true;
     if (!model.order.empty()) record["order"] = model.order;
     for (const auto& task : tasks) {
-        const auto whole = model.answer(task, {}, {});
+        const auto whole = model.answer(task, {});
         const double whole_accuracy = whole.score().accuracy;
         dg::json entry = result_json(whole, bootstrap);
         if (shown) print(whole, model.order.empty() ? "whole model" : "order", bootstrap);
         dg::plot_series relative_line{task.name, {}, {}}, line_of_exits{task.name, {}, {}};
-        for (std::size_t l : exits) {
-            const auto result = model.answer(task, l, {});
+        const auto early = model.answer_early(task, exits);
+        for (std::size_t e = 0; e < exits.size(); ++e) {
+            const std::size_t l = exits[e];
+            const auto& result = early[e];
             dg::json point = beside_json(result, whole, bootstrap);
             point["layer"] = l, point["lens"] = model.tuned ? "tuned" : "logit";
             point["relative"] =
@@ -165,7 +167,7 @@ void run(const settings& s, const tools::task_model& model) {
         if (!relative_line.y.empty()) plots.relative.series.push_back(std::move(relative_line));
         std::map<std::string, dg::plot_series> lines;
         for (const auto& one : sweep) {
-            const auto result = model.answer(task, {}, one.order.sources());
+            const auto result = model.answer(task, one.order.sources());
             dg::json point = beside_json(result, whole, bootstrap);
             point["kind"] = one.kind, point["length"] = one.length, point["start"] = one.start,
             point["order"] = one.order.sources();

@@ -25,39 +25,51 @@ dg::continuation split_tokens(const text_tokens& text, std::string context, std:
             {whole.begin() + static_cast<std::ptrdiff_t>(before.size()), whole.end()}};
 }
 
+/// What the scores of its options say of a task: log-likelihoods of all options, and whether they are greedy.
+task_result choices_result(const task& which, dg::span<const double> likelihoods, dg::span<const double> greedy) {
+    task_result out{which.name, {}, {}, {}};
+    std::size_t first = 0;
+    for (const auto& q : which.questions) {
+        const auto options = likelihoods.subspan(first, q.options.size());
+        std::vector<std::size_t> lengths;
+        for (const auto& option : q.options) lengths.push_back(option.size());
+        if (which.kind == answer_kind::last_word) {
+            out.plain.add(greedy[first] == 1);
+            out.log_likelihoods.push_back(options[0]);
+        } else {
+            out.plain.add({options.data(), options.size()}, q.gold);
+            out.normalised.add({options.data(), options.size()}, lengths, q.gold);
+        }
+        first += q.options.size();
+    }
+    return out;
+}
+
+/// The task at each of `exits`.
 template <class T, class Backend>
-task_result score_choices(dg::scorer<T, Backend>& score, dg::communicator& comm, const text_tokens& text,
-                          const task& which) {
+std::vector<task_result> score_choices(dg::scorer<T, Backend>& score, dg::communicator& comm, const text_tokens& text,
+                                       const task& which, const std::vector<std::size_t>& exits) {
     std::vector<std::size_t> first = {0};  // of every question's options
     for (const auto& q : which.questions) first.push_back(first.back() + q.options.size());
-    std::vector<double> numbers(2 * first.back());  // log-likelihoods of all options, then whether they are greedy
-    const auto likelihoods = dg::span<double>(numbers).subspan(0, first.back()),
-               greedy = dg::span<double>(numbers).subspan(first.back(), first.back());
+    const std::size_t options = first.back();
+    std::vector<double> numbers(2 * options * exits.size());  // exit by exit: log-likelihoods, then whether greedy
     dg::sum_parts(comm, numbers, [&] {
         const auto own = dg::own_share(which.questions.size(), comm);
         std::vector<dg::continuation> items;
         for (std::size_t i = own.first; i < own.end(); ++i)
             for (const auto& option : which.questions[i].options)
                 items.push_back(split_tokens(text, which.questions[i].context, option));
-        const auto scores = score(items);
-        for (std::size_t i = 0; i < scores.size(); ++i) {
-            likelihoods[first[own.first] + i] = scores[i].log_likelihood;
-            greedy[first[own.first] + i] = scores[i].greedy ? 1 : 0;
-        }
+        const auto scores = score.at_exits(items, exits);
+        for (std::size_t e = 0; e < exits.size(); ++e)
+            for (std::size_t i = 0; i < items.size(); ++i) {
+                numbers[2 * e * options + first[own.first] + i] = scores[e][i].log_likelihood;
+                numbers[(2 * e + 1) * options + first[own.first] + i] = scores[e][i].greedy ? 1 : 0;
+            }
     });
-    task_result out{which.name, {}, {}, {}};
-    for (std::size_t i = 0; i < which.questions.size(); ++i) {
-        const auto& q = which.questions[i];
-        const auto options = likelihoods.subspan(first[i], q.options.size());
-        std::vector<std::size_t> lengths;
-        for (const auto& option : q.options) lengths.push_back(option.size());
-        if (which.kind == answer_kind::last_word) {
-            out.plain.add(greedy[first[i]] == 1);
-            out.log_likelihoods.push_back(options[0]);
-        } else {
-            out.plain.add({options.data(), options.size()}, q.gold);
-            out.normalised.add({options.data(), options.size()}, lengths, q.gold);
-        }
+    std::vector<task_result> out;
+    for (std::size_t e = 0; e < exits.size(); ++e) {
+        const auto part = dg::span<const double>(numbers).subspan(2 * e * options, 2 * options);
+        out.push_back(choices_result(which, part.subspan(0, options), part.subspan(options, options)));
     }
     return out;
 }
@@ -98,14 +110,25 @@ void open(Backend& backend, dg::communicator& comm, const task_run_settings& s,
     if (!s.lens.empty()) lens = read_lens(s.lens, model, out.slots);
     out.tuned = lens.has_value();
     options.max_rows = s.max_rows, options.lens = lens ? &*lens : nullptr;
-    out.answer = [&](const task& which, std::optional<std::size_t> exit, const std::vector<std::size_t>& order) {
-        auto now = options;
-        if (exit) now.exit_layer = *exit;
-        if (!order.empty()) now.order = order;
-        if (which.kind == answer_kind::completion)
-            return score_completions(model, comm, text, now, which, s.max_tokens);
+    const auto at = [&](const task& which, dg::scoring_options<T, Backend> now, const std::vector<std::size_t>& exits) {
+        std::vector<task_result> results;
+        if (which.kind == answer_kind::completion) {
+            for (const std::size_t exit : exits) {
+                now.exit_layer = exit;
+                results.push_back(score_completions(model, comm, text, now, which, s.max_tokens));
+            }
+            return results;
+        }
         dg::scorer<T, Backend> score(model, now);
-        return score_choices(score, comm, text, which);
+        return score_choices(score, comm, text, which, exits);
+    };
+    out.answer = [&, slots = out.slots](const task& which, const std::vector<std::size_t>& order) {
+        auto now = options;
+        if (!order.empty()) now.order = order;
+        return std::move(at(which, now, {order.empty() ? slots : order.size()}).front());
+    };
+    out.answer_early = [&](const task& which, const std::vector<std::size_t>& exits) {
+        return exits.empty() ? std::vector<task_result>{} : at(which, options, exits);
     };
     body(out);
 }

@@ -138,6 +138,32 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("answers at all exits in one run are those of a run to each exit, bit for bit") {
+    const auto norms = GENERATE(dg::norm_placement::pre, dg::norm_placement::mix);
+    const std::vector<std::size_t> order = GENERATE(std::vector<std::size_t>{}, std::vector<std::size_t>{0, 2, 1});
+    const bool shared = GENERATE(true, false);
+    dg::blas backend;
+    const dg::decoder<float, dg::blas> model(backend, small(norms), 11);
+    auto lens = dg::tuned_lens<float, dg::blas>::zero(model);
+    for (std::size_t l = 0; l < 4; ++l) lens.translators[l].b.data()[l] = 0.5f;
+    const auto items = questions();
+    const std::vector<std::size_t> exits =
+        order.empty() ? std::vector<std::size_t>{4, 0, 1, 2, 3, 2} : std::vector<std::size_t>{1, 3};
+    dg::scorer<float, dg::blas> all(model, {order, {}, &lens, 30, shared});
+    const auto got = all.at_exits(items, exits);
+    REQUIRE(got.size() == exits.size());
+    for (std::size_t e = 0; e < exits.size(); ++e) {
+        const auto wanted = dg::scorer<float, dg::blas>(model, {order, exits[e], &lens, 30, shared})(items);
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            INFO("exit " << exits[e] << ", item " << i);
+            CHECK(got[e][i].log_likelihood == wanted[i].log_likelihood);
+            CHECK(got[e][i].greedy == wanted[i].greedy);
+        }
+    }
+    const std::vector<std::size_t> beyond = {model.layers() + 1};
+    CHECK_THROWS_WITH(all.at_exits(items, beyond), Catch::Contains("[scorer] expected exits of at most"));
+}
+
 TEST_CASE("a shared context is run once, in batches of max_rows or of one sequence") {
     watched_backend backend;
     const dg::decoder<float, watched_backend> model(backend, small(dg::norm_placement::pre), 12);

@@ -3,6 +3,7 @@
 // Early exit: nostalgebraist 2020; relative early-exit accuracy, Kapl et al. 2025 (arXiv 2512.08819), figure 1C.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -51,10 +52,17 @@ public:
 
     /// The residual at the exit of `batch` whole sequences of equal length, (B*T, C).
     variable<T> sequences(span<const token> tokens, std::size_t batch) {
+        variable<T> out;
+        sequences(tokens, batch, {&exit_, 1}, [&](std::size_t, variable<T> h) { out = h; });
+        return out;
+    }
+    /// In one run, the residual that enters each slot of `exits`, (B*T, C): see(i, h) for exits[i].
+    template <class See>
+    void sequences(span<const token> tokens, std::size_t batch, span<const std::size_t> exits, const See& see) {
         const auto extents = model_.extents(tokens.size(), batch);
         take(tokens);
         const auto h = model_.embedding(tape_, ids_.flat(), extents);
-        return layers(h, [&](residual_stream<T> in, std::size_t slot) {
+        layers(h, exits, see, [&](residual_stream<T> in, std::size_t slot) {
             return model_.attention_sublayer(tape_, in, options_.order[slot], slot, extents, nullptr);
         });
     }
@@ -64,24 +72,33 @@ public:
     requires concepts::has_cached_attention<Backend, T> variable<T> stretches(span<const token> tokens,
                                                                               span<const row_stretch> parts,
                                                                               CacheOf cache) {
+        variable<T> out;
+        stretches(tokens, parts, cache, {&exit_, 1}, [&](std::size_t, variable<T> h) { out = h; });
+        return out;
+    }
+    template <class CacheOf, class See>
+    requires concepts::has_cached_attention<Backend, T>
+    void stretches(span<const token> tokens, span<const row_stretch> parts, CacheOf cache,
+                   span<const std::size_t> exits, const See& see) {
         take(tokens);
         const auto h = model_.embedding(tape_, ids_.flat(), parts);
         const auto positions = model_.positions(tape_, parts);
         std::vector<layer_cache<T, Backend>*> caches(parts.size());
-        return layers(h, [&](residual_stream<T> in, std::size_t slot) {
+        layers(h, exits, see, [&](residual_stream<T> in, std::size_t slot) {
             const std::size_t source = options_.order[slot];
             for (std::size_t i = 0; i < parts.size(); ++i) caches[i] = &cache(slot, i);
             return model_.attention_sublayer(tape_, in, source, slot,
                                              model_.cached(positions, tokens.size(), source, caches), nullptr);
         });
     }
-    /// Norm_f of rows of the residual at the exit, through the lens if there is one: what the head takes. (rows, C).
-    matrix<T> answer(variable<T> h) {
+    /// Norm_f of rows of the residual at an exit, through the lens if there is one: what the head takes. (rows, C).
+    matrix<T> answer(variable<T> h) { return answer(h, exit_); }
+    matrix<T> answer(variable<T> h, std::size_t exit) {
         const std::size_t rows = h.value.rows;
-        if (options_.lens && exit_ < options_.order.size()) {
+        if (options_.lens && exit < options_.order.size()) {
             const auto ones = tape_.make(rows, 1), moved = tape_.make(rows, model_.config().width);
             model_.backend().template fill<T>(ones.value.data, rows, T(1));
-            detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit_, model_.layers()), h.value,
+            detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit, model_.layers()), h.value,
                                  ones.value, moved.value);
             h = moved;
         }
@@ -97,11 +114,23 @@ private:
         tokens_run_ += tokens.size();
         tape_.start(false);
     }
-    template <class Attention> variable<T> layers(variable<T> h, Attention attention) {
+    template <class See, class Attention>
+    void layers(variable<T> h, span<const std::size_t> exits, const See& see, const Attention& attention) {
+        const std::size_t last = *std::max_element(exits.begin(), exits.end());
         residual_stream<T> stream{h, {}};
-        for (std::size_t slot = 0; slot < exit_; ++slot)
+        for (std::size_t slot = 0;; ++slot) {
+            auto read = stream;
+            if (slot < last) read.h.kept = read.pending.kept = true;  // layers go on from it
+            for (std::size_t i = 0; i < exits.size(); ++i) {
+                if (exits[i] != slot) continue;
+                const auto residual = add_pending(tape_, read);
+                see(i, residual);
+                if (slot < last) tape_.drop(residual);
+                else read = {residual, {}};  // what was pending has gone
+            }
+            if (slot == last) return;
             stream = model_.mlp_sublayer(tape_, attention(stream, slot), options_.order[slot], slot, nullptr);
-        return add_pending(tape_, stream);
+        }
     }
 
     const char* owner_;

@@ -38,6 +38,17 @@ public:
 
     /// Scores every continuation, in order. Each needs at least one token of context and one of its own.
     std::vector<continuation_score> operator()(span<const continuation> items) {
+        const std::size_t exit = run_.exit();
+        return std::move(at_exits(items, {&exit, 1}).front());
+    }
+    /// The same at several exits, in one run of the model: a list of scores for each of `exits`, slots from 0 to the
+    /// number of layers that run.
+    std::vector<std::vector<continuation_score>> at_exits(span<const continuation> items,
+                                                          span<const std::size_t> exits) {
+        require(exits.size() > 0, "[scorer] expected at least 1 exit, got 0");
+        for (std::size_t exit : exits)
+            require(exit <= run_.options().order.size(), "[scorer] expected exits of at most ",
+                    run_.options().order.size(), " (the layers run), got ", exit);
         for (std::size_t i = 0; i < items.size(); ++i) {
             require(!items[i].context.empty() && !items[i].tokens.empty(),
                     "[scorer] expected a context and a continuation of at least 1 token each, got ",
@@ -46,13 +57,13 @@ public:
                     model_.config().context + 1, " tokens of context and continuation (the model's context), got ",
                     length_of(items[i]) + 1, " in item ", i);
         }
-        std::vector<continuation_score> out(items.size());
+        scores_by_exit out(exits.size(), std::vector<continuation_score>(items.size()));
         std::vector<std::size_t> alone;
         std::vector<family> batch;
         std::size_t rows = 0;
         const auto run_batch = [&] {
             if constexpr (can_share)
-                if (!batch.empty()) score_families(items, batch, out);
+                if (!batch.empty()) score_families(items, batch, exits, out);
             batch.clear(), rows = 0;
         };
         for (std::size_t first = 0; first < items.size();) {
@@ -71,7 +82,7 @@ public:
             const std::size_t length = length_of(items[alone[first]]);
             const std::size_t count =
                 std::min(std::max<std::size_t>(1, run_.options().max_rows / length), alone.size() - first);
-            score_batch(items, span<const std::size_t>(alone).subspan(first, count), length, out);
+            score_batch(items, span<const std::size_t>(alone).subspan(first, count), length, exits, out);
             first += count;
         }
         return out;
@@ -101,6 +112,8 @@ public:
     }
 
 private:
+    using scores_by_exit = std::vector<std::vector<continuation_score>>;
+
     /// Tokens that are run: the last one predicts nothing.
     static std::size_t length_of(const continuation& item) { return item.context.size() + item.tokens.size() - 1; }
 
@@ -122,33 +135,28 @@ private:
     }
 
     void score_batch(span<const continuation> items, span<const std::size_t> which, std::size_t length,
-                     std::vector<continuation_score>& out) {
+                     span<const std::size_t> exits, scores_by_exit& out) {
         std::vector<token> ids(which.size() * length, 0);
-        std::size_t wanted = 0;
+        std::vector<token> predicting;
         for (std::size_t b = 0; b < which.size(); ++b) {
             const auto& item = items[which[b]];
             auto to = std::copy(item.context.begin(), item.context.end(),
                                 ids.begin() + static_cast<std::ptrdiff_t>(b * length));
             std::copy(item.tokens.begin(), item.tokens.end() - 1, to);
-            wanted += item.tokens.size();
+            add_rows(predicting, b * length + item.context.size() - 1, item.tokens.size());
         }
-        const auto x = run_.answer(run_.sequences(ids, which.size()));
-        const auto rows = run_.tape().make(wanted, x.cols).value;  // those that predict, together
-        for (std::size_t b = 0, r = 0; b < which.size(); ++b) {
-            const auto& item = items[which[b]];
-            backend_.template copy<T>(x.row(b * length + item.context.size() - 1), rows.row(r),
-                                      item.tokens.size() * x.cols);
-            r += item.tokens.size();
-        }
-        score_items(items, which, rows, out);
+        const auto rows = tensor<token, Backend>::from_host(backend_, {predicting.size()}, predicting);
+        run_.sequences(ids, which.size(), exits, [&](std::size_t i, variable<T> h) {
+            score_exit(items, which, h, rows.flat(), exits[i], out[i]);
+        });
     }
     /// The same for families: a context's rows, then those of its continuations, all stacked.
-    void score_families(span<const continuation> items, span<const family> families,
-                        std::vector<continuation_score>& out) requires can_share {
+    void score_families(span<const continuation> items, span<const family> families, span<const std::size_t> exits,
+                        scores_by_exit& out) requires can_share {
         std::vector<token> ids;
-        std::vector<row_stretch> stretches, predicting;  // the second: which rows predict; no place in a sequence
+        std::vector<row_stretch> stretches;
+        std::vector<token> predicting;
         std::vector<std::size_t> which;
-        std::size_t wanted = 0;
         for (const auto& f : families) {
             const auto& context = items[f.first].context;
             const std::size_t last = ids.size() + context.size() - 1;
@@ -156,24 +164,34 @@ private:
             ids.insert(ids.end(), context.begin(), context.end());
             for (std::size_t i = f.first; i < f.first + f.count; ++i) {
                 const auto& tokens = items[i].tokens;
-                which.push_back(i), wanted += tokens.size();
-                predicting.push_back({last, 1, 0});
+                which.push_back(i);
+                add_rows(predicting, last, 1);
                 if (tokens.size() == 1) continue;
                 stretches.push_back({ids.size(), tokens.size() - 1, context.size()});
-                predicting.push_back(stretches.back());
+                add_rows(predicting, ids.size(), tokens.size() - 1);
                 ids.insert(ids.end(), tokens.begin(), tokens.end() - 1);
             }
         }
         if (!cache_) cache_.emplace(model_.backend(), model_.config(), model_.config().context);
-        const auto h = run_.stretches(
-            ids, stretches, [&](std::size_t, std::size_t) -> auto& { return *cache_; });  // one layer after another
-        const auto rows = run_.tape().make(wanted, h.value.cols);
-        std::size_t r = 0;
-        for (const auto& p : predicting) {
-            backend_.template copy<T>(h.value.row(p.first), rows.value.row(r), p.count * h.value.cols);
-            r += p.count;
-        }
-        score_items(items, which, run_.answer(rows), out);
+        const auto cache = [&](std::size_t, std::size_t) -> auto& { return *cache_; };  // one layer after another
+        const auto rows = tensor<token, Backend>::from_host(backend_, {predicting.size()}, predicting);
+        run_.stretches(ids, stretches, cache, exits, [&](std::size_t i, variable<T> h) {
+            score_exit(items, which, h, rows.flat(), exits[i], out[i]);
+        });
+    }
+    static void add_rows(std::vector<token>& rows, std::size_t first, std::size_t count) {
+        for (std::size_t r = first; r < first + count; ++r) rows.push_back(static_cast<token>(r));
+    }
+    /// Scores of items from the residual h at an exit, of which `rows` predict.
+    void score_exit(span<const continuation> items, span<const std::size_t> which, variable<T> h,
+                    span<const token> rows, std::size_t exit, std::vector<continuation_score>& out) {
+        auto& tape = run_.tape();
+        const auto together = tape.make(rows.size(), h.value.cols);
+        backend_.template embedding_forward<T>(rows, h.value, together.value);
+        const auto x = run_.answer(together, exit);
+        score_items(items, which, x, out);
+        if (x.data != together.value.data) tape.drop({x});
+        tape.drop(together);
     }
     /// Scores of items from the rows that predict their tokens, one after another.
     void score_items(span<const continuation> items, span<const std::size_t> which, matrix<const T> rows,
@@ -185,15 +203,16 @@ private:
             require(id >= 0 && static_cast<std::size_t>(id) < vocab,
                     "[scorer] expected token ids below the vocabulary of ", vocab, ", got ", id);
         const std::size_t chunk = std::min<std::size_t>(wanted, 256);
-        const auto z = run_.tape().make(chunk, vocab).value;
+        const auto z = run_.tape().make(chunk, vocab);
         const auto device_targets = tensor<token, Backend>::from_host(backend_, {wanted}, targets);
         const auto loss = run_.tape().make_wide(wanted);
         const span<token> best(run_.tape().memory().template take<token>(wanted), wanted);
-        ops::each_logits<T>(backend_, rows, model_.head().value, z, [&](std::size_t first, matrix<T> part) {
+        ops::each_logits<T>(backend_, rows, model_.head().value, z.value, [&](std::size_t first, matrix<T> part) {
             backend_.template row_argmax<T>(part, best.subspan(first, part.rows));
             backend_.template cross_entropy_inplace<T>(part, device_targets.flat().subspan(first, part.rows), {},
                                                        loss.subspan(first, part.rows), false);
         });
+        run_.tape().drop(z);
         std::vector<wide_t<T>> losses(wanted);
         std::vector<token> likeliest(wanted);
         backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), wanted);
