@@ -29,8 +29,7 @@ struct task_model {
     bool tuned = false;                              // whether there is a lens of its own
     const text_tokens* text = nullptr;
     /// The task's score, answering at the end; an `order` in place of the model's own where one is given.
-    std::function<task_result(const task& which, const std::vector<std::size_t>& order)>
-        answer;
+    std::function<task_result(const task& which, const std::vector<std::size_t>& order)> answer;
     /// Its scores when it answers from the input of each layer of `exits`, in one run where the task offers options.
     std::function<std::vector<task_result>(const task& which, const std::vector<std::size_t>& exits)> answer_early;
 };
