@@ -98,6 +98,7 @@ dg::json training_summary::to_json() const {
                     {"late_top5_overlap", late_overlap},
                     {"swap_loss_added", swap_loss},
                     {"save_seconds", save_seconds},
+                    {"last_save_seconds", last_save_seconds},
                     {"loss_spikes", spikes},
                     {"skipped_steps", skipped_steps},
                     {"interrupted", interrupted}};

@@ -125,6 +125,7 @@ struct training_summary {
     double swap_loss = 0;     // held-out loss added by exchanging the two middle blocks
     std::size_t spikes = 0, skipped_steps = 0;
     double save_seconds = 0;       // that checkpoints kept the run from its steps, beside `seconds`
+    double last_save_seconds = 0;  // of the last checkpoint, which no step hides
     std::optional<double> joules;  // of the device while it trained, where its driver tells
     bool interrupted = false;
     dg::json growth = dg::json::array();

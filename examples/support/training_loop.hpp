@@ -297,7 +297,7 @@ private:
         const stopwatch watch;
         if (saved_at_ != state_.step) write();
         if (last && saver_.busy()) note_save(saver_.wait());
-        so_far().save_seconds += watch.seconds();
+        (last ? so_far().last_save_seconds : so_far().save_seconds) += watch.seconds();
         dg::require(!last || save_problem_.empty(), "the run's last checkpoint could not be written: ", save_problem_);
     }
     void write() {

@@ -30,7 +30,7 @@ parts parts | cmp - <(losses whole/log.jsonl) || fail "a log in parts differs fr
 for folder in parts/checkpoints/step-*; do [[ $((10#${folder##*-})) -gt 40 ]] && rm -rf "$folder"; done
 "$TOOLS/train_smol" "${long[@]}" --out parts --log-size 0.004 --save-every 20 --keep 100 --resume auto
 parts parts | cmp - <(losses whole/log.jsonl) || fail "a resumed log in parts differs from a whole one"
-numbers() { tr -d ' \n' < "$1" | sed -E 's/"(seconds|save_seconds|tokens_per_second)":[^,}]*//g'; }
+numbers() { tr -d ' \n' < "$1" | sed -E 's/"(seconds|save_seconds|last_save_seconds|tokens_per_second)":[^,}]*//g'; }
 cmp <(numbers whole/run.json) <(numbers parts/run.json) || fail "a resumed run's result differs"
 [[ $(ls parts/events.out.tfevents.* | wc -l) -eq 2 ]] || fail "expected an event file for each start, found $(ls parts)"
 for tag in train/loss train/validation_loss answers/arithmetic growth/loss_after; do

@@ -1,6 +1,7 @@
 // A run written to the disk while it goes on: a copy of this rank's blocks in host memory, then a thread of its own.
 // Assumes that every rank begins, polls and waits at the same steps; only `begin` takes the run's time.
-// A save that fails leaves what was there and says why; the run goes on.
+// A save that fails leaves what was there and says why; the run goes on. The host memory of the copy stays for the next
+// save, since memory that is new costs more than the copy itself.
 #pragma once
 
 #include <atomic>
@@ -39,14 +40,20 @@ public:
             open_directory(folder_, directory, facts_.bytes, comm_);
             together(comm_, [&] { writer_.emplace(atomic_directory::unfinished(directory), run, facts_.provenance); });
         } catch (const std::exception& problem) { return drop(problem.what()); }
-        each_own_block(run, [&](std::size_t kind, std::size_t block, std::vector<Wide> numbers) {
-            held_.push_back({kind, block, std::move(numbers)});
-        });
+        std::size_t count = 0;
+        each_own_block(
+            run,
+            [&]() -> auto& {
+                if (count == held_.size()) held_.emplace_back();
+                return held_[count].numbers;
+            },
+            [&](std::size_t kind, std::size_t block, const auto&) {
+                held_[count].kind = kind, held_[count].block = block;
+                ++count;
+            });
+        held_.resize(count);
         launch(stage::writing, [this] {
-            for (auto& one : held_) {
-                writer_->write(one.kind, one.block, one.numbers);
-                std::vector<Wide>().swap(one.numbers);
-            }
+            for (const auto& one : held_) writer_->write(one.kind, one.block, one.numbers);
             writer_->commit();
         });
         return {};
@@ -64,7 +71,6 @@ public:
         if (thread_.joinable()) thread_.join();
         if (votes[1] > 0)
             return drop(problem_.empty() ? "another rank could not write its part of a checkpoint" : problem_);
-        held_.clear();
         writer_.reset();
         if (stage_ == stage::publishing) {
             folder_.reset();
@@ -93,7 +99,7 @@ public:
 private:
     enum class stage { idle, writing, publishing };
     struct held_block {
-        std::size_t kind, block;
+        std::size_t kind = 0, block = 0;
         std::vector<Wide> numbers;
     };
 
@@ -110,7 +116,6 @@ private:
     }
     /// Back to nothing: what was written so far goes.
     std::string drop(std::string problem) {
-        held_.clear();
         writer_.reset();
         folder_.reset();
         stage_ = stage::idle;
@@ -123,7 +128,7 @@ private:
     std::function<void()> published_;
     std::optional<atomic_directory> folder_;
     std::optional<run_writer<Wide>> writer_;
-    std::vector<held_block> held_;
+    std::vector<held_block> held_;  // sizes may differ from save to save; the memory stays
     std::thread thread_;
     std::string problem_;  // of the stage at hand, once it is done
     std::atomic<bool> done_ = false;

@@ -113,9 +113,12 @@ void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimi
             } catch (const std::exception& caught) { problem = caught.what(); }
         };
         noting([&] { writer.emplace(atomic_directory::unfinished(directory), run, facts.provenance); });
-        each_own_block(run, [&](std::size_t kind, std::size_t block, const std::vector<wide_t<T>>& numbers) {
-            noting([&] { writer->write(kind, block, numbers); });
-        });
+        std::vector<wide_t<T>> numbers;
+        each_own_block(
+            run, [&]() -> auto& { return numbers; },
+            [&](std::size_t kind, std::size_t block, const auto& now) {
+                noting([&] { writer->write(kind, block, now); });
+            });
         noting([&] { writer->commit(); });
         if (!problem.empty()) throw error(problem);
     });

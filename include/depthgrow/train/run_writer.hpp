@@ -66,32 +66,34 @@ private:
 
 namespace detail {
 
-/// The numbers of a block of which this rank has its share (whole where `whole`), on the host of rank `owner`; empty
-/// elsewhere.
+/// Brings the numbers of a block of which this rank has its share (whole where `whole`) to the host of rank `owner`.
 template <class U, class Backend>
-std::vector<U> numbers_on(std::size_t owner, const parameter_block<U, Backend>& block, bool whole, std::size_t size,
-                          communicator& comm) {
-    const auto on_host = [&](const parameter_block<U, Backend>& all) {
-        std::vector<U> numbers(comm.rank() == owner ? size : 0);
-        all.backend().template to_host<U>(all.flat().data(), numbers.data(), numbers.size());
-        return numbers;
+void bring_numbers(std::size_t owner, const parameter_block<U, Backend>& block, bool whole, std::size_t size,
+                   communicator& comm, std::vector<U>* numbers) {
+    const auto to_host = [&](const parameter_block<U, Backend>& all) {
+        if (comm.rank() != owner) return;
+        numbers->resize(size);
+        all.backend().template to_host<U>(all.flat().data(), numbers->data(), size);
     };
-    return whole || comm.alone() ? on_host(block) : on_host(whole_block(block, comm));
+    if (whole || comm.alone()) to_host(block);
+    else to_host(whole_block(block, comm));
 }
 
 }  // namespace detail
 
 /// body(kind, block, numbers) for those blocks of the weights and states that are this rank's to write, kinds as
-/// run_writer has them. All ranks call it at once: a block is made whole from the ranks' shares.
-template <class T, class Backend, class Optimizer, class Body>
-void each_own_block(trainer<T, Backend, Optimizer>& run, const Body& body) {
+/// run_writer has them; `buffer()` gives the memory that each block's numbers go to, whatever was in it. All ranks call
+/// it at once: a block is made whole from the ranks' shares.
+template <class T, class Backend, class Optimizer, class Buffer, class Body>
+void each_own_block(trainer<T, Backend, Optimizer>& run, const Buffer& buffer, const Body& body) {
     communicator& comm = run.ranks();
     std::size_t next = 0;
     const auto give = [&](std::size_t kind, auto& set, bool whole, std::size_t outer, std::size_t layer) {
         for (std::size_t b = 0; b <= run.model.layers(); ++b) {
             const std::size_t owner = next++ % comm.size();
-            auto numbers = detail::numbers_on(owner, block_of(set, b), whole, b == 0 ? outer : layer, comm);
-            if (owner == comm.rank()) body(kind, b, std::move(numbers));
+            std::vector<wide_t<T>>* numbers = owner == comm.rank() ? &buffer() : nullptr;
+            detail::bring_numbers(owner, block_of(set, b), whole, b == 0 ? outer : layer, comm, numbers);
+            if (numbers) body(kind, b, *numbers);
         }
     };
     const auto& config = run.model.config();
