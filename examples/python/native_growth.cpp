@@ -162,6 +162,7 @@ void bind_operators(nb::module_& m) {
              "The order at that depth; raises Error for an operator that mixes layers.")
         .def("rows", &dg::growth_operator::rows, "depth"_a, "The same of any operator, as a Mixture.")
         .def_prop_ro("name", [](const dg::growth_operator& op) { return std::string(op.name()); });
+    nb::implicitly_convertible<std::string, dg::growth_operator>();  // "lidas": with what it reads by default
     m.def("operator_names", &dg::operator_names, "orders_only"_a = false, "Names that GrowthOperator takes.");
     m.def(
         "operator_table",

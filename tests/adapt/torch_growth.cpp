@@ -482,6 +482,10 @@ TEST_CASE("parameters in two layers, unseen layers, other optimisers and failing
     }
     optim::LBFGS second_order(trainable(model), optim::LBFGSOptions(0.1));
     CHECK_THROWS_WITH(dg::grow(model.layers, second_order, dg::doubling{}(3)), Catch::Contains("got LBFGS"));
+    const model_of_list another(3);
+    optim::AdamW of_another(trainable(another), optim::AdamWOptions(0.01));
+    CHECK_THROWS_WITH(dg::grow(model.layers, of_another, dg::doubling{}(3)),
+                      Catch::Contains("expected an optimiser that holds parameters of the layers, got one with"));
     optim::AdamW optimizer(trainable(model), optim::AdamWOptions(0.01));
     take_steps(optimizer);
     const record before(model, optimizer);

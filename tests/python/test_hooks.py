@@ -1,4 +1,5 @@
 """The report by hooks beside the fixtures' expected values, which the C++ report is tested with; its refusals."""
+import pathlib
 import unittest
 
 import depthgrow as dg
@@ -58,6 +59,15 @@ class Report(unittest.TestCase):
 
     def test_refusals(self):
         model, _, prompts = fixture("plain")
+        with self.assertRaisesRegex(dg.Error, "prompt 0: expected a prompt with tokens, got a text and no tokenizer"):
+            depth_report(model, ["a text"])
+        with self.assertRaisesRegex(dg.Error, "prompts.jsonl:1: expected a prompt with tokens, got a text"):
+            depth_report(model, pathlib.Path(__file__).parents[2] / "examples" / "prompts.jsonl")
+        with self.assertRaisesRegex(dg.Error, "prompt 1: expected a prompt with tokens or text, got one with words"):
+            depth_report(model, [list(range(16)), {"words": 1}])
+        letters = "some words of text, long enough"
+        of_text = depth_report(model, [letters], tokenizer=lambda text: {"input_ids": [ord(c) % 11 for c in text]})
+        self.assertEqual(of_text, depth_report(model, [[ord(c) % 11 for c in letters]]))
         with self.assertRaisesRegex(dg.Error, "at least 13 tokens to draw a boundary from .* got 5 in prompt 0"):
             depth_report(model, [[1, 2, 3, 4, 5]])
         with self.assertRaisesRegex(dg.Error, "at least 1 prompt, got none"):

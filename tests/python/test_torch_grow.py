@@ -255,11 +255,22 @@ class Refusals(unittest.TestCase):
         self.refuses("expected one of copy, zero, all, got", model, adam, state="none")
         self.refuses("expected an optimizer with a state for each parameter, got LBFGS", model,
                      torch.optim.LBFGS(model.parameters()))
+        self.refuses("holds parameters of the model, got [0-9]+ parameters of which none is the model's", model,
+                     torch.optim.Adam(Decoder().parameters()))
+        self.refuses("an order for 4 layers|source depth|depth", model, adam, dg.GrowthOperator("lidas", block=16))
         self.refuses("a ModuleList of modules of one type", torch.nn.Linear(2, 2), None)
         model.others = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(4))
         self.refuses("expected one longest ModuleList, got layers and others of 4 layers each", model, adam)
         self.assertEqual(dgt.grow(model, adam, [0, 1, 1, 2, 3], layers="layers"), 5)
         self.assertEqual(dgt.find_layers(model), "layers")
+
+    def test_an_operator_is_asked_at_the_depth(self):
+        model = Decoder()
+        self.assertEqual(dgt.grow(model, None, dg.GrowthOperator("lidas", block=2)), 6)
+        plan = dg.plan_growth("lidas", 4, 12, plateau_steps=9, total_steps=12)
+        self.assertEqual([len(stage.growth.layers) for stage in plan.stages[1:]], [8, 12])
+        with self.assertRaisesRegex(TypeError, "incompatible"):
+            dg.plan_growth(7, 4, 12, plateau_steps=9, total_steps=12)
 
     def test_states_that_cannot_be_zeroed(self):
         model = Decoder()

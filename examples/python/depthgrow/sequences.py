@@ -1,16 +1,18 @@
 """What every way of growing starts from: an order, mixture or growth as rows, and lists with one element per layer."""
 import copy
 
-from ._native import Error, Growth, LayerOrder, Mixture
+from ._native import Error, Growth, GrowthOperator, LayerOrder, Mixture
 
 
 def as_growth(order, depth=None, init="copy", state="copy", seed=0):
-    """`order` (LayerOrder, Mixture, Growth, GrowthStage, list of ints) as a Growth of a stack of `depth` layers.
+    """`order` (LayerOrder, Mixture, Growth, GrowthStage, GrowthOperator, list of ints) as a Growth of `depth` layers.
 
     Raises Error where the order is for another depth or names a layer outside.
     """
     if hasattr(order, "growth"):
         order = order.growth
+    if isinstance(order, GrowthOperator) and depth is not None:
+        order = order.rows(depth)
     if not isinstance(order, (Growth, Mixture)):
         if not isinstance(order, LayerOrder):
             sources = [int(source) for source in order]

@@ -13,20 +13,39 @@ CONTRIBUTION = ("attention_ratio", "mlp_ratio", "layer_ratio", "attention_cosine
 RATIO_FLOOR = 1e-6  # as in include/depthgrow/metrics/reduce.hpp
 
 
-def read_prompts(path):
-    """Prompts of a JSONL file with {"tokens": [...], "boundaries": [...]} a line, as dictionaries."""
+def read_prompts(path, tokenizer=None):
+    """Prompts of a JSONL file with {"tokens": [...]} or {"text": "..."} a line, and {"boundaries": [...]} where it has
+    them, as dictionaries with "tokens"; texts need a `tokenizer` (depth_report). Raises Error that names the line."""
+    prompts = []
     with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    prompts.append(_with_tokens(json.loads(line), tokenizer, f"{path}:{number}"))
+                except json.JSONDecodeError as problem:
+                    raise Error(f"{path}:{number}: expected a line of JSON, got {problem}") from None
+    return prompts
+
+
+def _with_tokens(prompt, tokenizer, where):
+    """A prompt (token ids, a text, or a dictionary with either) as a dictionary with "tokens"."""
+    if isinstance(prompt, str):
+        prompt = {"text": prompt}
+    if not isinstance(prompt, dict):
+        return {"tokens": [int(token) for token in prompt]}
+    if "tokens" in prompt:
+        return {**prompt, "tokens": [int(token) for token in prompt["tokens"]]}
+    if "text" not in prompt:
+        raise Error(f"{where}: expected a prompt with tokens or text, got one with {', '.join(prompt) or 'nothing'}")
+    if tokenizer is None:
+        raise Error(f"{where}: expected a prompt with tokens, got a text and no tokenizer; give tokenizer=")
+    made = tokenizer(prompt["text"])
+    return {**prompt, "tokens": [int(token) for token in (made["input_ids"] if hasattr(made, "keys") else made)]}
 
 
 def _wide(tensor):
     """On the CPU, in float32 or wider, contiguous."""
     return tensor.detach().to("cpu", torch.float64 if tensor.dtype == torch.float64 else torch.float32).contiguous()
-
-
-def _tokens(prompt):
-    given = prompt["tokens"] if isinstance(prompt, dict) else prompt
-    return [int(token) for token in given]
 
 
 class _Effects:
@@ -101,30 +120,32 @@ class _Lens:
                        for value in sums] for name, sums in self.sums.items()}
 
 
-def depth_report(model, prompts, *, unit="layer", seed=12345, layers=None, attention=None, mlp=None):
+def depth_report(model, prompts, *, tokenizer=None, unit="layer", seed=12345, layers=None, attention=None, mlp=None):
     """What a decoder does with its depth, as the library's depth_report defines and names it, as a dictionary.
 
-    prompts: a list of lists of token ids, or of dictionaries {"tokens", "boundaries"} (read_prompts); a file's path.
-             Without boundaries up to 4 are drawn, of 8, 16, 24, ...; these need 13 tokens.
-    unit:    what is skipped: "layer", "attention" or "mlp". Depth scores are of layers only.
+    prompts:   a list of lists of token ids, of texts, or of dictionaries with "tokens" or "text", and "boundaries"
+               where they have some; or a file's path (read_prompts). Without boundaries up to 4 are drawn, of 8, 16,
+               24, ...; these need 13 tokens.
+    tokenizer: what makes token ids of a text: a transformers tokenizer, or a function.
+    unit:      what is skipped: "layer", "attention" or "mlp". Depth scores are of layers only.
 
     Layers count from 0; lists of lens and residual_norm have one element more, the model's own. Everything runs one
     prompt at a time. Raises Error where the model is no stack of layers that add to a residual (Probe).
     """
     if isinstance(prompts, (str, os.PathLike)):
-        prompts = read_prompts(prompts)
-    prompts = list(prompts)
+        prompts = read_prompts(prompts, tokenizer)
+    prompts = [_with_tokens(prompt, tokenizer, f"prompt {index}") for index, prompt in enumerate(prompts)]
     if not prompts:
         raise Error("[depth_report] expected at least 1 prompt, got none")
     boundaries = [_boundaries(prompt, index, seed) for index, prompt in enumerate(prompts)]
-    probe = Probe(model, _tokens(prompts[0]), layers=layers, attention=attention, mlp=mlp)
+    probe = Probe(model, prompts[0]["tokens"], layers=layers, attention=attention, mlp=mlp)
     count = len(probe.layers)
     means = [metrics.ContributionAccumulator() for _ in range(count)]
     last, tokens_seen = 0.0, 0
     effects, lens = (_Effects(), _Effects()), _Lens(count)
     with probe.quiet():
         for prompt, ends in zip(prompts, boundaries):
-            tokens = torch.tensor([_tokens(prompt)], device=probe.device)
+            tokens = torch.tensor([prompt["tokens"]], device=probe.device)
             clean = probe.run(tokens)
             for i in range(count):
                 means[i].add(*(_wide(part[i][0]) for part in (clean.residual, clean.attention, clean.mlp)))
@@ -145,12 +166,12 @@ def depth_report(model, prompts, *, unit="layer", seed=12345, layers=None, atten
 
 
 def _boundaries(prompt, index, seed):
-    length = len(_tokens(prompt))
-    given = prompt.get("boundaries") if isinstance(prompt, dict) else None
+    length = len(prompt["tokens"])
+    given = prompt.get("boundaries")
     ends = [int(t) for t in given] if given else _native.draw_boundaries(length, seed, index)
     if not ends:
-        raise Error(f"[depth_report] expected at least 13 tokens to draw a boundary from (or boundaries of its own), "
-                    f"got {length} in prompt {index}")
+        raise Error(f"[depth_report] expected at least 13 tokens to draw a boundary from (or boundaries of its own: "
+                    f'{{"tokens": [...], "boundaries": [2]}}), got {length} in prompt {index}')
     if not all(2 <= t < length for t in ends):
         raise Error(f"[depth_report] expected boundaries from 2 to {length - 1} (the last position) in prompt {index}, "
                     f"got {ends}")

@@ -79,7 +79,8 @@ class _ListGrowth:
 
 
 def grow(model, optimizer, order, *, layers=None, init="copy", state="copy", seed=0):
-    """Deepens `model` in place by `order` (LayerOrder, Mixture, Growth, stage of a plan, or a list of source indices).
+    """Deepens `model` in place by `order` (LayerOrder, Mixture, Growth, GrowthOperator,
+    stage of a plan, or a list of source indices).
 
     Layers that stay are the same objects; new ones are deep copies of their sources, apart from what a layer shares
     with the rest of the model, which stays shared. Their parameters enter the sources' groups of `optimizer` (one,
@@ -91,11 +92,13 @@ def grow(model, optimizer, order, *, layers=None, init="copy", state="copy", see
     state:  moments of new layers: "copy", "zero", or "all" (zero in every layer); step counts always carry over.
             A Growth, and so a stage of a plan, says init, state and seed itself.
 
-    Returns the number of layers. Raises Error, one sentence, before anything is changed.
+    Returns the number of layers. Raises Error, one sentence, before anything is changed; an optimizer that holds no
+    parameter of `model` is refused too.
     """
     top, model = model, unwrap(model)
     paths = [find_layers(model)] if layers is None else [layers] if isinstance(layers, str) else list(layers)
     inner_optimizers = optimizers.unwrap(optimizer)
+    optimizers.require_parameters_of(model, inner_optimizers)
     with torch.no_grad():
         lists = [_ListGrowth(model, path, order, (init, state, seed)) for path in paths]
         kept = {id(p) for one in lists for slot in one.slots for p in slot.parameters()}

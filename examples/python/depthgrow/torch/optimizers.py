@@ -29,6 +29,16 @@ def unwrap(optimizer):
     return [optimizer]
 
 
+def require_parameters_of(model, optimizers):
+    """Raises Error for an optimizer that trains none of the model, such as one made for a model that was replaced."""
+    own = {id(parameter) for parameter in model.parameters()}
+    for optimizer in optimizers:
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if own and not any(id(parameter) in own for parameter in held):
+            raise Error(f"[grow] expected an optimizer that holds parameters of the model, got {len(held)} parameters "
+                        f"of which none is the model's; was it made for another model?")
+
+
 def is_moment(value, parameter):
     return isinstance(value, torch.Tensor) and value.shape == parameter.shape
 

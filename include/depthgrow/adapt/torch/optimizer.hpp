@@ -83,6 +83,7 @@ public:
                 "[grow] expected AdamW, Adam, SGD, RMSprop or Adagrad, got LBFGS, whose state is not of single "
                 "parameters");
         find_places();
+        require_own_parameters();
         plan_groups();
         plan_states(policy);
     }
@@ -119,6 +120,19 @@ private:
                 require(found->second.layer == layer, "[grow] expected every parameter in one layer, got ", name,
                         " of layer ", layer, ", which layer ", found->second.layer, " holds too");
             }
+    }
+
+    /// An optimiser that holds no parameter of layers that train was made for another model.
+    void require_own_parameters() const {
+        bool train = false;
+        for (const auto& layer : before_)
+            for (const auto& named : layer) train = train || named.second.requires_grad();
+        std::size_t held = 0, own = 0;
+        for (const auto& group : optimizer_.param_groups())
+            for (const torch::Tensor& parameter : group.params())
+                ++held, own += places_.count(parameter.unsafeGetTensorImpl());
+        require(!train || own > 0, "[grow] expected an optimiser that holds parameters of the layers, got one with ",
+                held, " others and none of theirs; was it made for another model?");
     }
 
     /// A group keeps its order. Layers in it stand in the order of their slots, in each run of parameters whose layers
