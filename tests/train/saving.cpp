@@ -63,6 +63,25 @@ TEST_CASE("a save beside the run holds the run as it was, byte for byte what a s
     CHECK(back.step(batch_of(1), 1e-2).loss == same.step(batch_of(1), 1e-2).loss);
 }
 
+TEST_CASE("saves one after another, a growth between them, each hold their own state") {
+    temporary::folder here;
+    dg::blas backend({1});
+    trainer run(backend, dg::tiny().with_depth(2), 3, 2);
+    dg::background_save<float> saver(run.ranks());
+    for (std::size_t i = 0; i < 3; ++i) {
+        if (i == 2) run.grow(dg::doubling{}(2));
+        run.step(batch_of(i), 1e-2);
+        const std::string number = std::to_string(i);
+        CHECK(saver.begin(here.path / ("meanwhile" + number), run, {}, [] {}).empty());
+        dg::save_run(here.path / ("now" + number), run);
+        run.step(batch_of(3), 1e-2);
+        CHECK(saver.wait().empty());
+        for (const char* name : {"model.safetensors", "optimizer.safetensors", "trainer_state.json"})
+            CHECK(temporary::content_of(here.path / ("now" + number) / name) ==
+                  temporary::content_of(here.path / ("meanwhile" + number) / name));
+    }
+}
+
 TEST_CASE("a save that fails says why, leaves what was there, and the next one succeeds") {
     temporary::folder here;
     dg::blas backend({1});
