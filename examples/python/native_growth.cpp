@@ -162,7 +162,6 @@ void bind_operators(nb::module_& m) {
              "The order at that depth; raises Error for an operator that mixes layers.")
         .def("rows", &dg::growth_operator::rows, "depth"_a, "The same of any operator, as a Mixture.")
         .def_prop_ro("name", [](const dg::growth_operator& op) { return std::string(op.name()); });
-    nb::implicitly_convertible<std::string, dg::growth_operator>();  // "lidas": with what it reads by default
     m.def("operator_names", &dg::operator_names, "orders_only"_a = false, "Names that GrowthOperator takes.");
     m.def(
         "operator_table",
@@ -246,15 +245,21 @@ void bind_plans(nb::module_& m) {
         .def("stage_at", &dg::growth_plan::stage_at, "step"_a, "Index of the stage that trains the step.")
         .def("layers_at", &dg::growth_plan::layers_at, "step"_a, "Layers that are trained at the step.")
         .def("growth_steps", &dg::growth_plan::growth_steps, "Numbers of steps done when the model grows.");
+    const auto plan = [](const dg::growth_operator& op, size_t initial, size_t final, size_t plateau, size_t total,
+                         double alpha, const std::string& rounding) {
+        return dg::plan_growth(op, {initial, final, plateau, total, alpha, rounding_of(rounding)});
+    };
+    m.def("plan_growth", plan, "operator"_a, "initial_layers"_a, "final_layers"_a, "plateau_steps"_a, "total_steps"_a,
+          "alpha"_a = 1.0, "rounding"_a = "largest_remainder",
+          "The stages that take initial_layers to final_layers, with lengths proportional to i^alpha.");
     m.def(
         "plan_growth",
-        [](const dg::growth_operator& op, size_t initial, size_t final, size_t plateau, size_t total, double alpha,
-           const std::string& rounding) {
-            return dg::plan_growth(op, {initial, final, plateau, total, alpha, rounding_of(rounding)});
+        [plan](const std::string& name, size_t initial, size_t final, size_t plateau, size_t total, double alpha,
+               const std::string& rounding) {
+            return plan(dg::make_operator(name, {4, 0, 1}), initial, final, plateau, total, alpha, rounding);
         },
         "operator"_a, "initial_layers"_a, "final_layers"_a, "plateau_steps"_a, "total_steps"_a, "alpha"_a = 1.0,
-        "rounding"_a = "largest_remainder",
-        "The stages that take initial_layers to final_layers, with lengths proportional to i^alpha.");
+        "rounding"_a = "largest_remainder", "The same of the operator GrowthOperator(name).");
     m.def("plan_plain", &dg::plan_plain, "layers"_a, "total_steps"_a, "A run at one depth.");
     m.def(
         "stage_lengths",

@@ -269,8 +269,8 @@ class Refusals(unittest.TestCase):
         self.assertEqual(dgt.grow(model, None, dg.GrowthOperator("lidas", block=2)), 6)
         plan = dg.plan_growth("lidas", 4, 12, plateau_steps=9, total_steps=12)
         self.assertEqual([len(stage.growth.layers) for stage in plan.stages[1:]], [8, 12])
-        with self.assertRaisesRegex(TypeError, "incompatible"):
-            dg.plan_growth(7, 4, 12, plateau_steps=9, total_steps=12)
+        with self.assertRaisesRegex(dg.Error, "expected one of midas, .* got \"foo\""):
+            dg.plan_growth("foo", 4, 12, plateau_steps=9, total_steps=12)
 
     def test_states_that_cannot_be_zeroed(self):
         model = Decoder()
