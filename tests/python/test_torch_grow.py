@@ -257,7 +257,8 @@ class Refusals(unittest.TestCase):
                      torch.optim.LBFGS(model.parameters()))
         self.refuses("holds parameters of the model, got [0-9]+ parameters of which none is the model's", model,
                      torch.optim.Adam(Decoder().parameters()))
-        self.refuses("an order for 4 layers|source depth|depth", model, adam, dg.GrowthOperator("lidas", block=16))
+        self.refuses("expected a depth of at least 16 .one block., got 4", model, adam,
+                     dg.GrowthOperator("lidas", block=16))
         self.refuses("a ModuleList of modules of one type", torch.nn.Linear(2, 2), None)
         model.others = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(4))
         self.refuses("expected one longest ModuleList, got layers and others of 4 layers each", model, adam)

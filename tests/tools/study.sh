@@ -32,7 +32,8 @@ import json, sys
 def cut(value):
     if isinstance(value, dict):
         return {k: cut(v) for k, v in value.items()
-                if not k.endswith("seconds") and k not in ("tokens_per_second", "folder", "command")}
+                if k not in ("seconds", "measure_seconds", "save_seconds", "last_save_seconds", "tokens_per_second",
+                             "folder", "command")}
     return [cut(v) for v in value if not (isinstance(v, dict) and v.get("quantity") == "seconds")] \
         if isinstance(value, list) else value
 print(json.dumps(cut(json.load(open(sys.argv[1]))), indent=1))

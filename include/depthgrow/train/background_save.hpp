@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <thread>
@@ -40,20 +41,16 @@ public:
             open_directory(folder_, directory, facts_.bytes, comm_);
             together(comm_, [&] { writer_.emplace(atomic_directory::unfinished(directory), run, facts_.provenance); });
         } catch (const std::exception& problem) { return drop(problem.what()); }
-        std::size_t count = 0;
+        if (const std::size_t layers = run.model.layers(); layers != std::exchange(layers_, layers))
+            held_.clear();  // which blocks are this rank's has changed
         each_own_block(
             run,
-            [&]() -> auto& {
-                if (count == held_.size()) held_.emplace_back();
-                return held_[count].numbers;
+            [&](std::size_t kind, std::size_t block) -> auto& {
+                return held_[{kind, block}];
             },
-            [&](std::size_t kind, std::size_t block, const auto&) {
-                held_[count].kind = kind, held_[count].block = block;
-                ++count;
-            });
-        held_.resize(count);
+            [](std::size_t, std::size_t, const auto&) {});
         launch(stage::writing, [this] {
-            for (const auto& one : held_) writer_->write(one.kind, one.block, one.numbers);
+            for (const auto& [place, numbers] : held_) writer_->write(place.first, place.second, numbers);
             writer_->commit();
         });
         return {};
@@ -98,10 +95,6 @@ public:
 
 private:
     enum class stage { idle, writing, publishing };
-    struct held_block {
-        std::size_t kind = 0, block = 0;
-        std::vector<Wide> numbers;
-    };
 
     template <class Body> void launch(stage next, const Body& body) {
         stage_ = next;
@@ -128,7 +121,8 @@ private:
     std::function<void()> published_;
     std::optional<atomic_directory> folder_;
     std::optional<run_writer<Wide>> writer_;
-    std::vector<held_block> held_;  // sizes may differ from save to save; the memory stays
+    std::map<std::pair<std::size_t, std::size_t>, std::vector<Wide>> held_;  // by kind and block, from save to save
+    std::size_t layers_ = 0;                                                 // of the model that they are of
     std::thread thread_;
     std::string problem_;  // of the stage at hand, once it is done
     std::atomic<bool> done_ = false;

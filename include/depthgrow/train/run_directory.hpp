@@ -115,7 +115,7 @@ void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimi
         noting([&] { writer.emplace(atomic_directory::unfinished(directory), run, facts.provenance); });
         std::vector<wide_t<T>> numbers;
         each_own_block(
-            run, [&]() -> auto& { return numbers; },
+            run, [&](std::size_t, std::size_t) -> auto& { return numbers; },
             [&](std::size_t kind, std::size_t block, const auto& now) {
                 noting([&] { writer->write(kind, block, now); });
             });

@@ -82,8 +82,8 @@ void bring_numbers(std::size_t owner, const parameter_block<U, Backend>& block, 
 }  // namespace detail
 
 /// body(kind, block, numbers) for those blocks of the weights and states that are this rank's to write, kinds as
-/// run_writer has them; `buffer()` gives the memory that each block's numbers go to, whatever was in it. All ranks call
-/// it at once: a block is made whole from the ranks' shares.
+/// run_writer has them; `buffer(kind, block)` gives the memory that each block's numbers go to, whatever was in it. All
+/// ranks call it at once: a block is made whole from the ranks' shares.
 template <class T, class Backend, class Optimizer, class Buffer, class Body>
 void each_own_block(trainer<T, Backend, Optimizer>& run, const Buffer& buffer, const Body& body) {
     communicator& comm = run.ranks();
@@ -91,7 +91,7 @@ void each_own_block(trainer<T, Backend, Optimizer>& run, const Buffer& buffer, c
     const auto give = [&](std::size_t kind, auto& set, bool whole, std::size_t outer, std::size_t layer) {
         for (std::size_t b = 0; b <= run.model.layers(); ++b) {
             const std::size_t owner = next++ % comm.size();
-            std::vector<wide_t<T>>* numbers = owner == comm.rank() ? &buffer() : nullptr;
+            std::vector<wide_t<T>>* numbers = owner == comm.rank() ? &buffer(kind, b) : nullptr;
             detail::bring_numbers(owner, block_of(set, b), whole, b == 0 ? outer : layer, comm, numbers);
             if (numbers) body(kind, b, *numbers);
         }
