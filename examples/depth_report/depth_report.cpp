@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
                "a model directory, or several to draw over each other and compare prompt by prompt");
         needed("--prompts", s.prompts,
                "prompts, one JSON object a line ({\"tokens\": [...]} or {\"text\": \"...\"}, optional "
-               "\"boundaries\", \"answer_from\")");
+               "\"boundaries\", \"answer_from\", \"weights\")");
         flags.add("--activations", arrays,
                   "In place of both, arrays of any framework's model: a folder of .npy files or of one folder a "
                   "prompt, or a .safetensors file; several are compared; names and shapes are on this tool's page");

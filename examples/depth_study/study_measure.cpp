@@ -17,32 +17,54 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A prompt set: its name and its file.
-using prompt_sets = std::vector<std::pair<std::string, fs::path>>;
+/// Prompts to report on: all of a report, or the sweeps alone.
+struct prompt_set {
+    std::string name;
+    fs::path file;
+    bool sweeps_only = false;
+};
 
 /// A source's name without its folder.
 std::string short_name(const std::string& source) { return fs::path(source).filename().string(); }
 
-/// Held-out windows of every source as prompts in `folder`, and the study's own files.
-prompt_sets write_prompts(const measures& measure, const dg::training_data& data, const fs::path& folder) {
-    prompt_sets out;
+/// The rows of `batch` as prompts, with the weights that training gives their tokens if asked for.
+std::string prompt_lines(const dg::token_batch& batch, bool weighted) {
+    const auto tokens = tools::inputs_of(batch);
+    std::string lines;
+    for (std::size_t r = 0; r < batch.rows; ++r) {
+        const auto begin = static_cast<std::ptrdiff_t>(r * batch.length),
+                   end = begin + static_cast<std::ptrdiff_t>(batch.length);
+        dg::json line = {{"tokens", std::vector<dg::token>(tokens.begin() + begin, tokens.begin() + end)}};
+        if (weighted) {
+            line["weights"] = {0};
+            for (auto w = begin; w + 1 < end; ++w)
+                line["weights"].push_back(batch.weights[static_cast<std::size_t>(w)]);
+        }
+        lines += dg::json_line(line);
+    }
+    return lines;
+}
+
+/// Held-out windows of every source as prompts in `folder`, and the study's own files. Where training weighs tokens
+/// (answers alone, say), sweeps of losses weighted so come too, as "SOURCE answers".
+std::vector<prompt_set> write_prompts(const measures& measure, const dg::training_data& data, const fs::path& folder) {
+    std::vector<prompt_set> out;
+    const auto add = [&](const std::string& name, const dg::token_batch& rows, bool weighted) {
+        const auto file = folder / (std::to_string(out.size()) + ".jsonl");
+        dg::write_file(file, prompt_lines(rows, weighted));
+        out.push_back({name, file, weighted});
+    };
     for (std::size_t source = 0; source < data.sources(); ++source) {
         const std::size_t there = data.held_out_windows(source),
                           count = there ? std::min(there, measure.prompts) : measure.prompts;
         dg::token_batch rows;
         data.held_out(source, 0, count, rows);
-        const auto tokens = tools::inputs_of(rows);
-        std::string lines;
-        for (std::size_t r = 0; r < rows.rows; ++r) {
-            const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(r * rows.length);
-            lines += dg::json_line(
-                {{"tokens", std::vector<dg::token>(begin, begin + static_cast<std::ptrdiff_t>(rows.length))}});
-        }
-        const auto file = folder / (std::to_string(source) + ".jsonl");
-        dg::write_file(file, lines);
-        out.emplace_back(short_name(data.name(source)), file);
+        const auto name = short_name(data.name(source));
+        add(name, rows, false);
+        if (std::any_of(rows.weights.begin(), rows.weights.end(), [](float w) { return w != 1; }))
+            add(name + " answers", rows, true);
     }
-    for (const auto& [name, file] : measure.prompt_files) out.emplace_back(name, file);
+    for (const auto& [name, file] : measure.prompt_files) out.push_back({name, file});
     return out;
 }
 
@@ -95,19 +117,19 @@ public:
 
     void operator()(dg::json& out) {
         dg::json seconds;
-        const auto timed = [&](const std::string& part, const auto& work) {
+        const auto timed = [](dg::json& spent, const auto& work) {
             tools::stopwatch watch;
             work();
-            seconds[part] = watch.seconds();
+            spent = watch.seconds();
         };
-        if (measure_.has("tuned_lens")) timed("lens fit", [&] { fit_lens(out); });
+        if (measure_.has("tuned_lens")) timed(seconds["lens_fit"], [&] { fit_lens(out); });
         const auto any = [&](std::initializer_list<const char*> names) {
             return std::any_of(names.begin(), names.end(), [&](const char* name) { return measure_.has(name); });
         };
         if (any({"lens", "tuned_lens", "depth_score", "contribution", "similarity", "skip", "swap", "reverse", "loop"}))
-            for (const auto& [name, file] : write_prompts(measure_, now_.data, folder_))
-                timed(name, [&, &name = name, &file = file] { report(name, file, out); });
-        if (any({"primitives", "early_exit"})) timed("tasks", [&] { score_tasks(out); });
+            for (const auto& prompts : write_prompts(measure_, now_.data, folder_))
+                timed(seconds["prompts"][prompts.name], [&] { report(prompts, out); });
+        if (any({"primitives", "early_exit"})) timed(seconds["tasks"], [&] { score_tasks(out); });
         out["measure_seconds"] = std::move(seconds);
     }
 
@@ -127,22 +149,23 @@ private:
             {{"steps", s.steps}, {"tokens", fitted.tokens}, {"kl_first", fitted.first}, {"kl_last", fitted.last}});
     }
 
-    void report(const std::string& name, const fs::path& prompts, dg::json& out) {
+    void report(const prompt_set& prompts, dg::json& out) {
         tools::report_settings s;
-        s.models = {now_.checkpoint.string()}, s.names = {name}, s.prompts = prompts.string();
+        s.models = {now_.checkpoint.string()}, s.names = {prompts.name}, s.prompts = prompts.file.string();
         s.backend = run_.settings.backend, s.precision = precision_, s.threads = run_.threads;
         s.resamples = 20, s.local = false, s.sweep_prompts = measure_.sweep_prompts;
-        s.contributions = measure_.has("contribution"), s.similarity = measure_.has("similarity");
-        s.skips = measure_.has("depth_score") ? tools::skip_parts::future : tools::skip_parts::none;
-        s.logit_lens = measure_.has("lens") || measure_.has("tuned_lens");
-        if (measure_.has("tuned_lens")) s.lenses = {lens_folder().string()};
+        const auto wanted = [&](const char* part) { return !prompts.sweeps_only && measure_.has(part); };
+        s.contributions = wanted("contribution"), s.similarity = wanted("similarity");
+        s.skips = wanted("depth_score") ? tools::skip_parts::future : tools::skip_parts::none;
+        s.logit_lens = wanted("lens") || wanted("tuned_lens");
+        if (wanted("tuned_lens")) s.lenses = {lens_folder().string()};
         const std::size_t depth = run_.layers_run(now_.step - 1), block = run_.settings.block;
         if (depth % block == 0) s.block = block;
         s.sweeps = sweeps_of(measure_, block, depth);
         tools::progress_bar bar(8);
         std::size_t done = 0;
         const auto measured = tools::measure_depth(s, 0, [&](const std::string& part) { bar.update(done++, part); });
-        out["depth"][name] = kept(tools::depth_json(measured, s));
+        out["depth"][prompts.name] = kept(tools::depth_json(measured, s));
     }
 
     void score_tasks(dg::json& out) {

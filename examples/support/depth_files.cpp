@@ -44,6 +44,7 @@ std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const p
                         ": expected answer_from from 1 to ", one.tokens.size() - 1, " (the last position), found ",
                         *one.answer_from);
         }
+        if (fields.find("weights")) one.weights = fields.numbers("weights");
         dg::detail::check_prompt(one, out.size(), format.context, format.vocab);
         dg::detail::boundaries_of(one, out.size(), 0);
         out.push_back(std::move(one));

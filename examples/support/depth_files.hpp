@@ -32,9 +32,9 @@ struct prompt_format {
     std::vector<std::size_t> boundaries;  // of prompts that name none
 };
 
-/// Reads `{"tokens": [...]}` or `{"text": "..."}` lines, with optional `boundaries` and `answer_from`. Every error
-/// names file and line; an empty file, prompts of one token or longer than the context, ids outside the vocabulary are
-/// errors.
+/// Reads `{"tokens": [...]}` or `{"text": "..."}` lines, with optional `boundaries`, `answer_from` and `weights`. Every
+/// error names file and line; an empty file, prompts of one token or longer than the context, ids outside the
+/// vocabulary are errors.
 std::vector<file_prompt> read_prompts(const std::filesystem::path& file, const prompt_format& format);
 
 /// "8,16" as numbers.

@@ -237,6 +237,77 @@ TEMPLATE_TEST_CASE("the identity order gives bit-equal logits", "", float, doubl
     }
 }
 
+TEMPLATE_TEST_CASE("losses of orders count predictions by the prompt's weights", "", float, double) {
+    dg::blas backend;
+    const auto one = shapes().front();
+    const dg::decoder<TestType, dg::blas> model(backend, one.config, 3);
+    const std::vector<dg::layer_order> orders = {dg::layer_order::identity(one.config.layers),
+                                                 dg::reverse(one.config.layers, 0, 2)};
+    dg::prompt all = one.prompts[2];
+    const std::size_t length = all.tokens.size();
+    const auto losses = [&](const dg::prompt& p) { return dg::order_losses(model, {&p, 1}, orders).means(); };
+    // Of log-sums of `vocab` exponentials, and of the sums over predictions.
+    const double bound = 256 * static_cast<double>(std::numeric_limits<TestType>::epsilon());
+    std::vector<double> sums(orders.size());  // of every prediction on its own
+    for (std::size_t u = 1; u < length; ++u) {
+        dg::prompt alone = all;
+        alone.weights.assign(length, 0);
+        alone.weights[0] = 5;  // of what nothing predicts
+        alone.weights[u] = 0.25;
+        const auto mean = losses(alone);
+        for (std::size_t o = 0; o < orders.size(); ++o) {
+            dg::tape<TestType, dg::blas> tape(backend);
+            const auto logits = dg::logits(model, tape, dg::span<const dg::token>(all.tokens), 1,
+                                           dg::span<const std::size_t>(orders[o].sources()));
+            double total = 0;
+            for (std::size_t v = 0; v < logits.cols; ++v) total += std::exp(static_cast<double>(logits.row(u - 1)[v]));
+            const double logit = logits.row(u - 1)[static_cast<std::size_t>(all.tokens[u])];
+            CHECK(std::abs(mean[o] - (std::log(total) - logit)) < bound);
+            sums[o] += mean[o];
+        }
+    }
+    const auto whole = losses(all);
+    for (std::size_t o = 0; o < orders.size(); ++o)
+        CHECK(std::abs(whole[o] - sums[o] / static_cast<double>(length - 1)) < bound);
+    const auto refused = [&](std::vector<double> weights, const std::string& found) {
+        all.weights = std::move(weights);
+        CHECK_THROWS_WITH(losses(all), "prompt 0: expected " + found);
+    };
+    refused({1, 1}, dg::text("one weight for each of its ", length, " tokens, found 2"));
+    std::vector<double> some(length, 1);
+    some[3] = -1;
+    refused(some, "weights of at least 0, found -1 at position 3");
+    some.assign(length, 0);
+    some[0] = 1;
+    refused(some, "a weight above 0 after the first token, found none");
+}
+
+TEMPLATE_TEST_CASE("prompts of one length run together and lose what they lose alone", "", float, double) {
+    dg::blas backend;
+    const auto one = shapes()[1];
+    const dg::decoder<TestType, dg::blas> model(backend, one.config, 3);
+    const std::vector<dg::layer_order> orders = {dg::layer_order::identity(one.config.layers),
+                                                 dg::skip(one.config.layers, 2, 2)};
+    std::vector<dg::prompt> prompts = {one.prompts[1], one.prompts[1], one.prompts[0], one.prompts[1], one.prompts[1]};
+    for (std::size_t p = 0; p < prompts.size(); ++p)
+        for (auto& id : prompts[p].tokens) id = static_cast<dg::token>((static_cast<std::size_t>(id) + 7 * p) % 130);
+    CHECK(dg::detail::batches_of(prompts, 9, 100).size() == 3);
+    CHECK(dg::detail::batches_of(prompts, 9, 43).size() == 5);  // two of them have 44 tokens
+    CHECK(dg::detail::batches_of(prompts, 1, 100).size() == 5);
+    std::vector<double> sums(orders.size());
+    double count = 0;
+    for (const auto& p : prompts) {
+        const auto alone = dg::order_losses(model, {&p, 1}, orders).means();
+        const double predictions = static_cast<double>(p.tokens.size() - 1);
+        for (std::size_t o = 0; o < orders.size(); ++o) sums[o] += alone[o] * predictions;
+        count += predictions;
+    }
+    const auto together = dg::order_losses(model, prompts, orders).means();
+    for (std::size_t o = 0; o < orders.size(); ++o)
+        CHECK(std::abs(together[o] - sums[o] / count) <
+              256 * static_cast<double>(std::numeric_limits<TestType>::epsilon()));
+}
+
 TEST_CASE("interventions stand at every legal start and nowhere else") {
     CHECK(dg::interventions("skip", 1, 5).size() == 5);
     CHECK(dg::interventions("skip", 1, 5)[2].order.sources() == std::vector<std::size_t>{0, 1, 3, 4});

@@ -13,9 +13,10 @@ using temporary::refusal;
 TEST_CASE("prompts are read with their boundaries and answers, and lines are counted from 1") {
     const temporary::folder here;
     const auto file = here.path / "p.jsonl";
-    dg::write_file(file,
-                   "{\"tokens\": [1, 2, 3, 4], \"boundaries\": [2, 3]}\n\n{\"text\": \"abcdefghijklmnop\", "
-                   "\"answer_from\": 15}\r\n{\"text\": \"\\u00e9bc\", \"boundaries\": [2]}");
+    dg::write_file(
+        file,
+        "{\"tokens\": [1, 2, 3, 4], \"boundaries\": [2, 3]}\n\n{\"text\": \"abcdefghijklmnop\", "
+        "\"answer_from\": 15}\r\n{\"text\": \"\\u00e9bc\", \"boundaries\": [2], \"weights\": [0, 0.5, 0, 1]}");
     const auto prompts = tools::read_prompts(file, {256, 16, dg::encode_bytes, {8}});
     REQUIRE(prompts.size() == 3);
     CHECK(prompts[0].tokens == std::vector<dg::token>{1, 2, 3, 4});
@@ -26,6 +27,8 @@ TEST_CASE("prompts are read with their boundaries and answers, and lines are cou
     CHECK(prompts[1].boundaries == std::vector<std::size_t>{8});  // the flag's
     CHECK(prompts[1].answer_from == 15u);
     CHECK(prompts[1].name == file.string() + " line 3");
+    CHECK(prompts[1].weights.empty());
+    CHECK(prompts[2].weights == std::vector<double>{0, 0.5, 0, 1});
     CHECK(prompts[2].tokens == std::vector<dg::token>{0xc3, 0xa9, 'b', 'c'});
     CHECK(refusal([&] {
               tools::read_prompts(file, {256, 15, dg::encode_bytes, {8}});

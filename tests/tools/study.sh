@@ -9,7 +9,7 @@ cat > study.json <<'END'
   "study": "Tiny",
   "parameters": {"steps": "40", "text": null},
   "flags": ["--preset tiny --layers 4 --block 2 --batch 2 --context 32 --eval-windows 2 --steps {steps}",
-            "--mix built-in:0.5,{text}:0.5 --tasks arithmetic"],
+            "--mix built-in:0.5,{text}:0.5 --tasks arithmetic --answer-loss"],
   "variants": [
     {"name": "plain"},
     {"name": "lidas", "flags": "--growth lidas"},
@@ -51,8 +51,12 @@ grep -qE '^held-out loss \(nats per token\) +[0-9.]+ ±[0-9.]+ +[0-9.]+ ±[0-9.]
 grep -qE '^  minus plain +[-+][0-9.]+ ±[0-9.]+' whole.txt || fail "expected paired differences: $(cat whole.txt)"
 [[ -s whole/report.html && $(ls whole/cells | wc -l) -eq 5 ]] || fail "expected a page and five cells"
 for key in '"loss/prose.txt"' '"answers/arithmetic"' '"difference"' '"by_seed"' '"device"' '"depth_score/prose.txt"' \
-    '"tuned_lens_overlap/built-in"' '"swap 2/prose.txt"' '"attention/built-in"' '"task/arithmetic"'; do
+    '"tuned_lens_overlap/built-in"' '"swap 2/prose.txt"' '"attention/built-in"' '"task/arithmetic"' \
+    '"swap 2/built-in answers"'; do
   grep -qF "$key" whole/results.json || fail "expected $key in results.json"
+done
+for key in 'prose.txt answers' 'attention/built-in answers'; do  # every token of prose counts; answers: sweeps alone
+  ! grep -qF "$key" whole/results.json || fail "expected no $key in results.json"
 done
 for key in '"early_exit":[' '"output_mean":[' '"kl_final_lens":[' '"attention_ratio":['; do  # layer by layer
   grep -qF "$key" whole/cells/lidas-seed-1.json || fail "expected $key in the cell of lidas"

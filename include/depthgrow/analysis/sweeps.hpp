@@ -1,10 +1,11 @@
 // Intervention sweeps: the loss under every skip, swap, reversal and loop of given lengths, beside the clean loss.
-// Assumes prompts without padding; an order that begins like the model's own starts from the clean run's residual
-// there. Kinds and lengths: Kapl et al. 2025 (arXiv 2512.08819), figures 3 and 9; loops, Kapl et al. 2026, figure 6.
-// Chosen: a swap exchanges adjacent blocks and keeps the order inside them; a loop repeats on top of the one ordinary
-// run.
+// Assumes prompts without padding; those of one length run together; an order that begins like the model's own starts
+// from the clean run's residual there. Kinds and lengths: Kapl et al. 2025 (arXiv 2512.08819), figures 3 and 9; loops,
+// Kapl et al. 2026, figure 6. Chosen: a swap exchanges adjacent blocks and keeps the order inside them; a loop repeats
+// on top of the one ordinary run.
 #pragma once
 
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -55,65 +56,93 @@ inline std::vector<intervention> standard_interventions(std::size_t depth) {
 
 namespace detail {
 
-/// Sums of next-token losses of one sequence under several orders.
+/// Weighted sums of next-token losses of sequences under several orders.
 template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class order_runner {
 public:
     explicit order_runner(const Model& model) : model_(model), backend_(model.backend()), tape_(model.backend()) {}
 
-    std::vector<double> operator()(span<const token> tokens, span<const layer_order> orders) {
-        const std::size_t length = tokens.size(), width = model_.config().width, L = model_.layers();
-        ids_ = tensor<token, Backend>::from_host(backend_, {length}, tokens);
-        std::vector<token> next(tokens.begin() + 1, tokens.end());
-        next.push_back(-1);
-        targets_ = tensor<token, Backend>::from_host(backend_, {length}, next);
-        weights_ = tensor<wide_t<T>, Backend>::filled(backend_, {length}, 1);
-        if (clean_.size() < L * length * width) clean_ = tensor<T, Backend>(backend_, {L * length, width});
+    /// sums: (prompts, orders). The prompts have one length and run together.
+    void operator()(span<const prompt> prompts, span<const layer_order> orders, span<double> sums) {
+        const std::size_t length = prompts[0].tokens.size(), rows = prompts.size() * length,
+                          width = model_.config().width, L = model_.layers();
+        std::vector<token> all, next;
+        all.reserve(rows), next.reserve(rows);
+        for (const prompt& one : prompts) {
+            all.insert(all.end(), one.tokens.begin(), one.tokens.end());
+            next.insert(next.end(), one.tokens.begin() + 1, one.tokens.end());
+            next.push_back(-1);
+        }
+        ids_ = tensor<token, Backend>::from_host(backend_, {rows}, all);
+        targets_ = tensor<token, Backend>::from_host(backend_, {rows}, next);
+        ones_ = tensor<wide_t<T>, Backend>::filled(backend_, {rows}, 1);
+        if (clean_.size() < L * rows * width) clean_ = tensor<T, Backend>(backend_, {L * rows, width});
         tape_.start(false);
-        model_.residual(tape_, ids_.flat(), 1, nullptr, {}, [&](site where, std::size_t slot, matrix<T> h) {
-            if (where == site::resid_pre) backend_.template copy<T>(h.data, clean_.rows().row(slot * length), h.size());
-        });
-        std::vector<double> sums;
-        for (const layer_order& order : orders) sums.push_back(loss_sum(order, length));
-        return sums;
+        model_.residual(tape_, ids_.flat(), prompts.size(), nullptr, {},
+                        [&](site where, std::size_t slot, matrix<T> h) {
+                            if (where == site::resid_pre)
+                                backend_.template copy<T>(h.data, clean_.rows().row(slot * rows), h.size());
+                        });
+        for (std::size_t o = 0; o < orders.size(); ++o) {
+            const auto losses = losses_under(orders[o], prompts.size(), rows);
+            for (std::size_t p = 0; p < prompts.size(); ++p) {
+                const auto weights = prediction_weights(prompts[p]);
+                double sum = 0;
+                for (std::size_t t = 0; t + 1 < length; ++t)
+                    sum += weights[t] * static_cast<double>(losses[p * length + t]);
+                require(std::isfinite(sum), "[sweep] expected a finite loss, got NaN or infinity under the order ",
+                        orders[o].to_string());
+                sums[p * orders.size() + o] = sum;
+            }
+        }
     }
 
 private:
-    double loss_sum(const layer_order& order, std::size_t length) {
+    /// Of every position, (rows): 0 at the last one of each sequence.
+    std::vector<wide_t<T>> losses_under(const layer_order& order, std::size_t batch, std::size_t rows) {
         std::size_t same = 0;
         while (same + 1 < std::min(order.size(), model_.layers()) && order[same] == same) ++same;
         tape_.start(false);
-        const auto h = tape_.make(length, model_.config().width);
-        backend_.template copy<T>(clean_.rows().row(same * length), h.value.data, h.value.size());
+        const auto h = tape_.make(rows, model_.config().width);
+        backend_.template copy<T>(clean_.rows().row(same * rows), h.value.data, h.value.size());
         residual_stream<T> stream{h, {}};
-        const auto extents = model_.extents(length, 1);
+        const auto extents = model_.extents(rows, batch);
         for (std::size_t slot = same; slot < order.size(); ++slot) {
             stream = model_.attention_sublayer(tape_, stream, order[slot], slot, extents, nullptr);
             stream = model_.mlp_sublayer(tape_, stream, order[slot], slot, nullptr);
         }
         const auto last = add_pending(tape_, stream);
         const auto losses = ops::linear_cross_entropy(tape_, model_.final_norm(tape_, last, nullptr), model_.head(),
-                                                      targets_.flat(), weights_.flat());
-        std::vector<wide_t<T>> host(length);
-        backend_.template to_host<wide_t<T>>(losses.data(), host.data(), length);
-        double sum = 0;
-        for (wide_t<T> value : host) sum += static_cast<double>(value);
-        require(std::isfinite(sum), "[sweep] expected a finite loss, got NaN or infinity under the order ",
-                order.to_string());
-        return sum;
+                                                      targets_.flat(), ones_.flat());
+        std::vector<wide_t<T>> host(rows);
+        backend_.template to_host<wide_t<T>>(losses.data(), host.data(), rows);
+        return host;
     }
 
     const Model& model_;
     Backend& backend_;
     tape<T, Backend> tape_;
     tensor<token, Backend> ids_, targets_;
-    tensor<wide_t<T>, Backend> weights_;
-    tensor<T, Backend> clean_;  // (L * T, C): what enters every layer
+    tensor<wide_t<T>, Backend> ones_;  // the operator's weights, which scale gradients alone
+    tensor<T, Backend> clean_;         // (L * rows, C): what enters every layer
 };
+
+/// Prompts next to each other, of one length, `most` of them and `max_rows` tokens at most (one prompt at least).
+inline std::vector<item_range> batches_of(span<const prompt> prompts, std::size_t most, std::size_t max_rows) {
+    std::vector<item_range> out;
+    for (std::size_t p = 0; p < prompts.size(); ++p) {
+        const std::size_t length = prompts[p].tokens.size();
+        if (!out.empty() && prompts[out.back().first].tokens.size() == length && out.back().count < most &&
+            (out.back().count + 1) * length <= max_rows)
+            ++out.back().count;
+        else out.push_back({p, 1});
+    }
+    return out;
+}
 
 }  // namespace detail
 
-/// Mean next-token losses (nats) over all predictions of all prompts: one column an order. The ranks of `comm` share
-/// the prompts.
+/// Mean next-token losses (nats) over all predictions of all prompts, by the prompts' weights: one column an order. The
+/// ranks of `comm` share the prompts.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 sample_table order_losses(const Model& model, span<const prompt> prompts, const std::vector<layer_order>& orders,
                           const bootstrap_options& bootstrap = {}, communicator& comm = no_other_ranks()) {
@@ -127,12 +156,20 @@ sample_table order_losses(const Model& model, span<const prompt> prompts, const 
     }
     sample_table out(orders.size(), prompts.size(), bootstrap);
     detail::order_runner<T, Backend, Model> run(model);
-    const auto measure = [&](std::size_t p, span<double> row) {
-        const auto sums = run(prompts[p].tokens, orders);
-        std::copy(sums.begin(), sums.end(), row.begin());
+    constexpr std::size_t max_rows = 4096;  // tokens that run together: small models are faster so, on a GPU
+    const std::size_t most = (prompts.size() + comm.size() - 1) / comm.size();
+    const auto batches = detail::batches_of(prompts, most, max_rows);
+    std::size_t largest = 0;
+    for (const auto& batch : batches) largest = std::max(largest, batch.count);
+    const auto measure = [&](std::size_t b, span<double> sums) {
+        run(prompts.subspan(batches[b].first, batches[b].count), orders, sums);
     };
-    share_out(comm, prompts.size(), orders.size(), measure, [&](std::size_t p, span<const double> row) {
-        out.add(row, static_cast<double>(prompts[p].tokens.size() - 1));
+    share_out(comm, batches.size(), orders.size() * largest, measure, [&](std::size_t b, span<const double> sums) {
+        for (std::size_t p = 0; p < batches[b].count; ++p) {
+            const auto weights = detail::prediction_weights(prompts[batches[b].first + p]);
+            out.add(sums.subspan(p * orders.size(), orders.size()),
+                    std::accumulate(weights.begin(), weights.end(), 0.0));
+        }
     });
     return out;
 }
