@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 /// The flags of depth_study itself.
 struct study_settings {
-    std::string file, variants, shard;
+    std::string file, variants, shard, baseline, figures;
     std::optional<std::size_t> seeds;
     double budget = 0;
     std::vector<std::string> set, merge;
@@ -53,6 +53,7 @@ study::study_file make_study(const study_settings& s, const tools::training_sett
     if (s.file.empty() || !s.variants.empty())
         study::compare_operators(out, s.variants.empty() ? "none,lidas" : s.variants);
     if (seeded) study::set_seeds(out, common.seed, s.seeds.value_or(1));
+    if (!s.baseline.empty()) study::set_baseline(out, s.baseline);
     return out;
 }
 
@@ -141,7 +142,7 @@ bool run_cells(const study::study_file& study, const std::vector<study::cell>& c
 }
 
 void show(const study::study_file& study, const std::vector<study::cell>& cells, const fs::path& out,
-          const std::string& json, bool quiet) {
+          const std::string& figures, const std::string& json, bool quiet) {
     std::vector<study::cell_result> results;
     for (const auto& one : cells)
         if (auto found = study::finished(one)) results.push_back({&one, std::move(*found)});
@@ -152,6 +153,11 @@ void show(const study::study_file& study, const std::vector<study::cell>& cells,
         if (!quiet) {
             study::print_table(study, study::make_table(study, cells, results, study.moments.size() - 1));
             std::printf("\npage: %s\n", (out / "report.html").c_str());
+        }
+        if (!figures.empty()) {
+            const fs::path folder = dg::output_directory(figures);
+            const auto count = study::write_figures(folder, study, cells, results);
+            if (!quiet) std::printf("%zu figures: %s\n", count, folder.c_str());
         }
     }
     tools::write_json(json, record);
@@ -179,7 +185,7 @@ void run(const study_settings& s, const tools::training_settings& common, const 
     if (!only_table) tools::require_backend(mine.front().run.settings.backend, mine.front().run.settings.precision);
     std::vector<std::string> failures;
     const bool all = only_table || run_cells(study, mine, s.budget, quiet, failures);
-    show(study, cells, out, common.json, quiet);
+    show(study, cells, out, s.figures, common.json, quiet);
     const auto done = std::count_if(cells.begin(), cells.end(), [](const auto& one) { return fs::exists(one.file); });
     if (!quiet && (!all || only_table))
         std::printf("%s%td of %zu cells are done%s\n", all ? "" : "stopped; ", done, cells.size(),
@@ -215,6 +221,9 @@ int main(int argc, char** argv) {
                   "Stop after about so many seconds, between two steps; the same command goes on (0: never)");
         flags.add_switch("--list", s.list, "Show cells with steps, tokens, FLOPs and what is done, and stop");
         flags.add_switch("--table", s.table, "Table and page of the cells that are done, without running any");
+        flags.add("--baseline", s.baseline,
+                  "Variant from which differences are taken and FLOPs counted, in place of the file's");
+        flags.add("--figures", s.figures, "Also write the page's plots of what was measured there, one .svg file each");
         flags.add("--merge", s.merge,
                   "Folders of the same study, from other machines or days: take their cells; then as --table");
         flags.add_switch("--put-aside", s.put_aside,

@@ -43,6 +43,15 @@ dg::json measures::to_json() const {
 
 namespace {
 
+void require_baseline(const study_file& study, const std::string& expected) {
+    std::string all;
+    bool found = false;
+    for (const auto& one : study.variants)
+        all += (all.empty() ? "" : ", ") + one.name, found = found || one.name == study.baseline;
+    dg::require(found, expected, " one of the variants ", all, ", found ",
+                dg::detail::quotable(study.baseline, 40));
+}
+
 /// One file being read.
 class reader {
 public:
@@ -189,10 +198,7 @@ private:
     }
     void read_baseline(const dg::json_fields& fields, study_file& out) const {
         out.baseline = fields.string("baseline", out.variants.front().name);
-        std::string all;
-        for (const auto& one : out.variants) all += (all.empty() ? "" : ", ") + one.name;
-        dg::require(names_.count(out.baseline) > 0, label_, ": expected baseline to be one of the variants ", all,
-                    ", found ", dg::detail::quotable(out.baseline, 40));
+        require_baseline(out, label_ + ": expected baseline to be");
     }
     void read_moments(const dg::json_fields& fields, study_file& out) const {
         std::set<double> shares, steps;
@@ -296,6 +302,11 @@ void compare_operators(study_file& study, const std::string& names) {
     }
     dg::require(!study.variants.empty(), "--variants: expected at least one, found none");
     study.baseline = study.variants.front().name;
+}
+
+void set_baseline(study_file& study, const std::string& name) {
+    study.baseline = name;
+    require_baseline(study, "--baseline: expected");
 }
 
 void set_seeds(study_file& study, std::size_t first, std::size_t count) {

@@ -57,6 +57,9 @@ study_file read_study(const std::filesystem::path& file, const std::map<std::str
 /// Puts growth operators side by side in place of a study's variants, the first one the baseline.
 void compare_operators(study_file& study, const std::string& names);
 
+/// Compares the variants with another one of them.
+void set_baseline(study_file& study, const std::string& name);
+
 /// Lets every variant have the seeds `first`, `first` + 1, ...
 void set_seeds(study_file& study, std::size_t first, std::size_t count);
 

@@ -10,4 +10,8 @@ namespace study {
 void write_page(const std::filesystem::path& file, const study_file& study, const std::vector<cell>& cells,
                 const std::vector<cell_result>& results);
 
+/// The page's plots of what was measured, each as an .svg file named after its title; how many.
+std::size_t write_figures(const std::filesystem::path& folder, const study_file& study, const std::vector<cell>& cells,
+                          const std::vector<cell_result>& results);
+
 }  // namespace study

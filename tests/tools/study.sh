@@ -64,6 +64,22 @@ done
 [[ $(grep -c '"checkpoint"' whole/results.json) -eq 2 ]] || fail "expected two checkpoints in results.json"
 numbers whole/results.json > whole.json
 
+# The page's plots as files that stand alone; another baseline.
+"${study[@]}" --set text=prose.txt --out whole --table --figures figures --baseline lidas > lidas.txt
+grep -qE '^  minus lidas +' lidas.txt || fail "expected differences from lidas: $(cat lidas.txt)"
+python3 - << 'END' || fail "expected figures that are whole SVG files"
+import glob, xml.etree.ElementTree as xml
+names = glob.glob("figures/*.svg")
+assert len(names) > 20 and "figures/loss-added-by-swap-2-built-in-answers.svg" in names, names
+for name in names:
+    root = xml.parse(name).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and "--series-1:" in root[0].text, name
+END
+refused '--baseline: expected one of the variants plain, lidas, late, found early' \
+  "${study[@]}" --set text=prose.txt --out whole --table --baseline early
+"${study[@]}" --set text=prose.txt --out whole --table --quiet
+numbers whole/results.json | cmp whole.json - || fail "expected the file's baseline again"
+
 # Cells that are done are never run again.
 touch -d '2020-01-01' whole/cells/*
 "${study[@]}" --set text=prose.txt --out whole > again.txt
