@@ -48,8 +48,7 @@ void require_baseline(const study_file& study, const std::string& expected) {
     bool found = false;
     for (const auto& one : study.variants)
         all += (all.empty() ? "" : ", ") + one.name, found = found || one.name == study.baseline;
-    dg::require(found, expected, " one of the variants ", all, ", found ",
-                dg::detail::quotable(study.baseline, 40));
+    dg::require(found, expected, " one of the variants ", all, ", found ", dg::detail::quotable(study.baseline, 40));
 }
 
 /// One file being read.

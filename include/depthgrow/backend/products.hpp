@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "depthgrow/core/config.hpp"
+
 namespace depthgrow {
 
 /// A product c = alpha * op(a) op(b) + beta * c, row-major, op(a) (m, k), op(b) (k, n), c (m, n), with the distances of
@@ -52,10 +54,18 @@ private:
     int openmp_ = 1, mkl_ = 0;
 };
 
+// Where a library is linked statically, which dlsym does not see; null where it is not there.
+DEPTHGROW_OPTIONAL_FUNCTION(openblas_set_num_threads, int);
+DEPTHGROW_OPTIONAL_FUNCTION(bli_thread_set_num_threads, std::int64_t);
+
 /// OpenBLAS and BLIS keep one number of threads for the whole process.
 inline void products_on_one_thread() {
-    if (const auto set = find_function<void(int)>("openblas_set_num_threads")) set(1);
-    if (const auto set = find_function<void(std::int64_t)>("bli_thread_set_num_threads")) set(1);
+    const auto openblas = find_function<void(int)>("openblas_set_num_threads");
+    if (openblas) openblas(1);
+    else if (openblas_set_num_threads) openblas_set_num_threads(1);
+    const auto blis = find_function<void(std::int64_t)>("bli_thread_set_num_threads");
+    if (blis) blis(1);
+    else if (bli_thread_set_num_threads) bli_thread_set_num_threads(1);
 }
 
 }  // namespace detail

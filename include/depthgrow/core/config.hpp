@@ -20,6 +20,14 @@
 #define DEPTHGROW_RESTRICT
 #endif
 
+// Declares a C function that some library of the program may have, void(argument): null where none has it. Where
+// programs are no ELF files it is null always.
+#ifdef __ELF__
+#define DEPTHGROW_OPTIONAL_FUNCTION(name, argument) extern "C" __attribute__((weak)) void name(argument)
+#else
+#define DEPTHGROW_OPTIONAL_FUNCTION(name, argument) inline void (*const name)(argument) = nullptr
+#endif
+
 // Bytes of a vector register of the processor that is compiled for; 16 where nothing is known.
 #if defined(__AVX512F__)
 #define DEPTHGROW_VECTOR_BYTES 64
