@@ -256,7 +256,8 @@ void bind_plans(nb::module_& m) {
         "plan_growth",
         [plan](const std::string& name, size_t initial, size_t final, size_t plateau, size_t total, double alpha,
                const std::string& rounding) {
-            return plan(dg::make_operator(name, {4, 0, 1}), initial, final, plateau, total, alpha, rounding);
+            return plan(dg::make_operator(name, dg::operator_parameters{}), initial, final, plateau, total, alpha,
+                        rounding);
         },
         "operator"_a, "initial_layers"_a, "final_layers"_a, "plateau_steps"_a, "total_steps"_a, "alpha"_a = 1.0,
         "rounding"_a = "largest_remainder", "The same of the operator GrowthOperator(name).");

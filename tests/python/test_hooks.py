@@ -1,5 +1,7 @@
 """The report by hooks beside the fixtures' expected values, which the C++ report is tested with; its refusals."""
+import json
 import pathlib
+import tempfile
 import unittest
 
 import depthgrow as dg
@@ -70,6 +72,18 @@ class Report(unittest.TestCase):
         self.assertEqual(of_text, depth_report(model, [[ord(c) % 11 for c in letters]]))
         with self.assertRaisesRegex(dg.Error, "at least 13 tokens to draw a boundary from .* got 5 in prompt 0"):
             depth_report(model, [[1, 2, 3, 4, 5]])
+        for prompt, found in ((5, "a list of token ids, got 5"), (None, "a list of token ids, got None"),
+                              ({"tokens": ["a"]}, "a list of token ids, got .'a'."),
+                              ({"tokens": None}, "a list of token ids, got None")):
+            with self.assertRaisesRegex(dg.Error, r"^\[depth_report\] prompt 0: expected " + found):
+                depth_report(model, [prompt])
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "p.jsonl"
+                path.write_text("\n" + json.dumps(prompt) + "\n")
+                with self.assertRaisesRegex(dg.Error, "p.jsonl:2: expected " + found):
+                    depth_report(model, path)
+        with self.assertRaisesRegex(dg.Error, "prompt 0: expected a text, got 7"):
+            depth_report(model, [{"text": 7}], tokenizer=lambda text: [1])
         with self.assertRaisesRegex(dg.Error, "at least 1 prompt, got none"):
             depth_report(model, [])
         with self.assertRaisesRegex(dg.Error, "expected one attention in layer 0, got none of norm, "):

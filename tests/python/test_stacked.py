@@ -41,6 +41,16 @@ class Stacked(unittest.TestCase):
         other = np.ascontiguousarray(w.swapaxes(0, 1))
         np.testing.assert_allclose(grow_stacked(other, how, axis=1), grown["mu"].swapaxes(0, 1))
 
+    def test_an_operator_is_asked_at_the_depth(self):
+        lidas = dg.GrowthOperator("lidas", block=2)
+        grown = grow_stacked(self.tree, lidas, where="layers")
+        same = grow_stacked(self.tree, self.order, where="layers")
+        np.testing.assert_array_equal(grown["layers"]["w"], same["layers"]["w"])
+        other = np.ascontiguousarray(self.tree["layers"]["w"].swapaxes(0, 1))
+        self.assertEqual(grow_stacked(other[:, :4], lidas, axis=1).shape, (3, 6, 3))
+        with self.assertRaisesRegex(dg.Error, "got a growth operator and nothing that says for how many layers"):
+            grow_stacked(self.tree, lidas, where="blocks")
+
     def test_refusals(self):
         with self.assertRaisesRegex(dg.Error, r"of 4 layers along axis 0, got shape \(7, 3\) at embedding"):
             grow_stacked(self.tree, self.order)

@@ -257,6 +257,14 @@ class Refusals(unittest.TestCase):
                      torch.optim.LBFGS(model.parameters()))
         self.refuses("holds parameters of the model, got [0-9]+ parameters of which none is the model's", model,
                      torch.optim.Adam(Decoder().parameters()))
+        others = [torch.optim.Adam(Decoder().parameters()) for _ in range(2)]
+        with self.assertRaisesRegex(dg.Error, "parameters of which none is the model's"):
+            dgt.grow(model, others, [0, 1, 1, 2, 3])
+        both = Decoder(), Decoder()
+        optimizers = [torch.optim.Adam(one.parameters()) for one in both]  # of two models that are trained together
+        self.assertEqual(dgt.grow(both[0], optimizers, [0, 1, 1, 2, 3]), 5)
+        self.assertEqual([len(one.param_groups[0]["params"]) for one in optimizers],
+                         [len(list(one.parameters())) for one in both])
         self.refuses("expected a depth of at least 16 .one block., got 4", model, adam,
                      dg.GrowthOperator("lidas", block=16))
         self.refuses("a ModuleList of modules of one type", torch.nn.Linear(2, 2), None)
@@ -334,6 +342,10 @@ class Dictionaries(unittest.TestCase):
             for name, parameter in model.named_parameters():
                 for key, value in optimizer.state[parameter].items():
                     self.assertTrue(torch.equal(torch.as_tensor(grown["state"][name][key]), torch.as_tensor(value)))
+            again = dgt.grow_optimizer_state_dict(by_name, dg.GrowthOperator("lidas", block=2), state=policy)
+            self.assertEqual(again["param_groups"], grown["param_groups"])
+        with self.assertRaisesRegex(dg.Error, "expected names blocks.0. ... blocks.n., got a dictionary without"):
+            dgt.grow_optimizer_state_dict(by_name, order, prefix="blocks")
         with self.assertRaisesRegex(dg.Error, "expected names of parameters, got numbers"):
             dgt.grow_optimizer_state_dict(optimizer.state_dict(), order)
 

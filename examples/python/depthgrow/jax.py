@@ -4,7 +4,7 @@ JAX is imported when it is there; trees of dicts, lists, tuples and named tuples
 """
 import numpy
 
-from ._native import Error
+from ._native import Error, GrowthOperator
 from .sequences import as_growth
 
 
@@ -41,7 +41,8 @@ def _map(change, tree):
 
 
 def grow_stacked(tree, order, *, where=None, axis=0, state="copy", squares=()):
-    """The tree with every array of layers grown along `axis` by `order`; numbers without axes (counts) stay.
+    """The tree with every array of layers grown along `axis` by `order` (what grow takes: an order, a stage of a plan,
+    a GrowthOperator, ...); numbers without axes (counts) stay.
 
     where:   name that a path must hold for its arrays to grow, as "layers"; None: every array. Optimizer states hold
              the same names: grow_stacked(opt_state, order, where="layers").
@@ -51,6 +52,8 @@ def grow_stacked(tree, order, *, where=None, axis=0, state="copy", squares=()):
     Raises Error where an array has another number of layers than the order; nothing is changed in place.
     """
     depth = getattr(order, "source_depth", None)
+    if isinstance(order, GrowthOperator):
+        depth = _layers_of(tree, where, axis)
     rows = as_growth(order, depth).rows()
     sources = [rows.main_source(slot) for slot in range(len(rows))]
     new = [slot for slot in range(len(rows)) if rows.is_new(slot)]
@@ -73,6 +76,20 @@ def grow_stacked(tree, order, *, where=None, axis=0, state="copy", squares=()):
     if grown == 0:
         raise Error(f"[grow_stacked] expected arrays to grow{f' below {where}' if where else ''}, got none")
     return out
+
+
+def _layers_of(tree, where, axis):
+    """Extent along `axis` of the first array that grows; None where there is none."""
+    found = []
+
+    def look(path, leaf):
+        shape = numpy.shape(leaf)
+        if axis < len(shape) and (where is None or where in path):
+            found.append(shape[axis])
+        return leaf
+
+    _map(look, tree)
+    return found[0] if found else None
 
 
 def _grown_array(array, rows, sources, new, axis, state, power):

@@ -11,7 +11,10 @@ def as_growth(order, depth=None, init="copy", state="copy", seed=0):
     """
     if hasattr(order, "growth"):
         order = order.growth
-    if isinstance(order, GrowthOperator) and depth is not None:
+    if isinstance(order, GrowthOperator):
+        if depth is None:
+            raise Error("[grow] expected an order, got a growth operator and nothing that says for how many layers: "
+                        "give operator.rows(layers)")
         order = order.rows(depth)
     if not isinstance(order, (Growth, Mixture)):
         if not isinstance(order, LayerOrder):

@@ -95,14 +95,15 @@ public:
     matrix<T> answer(variable<T> h) { return answer(h, exit_); }
     matrix<T> answer(variable<T> h, std::size_t exit) {
         const std::size_t rows = h.value.rows;
-        if (options_.lens && exit < options_.order.size()) {
-            const auto ones = tape_.make(rows, 1), moved = tape_.make(rows, model_.config().width);
-            model_.backend().template fill<T>(ones.value.data, rows, T(1));
-            detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit, model_.layers()), h.value,
-                                 ones.value, moved.value);
-            h = moved;
-        }
-        return model_.final_norm(tape_, h).value;
+        if (!options_.lens || exit >= options_.order.size()) return model_.final_norm(tape_, h).value;
+        const auto ones = tape_.make(rows, 1), moved = tape_.make(rows, model_.config().width);
+        model_.backend().template fill<T>(ones.value.data, rows, T(1));
+        detail::translate<T>(model_.backend(), options_.lens->at(options_.order, exit, model_.layers()), h.value,
+                             ones.value, moved.value);
+        tape_.drop(ones);
+        const auto normed = model_.final_norm(tape_, moved).value;
+        if (normed.data != moved.value.data) tape_.drop(moved);
+        return normed;
     }
 
 private:

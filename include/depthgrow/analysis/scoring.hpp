@@ -217,6 +217,8 @@ private:
         std::vector<token> likeliest(wanted);
         backend_.template to_host<wide_t<T>>(loss.data(), losses.data(), wanted);
         backend_.template to_host<token>(best.data(), likeliest.data(), wanted);
+        run_.tape().drop_wide(loss);
+        run_.tape().memory().template give<token>(best.data(), wanted);
         for (std::size_t b = 0, r = 0; b < which.size(); ++b) {
             auto& score = out[which[b]];
             score = {0, true};

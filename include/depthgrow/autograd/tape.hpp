@@ -70,6 +70,9 @@ public:
     void drop(const variable<T>& v) {
         if (!recording_ && !passing_ && !v.kept && v.value.data) memory_.template give<T>(v.value.data, v.value.size());
     }
+    void drop_wide(span<wide_t<T>> numbers) {
+        if (!recording_ && !passing_) memory_.template give<wide_t<T>>(numbers.data(), numbers.size());
+    }
 
     /// What `forward` makes from what it reads, without a backward pass: only its result, a variable of the tape,
     /// stays.

@@ -1,46 +1,16 @@
 """Depth score, contributions, skip effects and logit lens of any decoder, with the keys of the library's own report."""
-import json
 import os
 
 import torch
 
-from .. import _native, metrics
+from .. import metrics
 from .._native import Error
 from .probe import Probe
+from .prompts import boundaries_of, read_prompts, with_tokens
 
 CONTRIBUTION = ("attention_ratio", "mlp_ratio", "layer_ratio", "attention_cosine", "mlp_cosine", "layer_cosine",
                 "block_influence", "residual_norm")
 RATIO_FLOOR = 1e-6  # as in include/depthgrow/metrics/reduce.hpp
-
-
-def read_prompts(path, tokenizer=None):
-    """Prompts of a JSONL file with {"tokens": [...]} or {"text": "..."} a line, and {"boundaries": [...]} where it has
-    them, as dictionaries with "tokens"; texts need a `tokenizer` (depth_report). Raises Error that names the line."""
-    prompts = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    prompts.append(_with_tokens(json.loads(line), tokenizer, f"{path}:{number}"))
-                except json.JSONDecodeError as problem:
-                    raise Error(f"{path}:{number}: expected a line of JSON, got {problem}") from None
-    return prompts
-
-
-def _with_tokens(prompt, tokenizer, where):
-    """A prompt (token ids, a text, or a dictionary with either) as a dictionary with "tokens"."""
-    if isinstance(prompt, str):
-        prompt = {"text": prompt}
-    if not isinstance(prompt, dict):
-        return {"tokens": [int(token) for token in prompt]}
-    if "tokens" in prompt:
-        return {**prompt, "tokens": [int(token) for token in prompt["tokens"]]}
-    if "text" not in prompt:
-        raise Error(f"{where}: expected a prompt with tokens or text, got one with {', '.join(prompt) or 'nothing'}")
-    if tokenizer is None:
-        raise Error(f"{where}: expected a prompt with tokens, got a text and no tokenizer; give tokenizer=")
-    made = tokenizer(prompt["text"])
-    return {**prompt, "tokens": [int(token) for token in (made["input_ids"] if hasattr(made, "keys") else made)]}
 
 
 def _wide(tensor):
@@ -126,7 +96,8 @@ def depth_report(model, prompts, *, tokenizer=None, unit="layer", seed=12345, la
     prompts:   a list of lists of token ids, of texts, or of dictionaries with "tokens" or "text", and "boundaries"
                where they have some; or a file's path (read_prompts). Without boundaries up to 4 are drawn, of 8, 16,
                24, ...; these need 13 tokens.
-    tokenizer: what makes token ids of a text: a transformers tokenizer, or a function.
+    tokenizer: what makes token ids of a text: a transformers tokenizer (with the special tokens that it adds, a
+               beginning or an end), or a function.
     unit:      what is skipped: "layer", "attention" or "mlp". Depth scores are of layers only.
 
     Layers count from 0; lists of lens and residual_norm have one element more, the model's own. Everything runs one
@@ -134,10 +105,10 @@ def depth_report(model, prompts, *, tokenizer=None, unit="layer", seed=12345, la
     """
     if isinstance(prompts, (str, os.PathLike)):
         prompts = read_prompts(prompts, tokenizer)
-    prompts = [_with_tokens(prompt, tokenizer, f"prompt {index}") for index, prompt in enumerate(prompts)]
+    prompts = [with_tokens(prompt, tokenizer, f"[depth_report] prompt {index}") for index, prompt in enumerate(prompts)]
     if not prompts:
         raise Error("[depth_report] expected at least 1 prompt, got none")
-    boundaries = [_boundaries(prompt, index, seed) for index, prompt in enumerate(prompts)]
+    boundaries = [boundaries_of(prompt, index, seed) for index, prompt in enumerate(prompts)]
     probe = Probe(model, prompts[0]["tokens"], layers=layers, attention=attention, mlp=mlp)
     count = len(probe.layers)
     means = [metrics.ContributionAccumulator() for _ in range(count)]
@@ -163,19 +134,6 @@ def depth_report(model, prompts, *, tokenizer=None, unit="layer", seed=12345, la
     if unit == "layer":
         report["depth_score"] = {flavour: _scores(future, flavour) for flavour in ("mean", "max")}
     return report
-
-
-def _boundaries(prompt, index, seed):
-    length = len(prompt["tokens"])
-    given = prompt.get("boundaries")
-    ends = [int(t) for t in given] if given else _native.draw_boundaries(length, seed, index)
-    if not ends:
-        raise Error(f"[depth_report] expected at least 13 tokens to draw a boundary from (or boundaries of its own: "
-                    f'{{"tokens": [...], "boundaries": [2]}}), got {length} in prompt {index}')
-    if not all(2 <= t < length for t in ends):
-        raise Error(f"[depth_report] expected boundaries from 2 to {length - 1} (the last position) in prompt {index}, "
-                    f"got {ends}")
-    return ends
 
 
 def _scores(future, flavour):

@@ -30,13 +30,13 @@ def unwrap(optimizer):
 
 
 def require_parameters_of(model, optimizers):
-    """Raises Error for an optimizer that trains none of the model, such as one made for a model that was replaced."""
+    """Raises Error for optimizers that train none of the model, such as one made for a model that was replaced. Of
+    several, one may hold none: that of another model which is trained beside this one."""
     own = {id(parameter) for parameter in model.parameters()}
-    for optimizer in optimizers:
-        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if own and not any(id(parameter) in own for parameter in held):
-            raise Error(f"[grow] expected an optimizer that holds parameters of the model, got {len(held)} parameters "
-                        f"of which none is the model's; was it made for another model?")
+    held = [parameter for one in optimizers for group in one.param_groups for parameter in group["params"]]
+    if optimizers and own and not any(id(parameter) in own for parameter in held):
+        raise Error(f"[grow] expected an optimizer that holds parameters of the model, got {len(held)} parameters "
+                    f"of which none is the model's; was it made for another model?")
 
 
 def is_moment(value, parameter):

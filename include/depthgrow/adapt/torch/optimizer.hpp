@@ -132,7 +132,9 @@ private:
             for (const torch::Tensor& parameter : group.params())
                 ++held, own += places_.count(parameter.unsafeGetTensorImpl());
         require(!train || own > 0, "[grow] expected an optimiser that holds parameters of the layers, got one with ",
-                held, " others and none of theirs; was it made for another model?");
+                held,
+                " others and none of theirs; was it made for another model? (layers that are not trained have "
+                "requires_grad false, or grow without an optimiser)");
     }
 
     /// A group keeps its order. Layers in it stand in the order of their slots, in each run of parameters whose layers
