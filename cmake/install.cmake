@@ -5,9 +5,11 @@ include(CMakePackageConfigHelpers)
 install(DIRECTORY include/depthgrow DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh")
 install(TARGETS depthgrow_growth depthgrow EXPORT depthgrowTargets)
-if(TARGET depthgrow_compiled)
-  install(TARGETS depthgrow_compiled ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})  # the config makes its target
-endif()
+foreach(library depthgrow_compiled depthgrow_compiled_cuda)
+  if(TARGET ${library})
+    install(TARGETS ${library} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})  # the config makes its target
+  endif()
+endforeach()
 set_target_properties(depthgrow_growth PROPERTIES EXPORT_NAME growth)
 install(EXPORT depthgrowTargets NAMESPACE depthgrow:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/depthgrow)
 configure_package_config_file(cmake/depthgrowConfig.cmake.in ${PROJECT_BINARY_DIR}/depthgrowConfig.cmake

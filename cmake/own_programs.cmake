@@ -31,7 +31,10 @@ if(TARGET depthgrow_blas)
 endif()
 
 # Our programs' kernels, compiled once.
-if(TARGET depthgrow::cuda)
+if(TARGET depthgrow_compiled_cuda)
+  add_library(depthgrow_own_cuda INTERFACE)
+  target_link_libraries(depthgrow_own_cuda INTERFACE depthgrow_compiled_cuda)
+elseif(TARGET depthgrow::cuda)
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/own_cuda.cpp CONTENT "" @ONLY)
   add_library(depthgrow_own_cuda STATIC ${PROJECT_BINARY_DIR}/own_cuda.cpp)
   depthgrow_add_cuda_kernels(depthgrow_own_cuda TYPES float bf16)
