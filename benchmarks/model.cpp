@@ -82,20 +82,25 @@ private:
 int main(int argc, char** argv) {
     bool json = false;
     int threads = 2, repeats = 7;
-    std::string only;
+    std::string only, precision = "fp32";
     for (int i = 1; i < argc; ++i) {
         if (!std::strcmp(argv[i], "--json")) json = true;
         else if (!std::strcmp(argv[i], "--threads") && i + 1 < argc) threads = std::atoi(argv[++i]);
         else if (!std::strcmp(argv[i], "--repeats") && i + 1 < argc) repeats = std::atoi(argv[++i]);
         else if (!std::strcmp(argv[i], "--only") && i + 1 < argc) only = argv[++i];
-        else return std::fprintf(stderr, "usage: model [--json] [--threads N] [--repeats N] [--only NAME]\n"), 1;
+        else if (!std::strcmp(argv[i], "--precision") && i + 1 < argc) precision = argv[++i];
+        else
+            return std::fprintf(stderr,
+                                "usage: model [--json] [--threads N] [--repeats N] [--only NAME] "
+                                "[--precision fp32|bf16]\n"),
+                   1;
     }
     if (!json)
         std::printf("%-14s %7s %9s %10s %12s %12s %7s\n", "model", "tokens", "ms/step", "tok/s", "GFLOP/s", "products",
                     "share");
     for (const auto& s : setups()) {
         if (!only.empty() && s.model.name != only) continue;
-        dg::blas backend({threads, tools::cpu_product_of("fp32").run});
+        dg::blas backend({threads, tools::cpu_product_of(precision).run});
         dg::trainer<float, dg::blas> trainer(backend, s.model, 1, s.model.layers);
         products alone(backend, s);
         const std::size_t tokens = s.batch * s.length;

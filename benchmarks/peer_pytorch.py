@@ -2,7 +2,8 @@
 
 Needs a current PyTorch, installed outside this project. Prints one JSON line a model, keys as those of
 `benchmarks/model --json`.
-Usage: python3 peer_pytorch.py [--compile] [--threads 2] [--repeats 7] [--only NAME]
+Usage: python3 peer_pytorch.py [--compile] [--precision bf16] [--threads 2] [--repeats 7] [--only NAME]
+In bf16 the forward pass and the loss run under autocast; weights, gradients and AdamW stay float32.
 """
 
 import argparse, json, statistics, time
@@ -60,6 +61,7 @@ class Llama(nn.Module):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--compile", action="store_true")
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--repeats", type=int, default=7)
     p.add_argument("--only", default="")
@@ -78,7 +80,9 @@ def main():
         for _ in range(a.repeats + 1):
             t = time.perf_counter()
             optimizer.zero_grad()
-            run(ids, ids).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=a.precision == "bf16"):
+                loss = run(ids, ids)
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             times.append(time.perf_counter() - t)
