@@ -2,7 +2,8 @@
 # Our training step and PyTorch's, eager and compiled, in turn, on this machine; prints the medians of the ratios.
 # Usage: [PRECISION=bf16] bash benchmarks/compare_model.sh BUILD_FOLDER PYTHON [ROUNDS] [MODEL ...]
 set -euo pipefail
-build=${1:?expected a build folder} python=${2:?expected a Python with torch} rounds=${3:-3} precision=${PRECISION:-fp32}
+build=${1:?expected a build folder} python=${2:?expected a Python with torch} rounds=${3:-3}
+precision=${PRECISION:-fp32}
 shift $(( $# < 3 ? $# : 3 ))
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 models=("$@"); [[ ${#models[@]} -eq 0 ]] && models=(small mini width-512 360m-2-layers)

@@ -37,7 +37,8 @@ if(NOT DEPTHGROW_CUDA_MISSING)
                           DEPTHGROW_INCLUDE "${DEPTHGROW_INCLUDE_DIR}"
                           DEPTHGROW_ARCHITECTURE "${DEPTHGROW_CUDA_ARCHITECTURE}")
   endif()
-else()
+elseif(NOT depthgrow_FIND_QUIETLY AND (NOT depthgrow_FIND_COMPONENTS OR depthgrow_FIND_REQUIRED_cuda OR
+                                       depthgrow_FIND_REQUIRED_compiled_cuda))
   message(WARNING "depthgrow::cuda is off: not found: ${DEPTHGROW_CUDA_MISSING}")
 endif()
 

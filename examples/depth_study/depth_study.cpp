@@ -166,6 +166,7 @@ void show(const study::study_file& study, const std::vector<study::cell>& cells,
 void run(const study_settings& s, const tools::training_settings& common, const tools::flag_list& flags) {
     const bool quiet = common.quiet || common.json == "-";
     const fs::path out = dg::output_directory(common.out);
+    if (!s.figures.empty()) dg::output_directory(s.figures);  // refused before anything runs
     const auto study = make_study(s, common, flags);
     const auto cells = study::make_cells(study, out, quiet);
     const auto mine = study::shard_of(cells, s.shard);
@@ -223,7 +224,8 @@ int main(int argc, char** argv) {
         flags.add_switch("--table", s.table, "Table and page of the cells that are done, without running any");
         flags.add("--baseline", s.baseline,
                   "Variant from which differences are taken and FLOPs counted, in place of the file's");
-        flags.add("--figures", s.figures, "Also write the page's plots of what was measured there, one .svg file each");
+        flags.add("--figures", s.figures,
+                  "Folder to write the page's plots of measurements to as well, one .svg file each");
         flags.add("--merge", s.merge,
                   "Folders of the same study, from other machines or days: take their cells; then as --table");
         flags.add_switch("--put-aside", s.put_aside,

@@ -27,7 +27,8 @@ struct prompt_set {
 /// A source's name without its folder.
 std::string short_name(const std::string& source) { return fs::path(source).filename().string(); }
 
-/// The rows of `batch` as prompts, with the weights that training gives their tokens if asked for.
+/// The rows of `batch` as prompts; with `weighted`, those in which training gives some token a weight, with the
+/// weights.
 std::string prompt_lines(const dg::token_batch& batch, bool weighted) {
     const auto tokens = tools::inputs_of(batch);
     std::string lines;
@@ -36,9 +37,10 @@ std::string prompt_lines(const dg::token_batch& batch, bool weighted) {
                    end = begin + static_cast<std::ptrdiff_t>(batch.length);
         dg::json line = {{"tokens", std::vector<dg::token>(tokens.begin() + begin, tokens.begin() + end)}};
         if (weighted) {
-            line["weights"] = {0};
-            for (auto w = begin; w + 1 < end; ++w)
-                line["weights"].push_back(batch.weights[static_cast<std::size_t>(w)]);
+            std::vector<float> weights = {0};  // training's are those of the next token
+            weights.insert(weights.end(), batch.weights.begin() + begin, batch.weights.begin() + end - 1);
+            if (std::none_of(weights.begin(), weights.end(), [](float w) { return w > 0; })) continue;
+            line["weights"] = std::move(weights);
         }
         lines += dg::json_line(line);
     }
@@ -50,8 +52,10 @@ std::string prompt_lines(const dg::token_batch& batch, bool weighted) {
 std::vector<prompt_set> write_prompts(const measures& measure, const dg::training_data& data, const fs::path& folder) {
     std::vector<prompt_set> out;
     const auto add = [&](const std::string& name, const dg::token_batch& rows, bool weighted) {
+        const auto lines = prompt_lines(rows, weighted);
+        if (lines.empty()) return;  // no answer in these windows
         const auto file = folder / (std::to_string(out.size()) + ".jsonl");
-        dg::write_file(file, prompt_lines(rows, weighted));
+        dg::write_file(file, lines);
         out.push_back({name, file, weighted});
     };
     for (std::size_t source = 0; source < data.sources(); ++source) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "depthgrow/io/atomic_file.hpp"
@@ -170,12 +171,17 @@ void write_page(const std::filesystem::path& file, const study_file& study, cons
 
 std::size_t write_figures(const std::filesystem::path& folder, const study_file& study, const std::vector<cell>& cells,
                           const std::vector<cell_result>& results) {
-    auto plots = plots_over_moments(study, cells, results);
+    std::vector<dg::line_plot> plots;
+    if (study.moments.size() > 1) plots = plots_over_moments(study, cells, results);
     for (auto& plot : plots) plot.title += ", over the run";
     for (auto& plot : plots_by_layer(study, results)) plots.push_back(std::move(plot));
     std::filesystem::create_directories(folder);
-    for (const auto& plot : plots)
-        dg::write_file(folder / (file_name(plot.title) + ".svg"), dg::svg_file(dg::svg(plot)));
+    std::map<std::string, std::size_t> uses;  // "a b" and "a-b" are different titles
+    for (const auto& plot : plots) {
+        auto name = file_name(plot.title);
+        if (const auto before = uses[name]++; before > 0) name += "-" + std::to_string(before + 1);
+        dg::write_file(folder / (name + ".svg"), dg::svg_file(dg::svg(plot)));
+    }
     return plots.size();
 }
 

@@ -124,7 +124,7 @@ depth_measurement measure(Backend& backend, dg::communicator& comm, const report
         for (const auto& one : out.interventions) orders.push_back(one.order);
         out.sweep_prompts = std::min(prompts.size(), std::max<std::size_t>(1, settings.sweep_prompts));
         out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders,
-                                      bootstrap, comm);
+                                      bootstrap, comm, settings.max_rows);
     });
     if (!gradient_layers.empty())
         timed("integrated gradients", [&] {

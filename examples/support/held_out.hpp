@@ -42,7 +42,8 @@ double accuracy(dg::trainer<T, Backend, Optimizer>& trainer, const question_set&
     return static_cast<double>(right) / static_cast<double>(set.questions);
 }
 
-/// Top-5 overlap of the logit lens at the last layer's input with the head, over at most 16 of the windows.
+/// Top-5 overlap of the logit lens at the last layer's input with the head, over at most 16 of the windows, of every
+/// source as many as the others where it has them.
 template <class T, class Backend, class Optimizer>
 double late_overlap(dg::trainer<T, Backend, Optimizer>& trainer, const held_out_windows& set) {
     const auto all = layers_now(trainer);
@@ -51,7 +52,7 @@ double late_overlap(dg::trainer<T, Backend, Optimizer>& trainer, const held_out_
     const std::size_t length = set.inputs.size() / set.windows, vocab = trainer.model.config().vocab;
     const std::size_t rows = std::min({std::size_t{16}, set.windows, std::max<std::size_t>(1, 8192 / length)}),
                       tokens = rows * length;
-    const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {tokens}, {set.inputs.data(), tokens});
+    const auto ids = dg::tensor<dg::token, Backend>::from_host(backend, {tokens}, first_windows(set, rows));
     const auto host = [&](dg::span<const std::size_t> order) {
         const auto out = dg::logits(trainer.model, trainer.workspace(), ids.flat(), rows, order);
         std::vector<T> values(out.size());

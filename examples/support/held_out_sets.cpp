@@ -75,6 +75,24 @@ held_out_windows make_windows(const resolved_run& run, const dg::training_data& 
     return out;
 }
 
+std::vector<std::int32_t> first_windows(const held_out_windows& set, std::size_t count) {
+    std::vector<std::size_t> taken(set.of_source.size());
+    for (std::size_t left = count; left > 0;) {
+        const std::size_t before = left;
+        for (std::size_t s = 0; s < taken.size() && left > 0; ++s)
+            if (taken[s] < set.of_source[s]) ++taken[s], --left;
+        if (left == before) break;
+    }
+    const auto length = static_cast<std::ptrdiff_t>(set.inputs.size() / set.windows);
+    std::vector<std::int32_t> out;
+    auto from = set.inputs.begin();
+    for (std::size_t s = 0; s < taken.size(); ++s) {
+        out.insert(out.end(), from, from + static_cast<std::ptrdiff_t>(taken[s]) * length);
+        from += static_cast<std::ptrdiff_t>(set.of_source[s]) * length;
+    }
+    return out;
+}
+
 std::vector<question_set> make_question_sets(const resolved_run& run) {
     std::vector<question_set> out;
     if (!run.built_in) return out;

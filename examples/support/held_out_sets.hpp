@@ -25,6 +25,10 @@ struct question_set {
 /// Windows of every source, in proportion to nothing: each source's mean counts by its windows.
 held_out_windows make_windows(const resolved_run& run, const dg::training_data& data);
 
+/// Inputs of `count` of the windows, (count, T): the first of every source, then the second of every one, and so on,
+/// source by source.
+std::vector<std::int32_t> first_windows(const held_out_windows& set, std::size_t count);
+
 /// 64 held-out questions of each task of a run on the built-in corpus, with as many solved ones before (5 at most) as
 /// fit; none for a run on other data.
 std::vector<question_set> make_question_sets(const resolved_run& run);

@@ -291,9 +291,10 @@ TEMPLATE_TEST_CASE("prompts of one length run together and lose what they lose a
     std::vector<dg::prompt> prompts = {one.prompts[1], one.prompts[1], one.prompts[0], one.prompts[1], one.prompts[1]};
     for (std::size_t p = 0; p < prompts.size(); ++p)
         for (auto& id : prompts[p].tokens) id = static_cast<dg::token>((static_cast<std::size_t>(id) + 7 * p) % 130);
-    CHECK(dg::detail::batches_of(prompts, 9, 100).size() == 3);
-    CHECK(dg::detail::batches_of(prompts, 9, 43).size() == 5);  // two of them have 44 tokens
-    CHECK(dg::detail::batches_of(prompts, 1, 100).size() == 5);
+    CHECK(dg::detail::batches_of(prompts, 100).size() == 3);
+    CHECK(dg::detail::batches_of(prompts, 43).size() == 5);  // two of them have 44 tokens
+    CHECK(dg::detail::batches_of(prompts, 0).size() == 5);
+    CHECK(dg::detail::batches_of(std::vector<dg::prompt>(9, prompts[0]), 1000).size() == 3);
     std::vector<double> sums(orders.size());
     double count = 0;
     for (const auto& p : prompts) {

@@ -74,6 +74,8 @@ class Report(unittest.TestCase):
             depth_report(model, [[1, 2, 3, 4, 5]])
         for prompt, found in ((5, "a list of token ids, got 5"), (None, "a list of token ids, got None"),
                               ({"tokens": ["a"]}, "a list of token ids, got .'a'."),
+                              ({"tokens": "123"}, "a list of token ids, got '123'"),
+                              ({"tokens": [1.7]}, r"a list of token ids, got \[1.7\]"),
                               ({"tokens": None}, "a list of token ids, got None")):
             with self.assertRaisesRegex(dg.Error, r"^\[depth_report\] prompt 0: expected " + found):
                 depth_report(model, [prompt])

@@ -48,6 +48,10 @@ class Stacked(unittest.TestCase):
         np.testing.assert_array_equal(grown["layers"]["w"], same["layers"]["w"])
         other = np.ascontiguousarray(self.tree["layers"]["w"].swapaxes(0, 1))
         self.assertEqual(grow_stacked(other[:, :4], lidas, axis=1).shape, (3, 6, 3))
+        rows = grow_stacked({"count": np.int32(5), "w": other}, lidas, axis=-2, where=None)["w"]
+        self.assertEqual((other.shape, rows.shape), ((3, 4, 3), (3, 6, 3)))
+        with self.assertRaisesRegex(dg.Error, "got 7 at embedding and 4 at layers.*: name the arrays that grow"):
+            grow_stacked(self.tree, lidas)
         with self.assertRaisesRegex(dg.Error, "got a growth operator and nothing that says for how many layers"):
             grow_stacked(self.tree, lidas, where="blocks")
 

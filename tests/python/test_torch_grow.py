@@ -344,6 +344,9 @@ class Dictionaries(unittest.TestCase):
                     self.assertTrue(torch.equal(torch.as_tensor(grown["state"][name][key]), torch.as_tensor(value)))
             again = dgt.grow_optimizer_state_dict(by_name, dg.GrowthOperator("lidas", block=2), state=policy)
             self.assertEqual(again["param_groups"], grown["param_groups"])
+        upper = {"state": {}, "param_groups": [{"params": ["layers.2.w", "layers.3.w"]}]}  # the lower ones are frozen
+        self.assertEqual(dgt.grow_optimizer_state_dict(upper, order, prefix="layers")["param_groups"][0]["params"],
+                         ["layers.2.w", "layers.4.w", "layers.5.w"])
         with self.assertRaisesRegex(dg.Error, "expected names blocks.0. ... blocks.n., got a dictionary without"):
             dgt.grow_optimizer_state_dict(by_name, order, prefix="blocks")
         with self.assertRaisesRegex(dg.Error, "expected names of parameters, got numbers"):

@@ -80,6 +80,12 @@ refused '--baseline: expected one of the variants plain, lidas, late, found earl
 "${study[@]}" --set text=prose.txt --out whole --table --quiet
 numbers whole/results.json | cmp whole.json - || fail "expected the file's baseline again"
 
+# Windows shorter than an exercise: some have no answer, and are no prompts of the sweeps on answers.
+sed -e 's/"--mix built-in:0.5,{text}:0.5 --tasks arithmetic --answer-loss"/"--tasks assign_code_1 --answer-loss"/' \
+  -e 's/"measure": .*/"measure": ["swap"],/; s/"prompts": 2/"prompts": 8/' study.json > short.json
+"$TOOLS/depth_study" short.json --set text=prose.txt --seeds 1 --variants none --out short --quiet
+grep -qF '"swap 2/built-in answers"' short/results.json || fail "expected sweeps on answers of short windows"
+
 # Cells that are done are never run again.
 touch -d '2020-01-01' whole/cells/*
 "${study[@]}" --set text=prose.txt --out whole > again.txt

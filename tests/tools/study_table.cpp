@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "support/catch.hpp"
+#include "support/held_out_sets.hpp"
 
 namespace dg = depthgrow;
 
@@ -37,4 +38,13 @@ TEST_CASE("differences are paired by seed, and only seeds that both have count")
     CHECK(difference->high == Approx(0.7 + 2.541241).epsilon(1e-6));
     CHECK(difference->low == Approx(0.7 - 2.541241).epsilon(1e-6));
     CHECK_FALSE(study::paired_by_seed(grown, {{9, 1.0}}));
+}
+
+TEST_CASE("the first windows come from every source, as many as it has") {
+    const tools::held_out_windows set{{10, 11, 12, 13, 14, 15, 20, 21, 30, 31, 32, 33}, {}, {}, 6, {3, 1, 2}};  // T = 2
+    const auto first = [&](std::size_t count) { return tools::first_windows(set, count); };
+    CHECK(first(1) == std::vector<std::int32_t>{10, 11});
+    CHECK(first(3) == std::vector<std::int32_t>{10, 11, 20, 21, 30, 31});
+    CHECK(first(5) == std::vector<std::int32_t>{10, 11, 12, 13, 20, 21, 30, 31, 32, 33});
+    CHECK(first(6) == set.inputs);
 }

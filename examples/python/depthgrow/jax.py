@@ -79,17 +79,21 @@ def grow_stacked(tree, order, *, where=None, axis=0, state="copy", squares=()):
 
 
 def _layers_of(tree, where, axis):
-    """Extent along `axis` of the first array that grows; None where there is none."""
-    found = []
+    """Extent along `axis` of the arrays that grow, if it is one; None where there is none."""
+    found = {}
 
     def look(path, leaf):
         shape = numpy.shape(leaf)
-        if axis < len(shape) and (where is None or where in path):
-            found.append(shape[axis])
+        if -len(shape) <= axis < len(shape) and (where is None or where in path):
+            found.setdefault(shape[axis], ".".join(path))
         return leaf
 
     _map(look, tree)
-    return found[0] if found else None
+    if len(found) > 1:
+        (first, at), (other, beside) = list(found.items())[:2]
+        raise Error(f"[grow_stacked] expected arrays of one number of layers along axis {axis}, got {first} at {at} "
+                    f"and {other} at {beside}: name the arrays that grow, where=\"...\"")
+    return next(iter(found), None)
 
 
 def _grown_array(array, rows, sources, new, axis, state, power):

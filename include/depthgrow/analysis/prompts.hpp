@@ -21,7 +21,7 @@ struct prompt {
     std::vector<token> tokens;
     std::vector<std::size_t> boundaries;  // empty: drawn by `draw_boundaries`
     std::string name;                     // for errors, "prompts.jsonl line 3"; empty: "prompt 2"
-    std::vector<double> weights{};        // (T) or none: how much predicting each token counts in `order_losses`
+    std::vector<double> weights{};        // (T) or none: weight of each token's loss in `order_losses`
 };
 
 /// Up to `count` of 8, 16, 24, … below length − 4, without replacement, ascending; a function of (seed, index).

@@ -75,7 +75,10 @@ public:
         ids_ = tensor<token, Backend>::from_host(backend_, {rows}, all);
         targets_ = tensor<token, Backend>::from_host(backend_, {rows}, next);
         ones_ = tensor<wide_t<T>, Backend>::filled(backend_, {rows}, 1);
-        if (clean_.size() < L * rows * width) clean_ = tensor<T, Backend>(backend_, {L * rows, width});
+        if (clean_.size() < L * rows * width) {
+            clean_ = tensor<T, Backend>{};  // before the larger one
+            clean_ = tensor<T, Backend>(backend_, {L * rows, width});
+        }
         tape_.start(false);
         model_.residual(tape_, ids_.flat(), prompts.size(), nullptr, {},
                         [&](site where, std::size_t slot, matrix<T> h) {
@@ -126,8 +129,10 @@ private:
     tensor<T, Backend> clean_;         // (L * rows, C): what enters every layer
 };
 
-/// Prompts next to each other, of one length, `most` of them and `max_rows` tokens at most (one prompt at least).
-inline std::vector<item_range> batches_of(span<const prompt> prompts, std::size_t most, std::size_t max_rows) {
+/// Prompts next to each other, of one length, four of them and `max_rows` tokens at most (one prompt at least): few, so
+/// that ranks have batches to share.
+inline std::vector<item_range> batches_of(span<const prompt> prompts, std::size_t max_rows) {
+    constexpr std::size_t most = 4;
     std::vector<item_range> out;
     for (std::size_t p = 0; p < prompts.size(); ++p) {
         const std::size_t length = prompts[p].tokens.size();
@@ -142,10 +147,12 @@ inline std::vector<item_range> batches_of(span<const prompt> prompts, std::size_
 }  // namespace detail
 
 /// Mean next-token losses (nats) over all predictions of all prompts, by the prompts' weights: one column an order. The
-/// ranks of `comm` share the prompts.
+/// ranks of `comm` share the prompts. At most `max_rows` tokens run together, which small models on a GPU gain from;
+/// one prompt always does.
 template <decoder_model Model, class T = typename Model::number, class Backend = typename Model::backend_type>
 sample_table order_losses(const Model& model, span<const prompt> prompts, const std::vector<layer_order>& orders,
-                          const bootstrap_options& bootstrap = {}, communicator& comm = no_other_ranks()) {
+                          const bootstrap_options& bootstrap = {}, communicator& comm = no_other_ranks(),
+                          std::size_t max_rows = 16384) {
     require(!prompts.empty(), "[sweep] expected at least 1 prompt, got 0");
     for (std::size_t p = 0; p < prompts.size(); ++p)
         detail::check_prompt(prompts[p], p, model.config().context, model.config().vocab);
@@ -156,9 +163,7 @@ sample_table order_losses(const Model& model, span<const prompt> prompts, const 
     }
     sample_table out(orders.size(), prompts.size(), bootstrap);
     detail::order_runner<T, Backend, Model> run(model);
-    constexpr std::size_t max_rows = 4096;  // tokens that run together: small models are faster so, on a GPU
-    const std::size_t most = (prompts.size() + comm.size() - 1) / comm.size();
-    const auto batches = detail::batches_of(prompts, most, max_rows);
+    const auto batches = detail::batches_of(prompts, max_rows);
     std::size_t largest = 0;
     for (const auto& batch : batches) largest = std::max(largest, batch.count);
     const auto measure = [&](std::size_t b, span<double> sums) {

@@ -54,18 +54,15 @@ private:
     int openmp_ = 1, mkl_ = 0;
 };
 
-// Where a library is linked statically, which dlsym does not see; null where it is not there.
+// Where it is linked statically, which dlsym does not see; null where it is not there.
 DEPTHGROW_OPTIONAL_FUNCTION(openblas_set_num_threads, int);
-DEPTHGROW_OPTIONAL_FUNCTION(bli_thread_set_num_threads, std::int64_t);
 
 /// OpenBLAS and BLIS keep one number of threads for the whole process.
 inline void products_on_one_thread() {
     const auto openblas = find_function<void(int)>("openblas_set_num_threads");
     if (openblas) openblas(1);
     else if (openblas_set_num_threads) openblas_set_num_threads(1);
-    const auto blis = find_function<void(std::int64_t)>("bli_thread_set_num_threads");
-    if (blis) blis(1);
-    else if (bli_thread_set_num_threads) bli_thread_set_num_threads(1);
+    if (const auto set = find_function<void(std::int64_t)>("bli_thread_set_num_threads")) set(1);
 }
 
 }  // namespace detail

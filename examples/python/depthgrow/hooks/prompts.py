@@ -1,5 +1,6 @@
 """Prompts of the hooks' report: lists of token ids, texts, dictionaries or a JSONL file, and their boundaries."""
 import json
+import operator
 
 from .. import _native
 from .._native import Error
@@ -39,9 +40,11 @@ def with_tokens(prompt, tokenizer, where):
 
 def _ids(tokens, where):
     try:
-        return [int(token) for token in tokens]
-    except (TypeError, ValueError):
-        raise Error(f"{where}: expected a list of token ids, got {tokens!r:.40}") from None
+        if not isinstance(tokens, (str, bytes)):
+            return [operator.index(token) for token in tokens]
+    except TypeError:
+        pass
+    raise Error(f"{where}: expected a list of token ids, got {tokens!r:.40}")
 
 
 def boundaries_of(prompt, index, seed):

@@ -90,10 +90,9 @@ def grow_optimizer_state_dict(state_dict, order, prefix=None, *, state="copy"):
         raise Error("[grow_optimizer_state_dict] expected names of parameters, got numbers: take the dictionary of "
                     "torch.distributed.checkpoint.state_dict, or grow the optimizer itself")
     prefix = find_prefix(names) if prefix is None else prefix
-    depth = stacks_of(names).get(prefix)
-    if depth is None:
+    if not any(parts and parts[0] == prefix for parts in map(split, names)):
         raise Error(f"[grow_optimizer_state_dict] expected names {prefix}.0. ... {prefix}.n., got a dictionary without")
-    how = as_growth(order, depth, state=state)
+    how = as_growth(order, stacks_of(names).get(prefix), state=state)  # None where some layers are frozen
     order = how.layers.order()
 
     def entry(name):
