@@ -7,6 +7,7 @@
 
 #include "depth_study/study_measure.hpp"
 #include "depth_study/study_page.hpp"
+#include "depth_study/study_recorded.hpp"
 #include "depth_study/study_run.hpp"
 #include "depthgrow/io/atomic_file.hpp"
 #include "support/console.hpp"
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 
 /// The flags of depth_study itself.
 struct study_settings {
-    std::string file, variants, shard, baseline, figures;
+    std::string file, variants, shard, baseline, figures, cells;
     std::optional<std::size_t> seeds;
     double budget = 0;
     std::vector<std::string> set, merge;
@@ -141,11 +142,9 @@ bool run_cells(const study::study_file& study, const std::vector<study::cell>& c
     return true;
 }
 
-void show(const study::study_file& study, const std::vector<study::cell>& cells, const fs::path& out,
-          const std::string& figures, const std::string& json, bool quiet) {
-    std::vector<study::cell_result> results;
-    for (const auto& one : cells)
-        if (auto found = study::finished(one)) results.push_back({&one, std::move(*found)});
+void show(const study::study_file& study, const std::vector<study::cell>& cells,
+          const std::vector<study::cell_result>& results, const fs::path& out, const std::string& figures,
+          const std::string& json, bool quiet) {
     const auto record = study::results_json(study, cells, results);
     if (!results.empty()) {
         dg::write_file(out / "results.json", dg::json_text(record, 1));
@@ -163,8 +162,22 @@ void show(const study::study_file& study, const std::vector<study::cell>& cells,
     tools::write_json(json, record);
 }
 
+/// --cells: table and page of what a folder's cells record.
+void show_recorded(const study_settings& s, const tools::training_settings& common, bool out_given) {
+    dg::require(s.file.empty() && s.merge.empty() && s.shard.empty() && s.variants.empty(),
+                "--cells: expected no study's file, --merge, --shard or --variants beside it, found one");
+    auto recorded = study::read_recorded(s.cells);
+    if (!s.baseline.empty()) study::set_baseline(recorded.study, s.baseline);
+    std::vector<study::cell_result> results;
+    for (std::size_t c = 0; c < recorded.cells.size(); ++c)
+        results.push_back({&recorded.cells[c], std::move(recorded.found[c])});
+    const fs::path out = dg::output_directory(out_given ? common.out : s.cells);
+    show(recorded.study, recorded.cells, results, out, s.figures, common.json, common.quiet || common.json == "-");
+}
+
 void run(const study_settings& s, const tools::training_settings& common, const tools::flag_list& flags) {
     const bool quiet = common.quiet || common.json == "-";
+    if (!s.cells.empty()) return show_recorded(s, common, flags.find("--out") != nullptr);
     const fs::path out = dg::output_directory(common.out);
     if (!s.figures.empty()) dg::output_directory(s.figures);  // refused before anything runs
     const auto study = make_study(s, common, flags);
@@ -186,7 +199,10 @@ void run(const study_settings& s, const tools::training_settings& common, const 
     if (!only_table) tools::require_backend(mine.front().run.settings.backend, mine.front().run.settings.precision);
     std::vector<std::string> failures;
     const bool all = only_table || run_cells(study, mine, s.budget, quiet, failures);
-    show(study, cells, out, s.figures, common.json, quiet);
+    std::vector<study::cell_result> results;
+    for (const auto& one : cells)
+        if (auto found = study::finished(one)) results.push_back({&one, std::move(*found)});
+    show(study, cells, results, out, s.figures, common.json, quiet);
     const auto done = std::count_if(cells.begin(), cells.end(), [](const auto& one) { return fs::exists(one.file); });
     if (!quiet && (!all || only_table))
         std::printf("%s%td of %zu cells are done%s\n", all ? "" : "stopped; ", done, cells.size(),
@@ -222,6 +238,9 @@ int main(int argc, char** argv) {
                   "Stop after about so many seconds, between two steps; the same command goes on (0: never)");
         flags.add_switch("--list", s.list, "Show cells with steps, tokens, FLOPs and what is done, and stop");
         flags.add_switch("--table", s.table, "Table and page of the cells that are done, without running any");
+        flags.add("--cells", s.cells,
+                  "Table and page of the finished cells in a study's folder (default of --out: the same), without its "
+                  "file and data");
         flags.add("--baseline", s.baseline,
                   "Variant from which differences are taken and FLOPs counted, in place of the file's");
         flags.add("--figures", s.figures,

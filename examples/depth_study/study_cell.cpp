@@ -71,15 +71,6 @@ std::string difference(const dg::json& wanted, const dg::json& found) {
     return "found another";
 }
 
-dg::json read_cell(const fs::path& file) {
-    auto value = dg::read_json_file(file);
-    const dg::json_fields fields(value, file.string());
-    dg::require(fields.count("format_version") == 1, file.string(), ": expected format_version 1, found ",
-                fields.count("format_version"));
-    fields.object("description");
-    return value;
-}
-
 /// Whether two lists of measurements have the same numbers, times and energy aside.
 bool agree(dg::json a, dg::json b) {
     for (auto* moments : {&a, &b})
@@ -91,6 +82,15 @@ bool agree(dg::json a, dg::json b) {
 bool same(const cell& one, const dg::json& found) { return found.at("description") == one.description; }
 
 }  // namespace
+
+dg::json read_cell(const fs::path& file) {
+    auto value = dg::read_json_file(file);
+    const dg::json_fields fields(value, file.string());
+    dg::require(fields.count("format_version") == 1, file.string(), ": expected format_version 1, found ",
+                fields.count("format_version"));
+    fields.object("description");
+    return value;
+}
 
 fs::path unfinished_file(const cell& one) { return fs::path(one.run.settings.out) / "cell.json"; }
 

@@ -31,6 +31,9 @@ std::vector<cell> make_cells(const study_file& study, const std::filesystem::pat
 /// Every n-th of `cells`, the i-th of them first: "i/n", i from 1.
 std::vector<cell> shard_of(const std::vector<cell>& cells, const std::string& shard);
 
+/// The content of a cell's file. Refuses other formats.
+dg::json read_cell(const std::filesystem::path& file);
+
 /// The finished cell, if it is there. Refuses one of another description.
 std::optional<dg::json> finished(const cell& one);
 

@@ -45,7 +45,7 @@ std::vector<dg::line_plot> plots_over_moments(const study_file& study, const std
             }
             for (std::size_t v = 0; v < row.variants.size(); ++v) {
                 if (row.variants[v].values.empty()) continue;
-                const double end = static_cast<double>(cells.front().run.steps);
+                const double end = static_cast<double>(cells.front().moments.back());
                 add_point(
                     plots[at].series[v], !shares && study.moments[m] <= 1 ? end : study.moments[m],
                     row.variants[v].mean,

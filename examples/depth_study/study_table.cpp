@@ -113,7 +113,10 @@ std::optional<dg::mean_interval> paired_by_seed(const std::map<std::size_t, doub
 
 std::vector<table_row> make_table(const study_file& study, const std::vector<cell>& cells,
                                   const std::vector<cell_result>& results, std::size_t moment) {
-    double flops = 0;
+    double flops = 0;  // of the baseline: as measured, or as planned
+    for (const auto& result : results)
+        if (result.what->variant == study.baseline && flops == 0)
+            flops = result.found.at("moments").at(moment).at("flops").get<double>();
     for (const auto& one : cells)
         if (one.variant == study.baseline && flops == 0) flops = one.run.flops_until(one.moments.at(moment));
     std::vector<table_row> table;

@@ -80,9 +80,29 @@ refused '--baseline: expected one of the variants plain, lidas, late, found earl
 "${study[@]}" --set text=prose.txt --out whole --table --quiet
 numbers whole/results.json | cmp whole.json - || fail "expected the file's baseline again"
 
+# The same table from the cells alone, without the study's file and data.
+mkdir alone && cp -r whole/cells alone/
+"$TOOLS/depth_study" --cells alone > alone.txt
+grep -qE '^  minus plain +[-+][0-9.]+ ±[0-9.]+' alone.txt || fail "expected differences from plain: $(cat alone.txt)"
+[[ -s alone/report.html ]] || fail "expected a page beside the cells"
+python3 - << 'END' || fail "expected the study's numbers from its cells"
+import json
+def table(name):
+    return [[moment["checkpoint"], sorted((json.dumps(row, sort_keys=True) for row in moment["table"]))]
+            for moment in json.load(open(name + "/results.json"))["moments"]]
+assert table("alone") == table("whole")
+END
+refused '--cells runs: expected a folder of a study, with cells in it, found none' "$TOOLS/depth_study" --cells runs
+refused "--cells: expected no study's file" "$TOOLS/depth_study" study.json --cells alone
+sed 's/"moments":\[10,40\]/"moments":[20,40]/' alone/cells/late-seed-1.json > late.json
+cmp -s late.json alone/cells/late-seed-1.json && fail "expected the cell to be changed here"
+cp late.json alone/cells/late-seed-1.json
+refused 'lidas-seed-1.json: expected measurements at the shares of the run that late-seed-1.json has, found others' \
+  "$TOOLS/depth_study" --cells alone
+
 # Windows shorter than an exercise: some have no answer, and are no prompts of the sweeps on answers.
-sed -e 's/"--mix built-in:0.5,{text}:0.5 --tasks arithmetic --answer-loss"/"--tasks assign_code_1 --answer-loss"/' \
-  -e 's/"measure": .*/"measure": ["swap"],/; s/"prompts": 2/"prompts": 8/' study.json > short.json
+sed -e 's/"--mix built-in:0.5,{text}:0.5 --tasks arithmetic --answer-loss"/"--tasks arithmetic,assign_code_1 --answer-loss"/' \
+  -e 's/--batch 2 --context 32/--batch 16 --context 64/' -e 's/"measure": .*/"measure": ["swap"],/; s/"prompts": 2/"prompts": 8/' study.json > short.json
 "$TOOLS/depth_study" short.json --set text=prose.txt --seeds 1 --variants none --out short --quiet
 grep -qF '"swap 2/built-in answers"' short/results.json || fail "expected sweeps on answers of short windows"
 
