@@ -101,9 +101,17 @@ refused 'lidas-seed-1.json: expected measurements at the shares of the run that 
   "$TOOLS/depth_study" --cells alone
 
 # Windows shorter than an exercise: some have no answer, and are no prompts of the sweeps on answers.
-sed -e 's/"--mix built-in:0.5,{text}:0.5 --tasks arithmetic --answer-loss"/"--tasks arithmetic,assign_code_1 --answer-loss"/' \
-  -e 's/--batch 2 --context 32/--batch 16 --context 64/' -e 's/"measure": .*/"measure": ["swap"],/; s/"prompts": 2/"prompts": 8/' study.json > short.json
-"$TOOLS/depth_study" short.json --set text=prose.txt --seeds 1 --variants none --out short --quiet
+cat > short.json << 'END'
+{
+  "study": "Short windows",
+  "flags": ["--preset tiny --layers 4 --block 2 --batch 16 --context 64 --eval-windows 2 --steps 40 --answer-loss",
+            "--tasks arithmetic,assign_code_1"],
+  "variants": [{"name": "plain"}],
+  "measure": ["swap"],
+  "options": {"prompts": 8}
+}
+END
+"$TOOLS/depth_study" short.json --out short --quiet
 grep -qF '"swap 2/built-in answers"' short/results.json || fail "expected sweeps on answers of short windows"
 
 # Cells that are done are never run again.
