@@ -21,6 +21,10 @@ target_compile_features(depthgrow INTERFACE cxx_std_20)
 
 include(${CMAKE_CURRENT_LIST_DIR}/native.cmake)
 
+if(NOT PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  message(STATUS "depthgrow: no CMAKE_BUILD_TYPE: -DCMAKE_BUILD_TYPE=Release trains many times faster")
+endif()
+
 # Headers that read JSON (most of io/) need nlohmann_json; an installed depthgrow looks for it anew.
 if(NOT TARGET nlohmann_json::nlohmann_json)
   find_package(nlohmann_json QUIET)

@@ -227,6 +227,11 @@ void bind_plans(nb::module_& m) {
         .def_ro("layers", &dg::growth_stage::layers)
         .def_ro("first_step", &dg::growth_stage::first_step)
         .def_ro("steps", &dg::growth_stage::steps)
+        .def("__repr__",
+             [](const dg::growth_stage& s) {
+                 return dg::text("GrowthStage(layers=", s.layers, ", first_step=", s.first_step, ", steps=", s.steps,
+                                 ")");
+             })
         .def_prop_ro("growth", &dg::growth_stage::applied, "Applied on entering the stage.")
         .def_prop_ro(
             "order", [](const dg::growth_stage& stage) { return stage.applied().layers.order(); },
@@ -239,6 +244,13 @@ void bind_plans(nb::module_& m) {
             },
             "lines"_a, "initial_layers"_a, "total_steps"_a,
             "Reads a line \"STEP GROWTH\" for each growth, as train_smol --growth-plan does.")
+        .def("__repr__",
+             [](const dg::growth_plan& plan) {
+                 std::string out = "GrowthPlan(";
+                 for (const auto& s : plan.stages)
+                     out += dg::text(s.first_step ? ", " : "", s.layers, " layers from step ", s.first_step);
+                 return out + dg::text("; ", plan.total_steps(), " steps)");
+             })
         .def_prop_ro("stages", [](const dg::growth_plan& plan) { return plan.stages; })
         .def_prop_ro("total_steps", &dg::growth_plan::total_steps)
         .def_prop_ro("final_layers", &dg::growth_plan::final_layers)
