@@ -56,7 +56,7 @@ class Orders(unittest.TestCase):
         self.assertEqual(plan.layers_at(8094), 4)
         self.assertEqual(plan.layers_at(8095), 8)
         self.assertEqual(plan.stages[1].order, dg.lidas(4))
-        self.assertEqual(repr(plan.stages[1]), "GrowthStage(layers=8, first_step=8095, steps=16189)")
+        self.assertEqual(repr(plan.stages[1]), "GrowthStage(layers=8, first_step=8095, steps=16191)")
         self.assertTrue(repr(plan).startswith("GrowthPlan(4 layers from step 0, 8 layers from step 8095, 12 layers"))
         shape = dg.ModelShape(layers=24, width=2048, kv_width=2048, ffn=8192, vocab=49152, context=2048)
         plain = dg.training_flops(shape, dg.plan_plain(24, 200000), 1000)
