@@ -85,13 +85,14 @@ public:
                             if (where == site::resid_pre)
                                 backend_.template copy<T>(h.data, clean_.rows().row(slot * rows), h.size());
                         });
+        std::vector<std::vector<double>> weights;
+        for (const prompt& one : prompts) weights.push_back(prediction_weights(one));
         for (std::size_t o = 0; o < orders.size(); ++o) {
             const auto losses = losses_under(orders[o], prompts.size(), rows);
             for (std::size_t p = 0; p < prompts.size(); ++p) {
-                const auto weights = prediction_weights(prompts[p]);
                 double sum = 0;
                 for (std::size_t t = 0; t + 1 < length; ++t)
-                    sum += weights[t] * static_cast<double>(losses[p * length + t]);
+                    sum += weights[p][t] * static_cast<double>(losses[p * length + t]);
                 require(std::isfinite(sum), "[sweep] expected a finite loss, got NaN or infinity under the order ",
                         orders[o].to_string());
                 sums[p * orders.size() + o] = sum;
