@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "depthgrow/comm/communicator.hpp"
+#include "depthgrow/comm/rendezvous.hpp"
 #include "depthgrow/core/config.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/growth/operators.hpp"
@@ -231,7 +232,9 @@ int resolve_threads(int threads) {
     return threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-int run_tool(const std::function<void()>& body) {
+namespace {
+
+int status_of(const std::function<void()>& body) {
     try {
         body();
         errno = 0;
@@ -256,6 +259,23 @@ int run_tool(const std::function<void()>& body) {
         std::fprintf(stderr, "internal error: %s\n", problem.what());
         return 2;
     }
+}
+
+bool one_of_several() {
+    try {
+        return depthgrow::find_launched_process().size > 1;
+    } catch (const depthgrow::error&) { return false; }  // what the environment says makes no sense
+}
+
+}  // namespace
+
+int run_tool(const std::function<void()>& body) {
+    const int status = status_of(body);
+    if (status != 0 && one_of_several()) {
+        std::fflush(nullptr);
+        std::_Exit(status);  // libraries that would wait for the other ranks are not asked to clean up
+    }
+    return status;
 }
 
 bool has_cuda() {

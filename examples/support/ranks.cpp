@@ -150,9 +150,17 @@ void launch_ranks(const std::string& count, const std::string& backend) {
 std::unique_ptr<dg::communicator> cpu_ranks([[maybe_unused]] double patience) {
     if (launched().size < 2) return nullptr;
 #if DEPTHGROW_USES_MPI
-    dg::require(launched().by == "mpirun", "expected mpirun to start ranks that compute on CPUs, found ",
-                launched().by);
-    return std::make_unique<dg::mpi_ranks>(std::chrono::duration<double>(patience));
+    const auto& self = launched();
+    dg::require(self.by != "torchrun", "expected mpirun or srun to start ranks that compute on CPUs, found torchrun");
+    const bool told = std::getenv("PMIX_RANK") || std::getenv("PMI_RANK");
+    dg::require(self.by != "srun" || told,
+                "expected srun to tell MPI of the ranks (Open MPI: srun --mpi=pmix, MPICH: --mpi=pmi2), found that it ",
+                "did not");
+    auto ranks = std::make_unique<dg::mpi_ranks>(std::chrono::duration<double>(patience));
+    dg::require(ranks->size() == self.size && ranks->rank() == self.rank, self.by, ": expected MPI to know ", self.size,
+                " ranks, this one as rank ", self.rank, ", found ", ranks->size(), " and rank ", ranks->rank(),
+                self.by == "srun" ? " (with Open MPI: srun --mpi=pmix)" : "");
+    return ranks;
 #else
     dg::fail("expected a build with MPI (Debian: libopenmpi-dev) for ", launched().size, " ranks, found one without");
 #endif

@@ -83,15 +83,8 @@ void run_folder::open(std::size_t step) {
     fs::create_directories(path_ / "checkpoints", problem);
     dg::require(!problem, path_.string(), ": expected a folder that can be written, found: ", problem.message());
     cut_log(step);
-    open_log();
+    log_.emplace(path_ / "log.jsonl");
     events_.emplace(path_, step);
-}
-
-void run_folder::open_log() {
-    const auto file = path_ / "log.jsonl";
-    log_.open(file, std::ios::app);
-    dg::require(log_.good(), file.string(), ": expected a file that can be written, found that it cannot");
-    logged_ = fs::file_size(file);
 }
 
 /// Drops lines of steps that the checkpoint does not know, so that the log is that of one unbroken run.
@@ -121,11 +114,11 @@ void run_folder::cut_log(std::size_t step) const {
 }
 
 void run_folder::begin_next_log() {
-    log_.close();
     std::size_t next = 1;
     while (fs::exists(path_ / dg::text("log.", next, ".jsonl"))) ++next;
-    fs::rename(path_ / "log.jsonl", path_ / dg::text("log.", next, ".jsonl"));
-    open_log();
+    std::error_code problem;  // no reason to end the run: the log grows on
+    fs::rename(path_ / "log.jsonl", path_ / dg::text("log.", next, ".jsonl"), problem);
+    if (!problem) log_->reopen();
 }
 
 namespace {
@@ -147,17 +140,19 @@ dg::event_file::scalars scalars_of(const dg::json& line) {
 
 void run_folder::log(const dg::json& line) {
     if (!writes_) return;
-    if (log_bytes_ > 0 && logged_ >= log_bytes_) begin_next_log();
-    const auto written = dg::json_line(line);
-    log_ << written;
-    log_.flush();
-    logged_ += written.size();
-    dg::require(log_.good(), (path_ / "log.jsonl").string(),
-                ": expected room for a line, found that writing fails (disk full?)");
+    if (log_bytes_ > 0 && log_->size() >= log_bytes_ && log_->problem().empty()) begin_next_log();
+    const bool went_well = log_->problem().empty();
+    if (!log_->add(dg::json_line(line)) && went_well)
+        std::fprintf(stderr, "warning: %s: expected room for a line, found: %s; the run goes on and tries again\n",
+                     log_->path().c_str(), log_->problem().c_str());
     const auto& numbers = line.contains("growth") ? line["growth"] : line;
     if (!numbers.contains("step")) return;
     if (const auto scalars = scalars_of(numbers); !scalars.empty())
         events_->add(numbers["step"].get<std::size_t>(), scalars);
+}
+
+void run_folder::require_logged() {
+    if (log_) log_->require_whole();
 }
 
 void run_folder::publish(std::size_t step) const {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "depthgrow/comm/communicator.hpp"
@@ -34,15 +33,17 @@ public:
 
     /// Makes the folder and opens the log, which keeps only what a run at `step` has done.
     void open(std::size_t step);
-    /// A line of log.jsonl, and its numbers as events for TensorBoard.
+    /// A line of log.jsonl, and its numbers as events for TensorBoard. Where the disk is full the lines wait for the
+    /// next one, and a warning is given once.
     void log(const dg::json& line);
+    /// Fails unless all lines stand in the log.
+    void require_logged();
     /// Lets the names in the folder point at the checkpoint of `step`; then the oldest checkpoints go.
     void publish(std::size_t step) const;
 
 private:
     std::optional<std::filesystem::path> newest_whole_checkpoint() const;
     void cut_log(std::size_t step) const;
-    void open_log();
     void begin_next_log();
 
     std::filesystem::path path_;
@@ -50,8 +51,7 @@ private:
     std::size_t keep_;
     std::uintmax_t log_bytes_;  // 0: any
     bool writes_;
-    std::ofstream log_;
-    std::uintmax_t logged_ = 0;  // bytes of log.jsonl
+    std::optional<dg::appended_file> log_;
     std::optional<dg::event_file> events_;
 };
 

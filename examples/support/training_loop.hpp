@@ -56,6 +56,7 @@ public:
         if (from) look();
         loop();
         finish();
+        folder_.require_logged();
         return so_far();
     }
 

@@ -38,4 +38,10 @@ done
 refused=$(ranks 3 "${run[@]}" --out refused 2>&1 | grep -m 1 error: || true)
 [[ "$refused" == "error: --batch: expected a multiple of the 3 ranks, found 8" ]] || fail "found \"$refused\""
 [[ ! -e refused ]] || fail "a refused run left a folder"
+for who in "SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=2" "RANK=0 WORLD_SIZE=2 LOCAL_RANK=0"; do
+  said=$(env $who "$TOOLS/train_smol" "${run[@]}" --out refused 2>&1) &&
+    fail "expected ranks on CPUs refused without MPI's start"
+  [[ "$said" == "error: expected "*"srun"* && $(wc -l <<< "$said") -eq 1 ]] || fail "found \"$said\""
+done
+[[ ! -e refused ]] || fail "a refused run left a folder"
 echo "ranks: 2 and 4 as 1, bit for bit again, every optimiser, resumed on 1, 2 and 4"

@@ -31,14 +31,9 @@ public:
     }
     mpi_ranks(const mpi_ranks&) = delete;
     mpi_ranks& operator=(const mpi_ranks&) = delete;
-    /// Ends MPI where the run went well; `abort` is for the rest.
+    /// Ends MPI where the run went well; else the launcher ends the others.
     ~mpi_ranks() override {
         if (std::uncaught_exceptions() == 0) (void)MPI_Finalize();
-    }
-    /// Ends every rank of the run at once.
-    [[noreturn]] static void abort(int status) {
-        (void)MPI_Abort(MPI_COMM_WORLD, status);
-        std::abort();
     }
 
     std::size_t rank() const override { return rank_; }

@@ -46,7 +46,8 @@ public:
     nccl_ranks(const nccl_ranks&) = delete;
     nccl_ranks& operator=(const nccl_ranks&) = delete;
     ~nccl_ranks() override {
-        if (comm_) (void)(std::uncaught_exceptions() > 0 ? ncclCommAbort(comm_) : ncclCommDestroy(comm_));
+        if (comm_ && std::uncaught_exceptions() > 0) end_what_waits();
+        else if (comm_) (void)ncclCommDestroy(comm_);
         for (cudaEvent_t event : {before_, after_}) (void)cudaEventDestroy(event);
         (void)cudaStreamDestroy(stream_);
     }
@@ -155,6 +156,11 @@ private:
             fail("[nccl] expected ", size, " ranks to join within ", patience.count(), " s, found fewer");
         return made.get();
     }
+    /// Ends what the device still waits for of other ranks. NCCL itself returns from it only when every CUDA graph with
+    /// exchanges in it is gone and the other ranks have ended theirs, so another thread waits for that.
+    void end_what_waits() {
+        std::thread([comm = std::exchange(comm_, nullptr)] { (void)ncclCommAbort(comm); }).detach();
+    }
     /// Waits for a stream, not for ever, and hears of other ranks' failures meanwhile. Before it gives up it ends what
     /// the device still waits for, or freeing memory would wait too.
     void wait(cudaStream_t stream) {
@@ -167,7 +173,7 @@ private:
             check(ncclCommGetAsyncError(comm_, &problem), "ncclCommGetAsyncError");
             const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
             if (problem != ncclSuccess || waited > patience_) {
-                (void)ncclCommAbort(std::exchange(comm_, nullptr));
+                end_what_waits();
                 broken_ = problem != ncclSuccess ? text("[nccl] expected the other ranks' work to succeed, found: ",
                                                         ncclGetErrorString(problem))
                                                  : text("[nccl] expected an answer from every rank within ",

@@ -8,13 +8,12 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "depthgrow/core/error.hpp"
+#include "depthgrow/io/appended_file.hpp"
 
 namespace depthgrow {
 
@@ -77,17 +76,15 @@ public:
 
     /// A new file in `folder`, named such that later ones come after it. `step`: what the run begins or goes on at;
     /// whatever older files say of later steps is then out of date, and TensorBoard is told so.
-    event_file(const std::filesystem::path& folder, std::size_t step) : path_(new_name(folder)) {
-        out_.open(path_, std::ios::binary);
-        require(out_.good(), path_.string(), ": expected a file that can be written, found that it cannot");
+    event_file(const std::filesystem::path& folder, std::size_t step) : out_(new_name(folder)) {
         write(detail::bytes_field(3, "brain.Event:2"));
         constexpr std::uint64_t start = 1;  // SessionLog.START
         write(detail::integer_field(2, step + 1) + detail::bytes_field(7, detail::integer_field(1, start)));
     }
 
-    const std::filesystem::path& path() const { return path_; }
+    const std::filesystem::path& path() const { return out_.path(); }
 
-    /// Values after `step` steps, by tag.
+    /// Values after `step` steps, by tag. Where the disk is full they wait for the next ones.
     void add(std::size_t step, const scalars& values) {
         std::string summary;
         for (const auto& [tag, value] : values)
@@ -108,13 +105,10 @@ private:
         return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
     }
     void write(const std::string& fields) {
-        out_ << detail::event_frame(detail::double_field(1, now()) + fields);
-        out_.flush();
-        require(out_.good(), path_.string(), ": expected room for an event, found that writing fails (disk full?)");
+        (void)out_.add(detail::event_frame(detail::double_field(1, now()) + fields));
     }
 
-    std::filesystem::path path_;
-    std::ofstream out_;
+    appended_file out_;
 };
 
 }  // namespace depthgrow
