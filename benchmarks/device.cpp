@@ -1,7 +1,7 @@
-// The CUDA backend's speed: whole optimiser steps, growth, the skip analysis and lens fitting at full size, beside
-// floors measured in the same run (matrix products alone; a device copy). --profile: time by operation instead of whole
-// steps. Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]; NAME may be a part of a
-// row's, or its end with $ after it
+// The CUDA backend's speed: whole optimiser steps, growth, the skip analysis, lens fitting, generation at full size,
+// beside floors measured in the same run (matrix products alone; a device copy). --profile: time by operation instead
+// of whole steps. Peer: peer_cuda.py. Usage: device [--json] [--only NAME] [--profile] [--steps 20]; NAME may be a part
+// of a row's, or its end with $ after it
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "depthgrow/analysis/batched_decoder.hpp"
 #include "depthgrow/analysis/skip_effects.hpp"
 #include "depthgrow/analysis/tuned_lens.hpp"
 #include "depthgrow/backend/cuda/cuda.hpp"
@@ -214,6 +215,37 @@ void lens(const dg::decoder_config& model, std::size_t sequences, std::size_t le
                last));
 }
 
+/// Tokens a second of greedy generation, behind prompts of 512 tokens: a step of one token for every sequence.
+template <class T>
+void generate(const dg::decoder_config& model, std::size_t sequences, const char* precision, bool logits = false) {
+    const std::string name =
+        "generate " + model.name + " " + precision + " " + std::to_string(sequences) + (logits ? " with logits" : "");
+    if (!wanted(name)) return;
+    dg::cuda gpu({.many_shapes = true, .decode_steps = true});
+    const dg::decoder<T, dg::cuda> made(gpu, model, 1);
+    const random_tokens data(model, 1, 512);
+    dg::batched_decoder<T, dg::cuda> decoder(made);
+    std::vector<dg::token> last(sequences);
+    std::vector<dg::token_piece> pieces;
+    for (std::size_t i = 0; i < sequences; ++i) {
+        const dg::token_piece prompt{decoder.open(1024), data.ids, {}, false, true};
+        last[i] = decoder.append({&prompt, 1})[0].best;
+        pieces.push_back({prompt.sequence, {&last[i], 1}, {}, logits, true});
+    }
+    std::vector<double> times;
+    for (std::size_t step = 0; step < 136; ++step) {
+        const double begin = now();
+        const auto results = decoder.append(pieces);
+        for (std::size_t i = 0; i < sequences; ++i) last[i] = results[i].best;
+        if (step >= 8) times.push_back(now() - begin);
+    }
+    const double weights =
+        static_cast<double>(sizeof(T)) * (static_cast<double>(dg::outer_layout(model).size) +
+                                          static_cast<double>(model.layers * dg::layer_layout(model).size));
+    row(name, static_cast<double>(sequences) / median(times), "tok/s",
+        format("%.3f ms a step; the weights read once take %.3f at 3 TB/s", median(times) * 1e3, weights / 3e12 * 1e3));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -236,6 +268,10 @@ int main(int argc, char** argv) {
         skips(dg::smollm_1_7b(), 1024);
         lens(dg::smollm_360m(), 8, 2048);
         lens(dg::smollm_1_7b(), 8, 2048);
+        for (const std::size_t sequences : {1u, 4u, 8u, 32u}) generate<bf16>(dg::smollm_360m(), sequences, "bf16");
+        generate<bf16>(dg::smollm_360m(), 1, "bf16", true);
+        generate<float>(dg::smollm_360m(), 1, "fp32");
+        for (const std::size_t sequences : {1u, 32u}) generate<bf16>(dg::smollm_1_7b(), sequences, "bf16");
     } catch (const std::exception& problem) {
         std::printf("stopped: %s\n", problem.what());
         return 1;

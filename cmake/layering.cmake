@@ -14,7 +14,7 @@ set(cap 500)
 # What needs no nlohmann_json, by itself and by what it includes.
 set(without_json_io npy text_file atomic_file html_report plots layer_stack bpe unicode token_list training_data)
 list(JOIN without_json_io "|" without_json_io)
-set(without_json "^(train/(trainer|replay)\\.hpp$|(analysis|tasks)/)|^io/(${without_json_io})(\\.hpp$|/)")
+set(without_json "^(train/trainer\\.hpp$|(analysis|tasks)/)|^io/(${without_json_io})(\\.hpp$|/)")
 
 function(layer_of folder out)
   foreach(entry IN LISTS layers)

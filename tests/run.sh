@@ -18,7 +18,7 @@ install_packages python3-torch || echo "no python3-torch here: the tests of the 
 cd "$root"
 cuda=OFF
 for folder in "" /usr/local/cuda/bin; do
-  if command -v "${folder:+$folder/}nvcc" > /dev/null; then cuda=ON; export PATH="$PATH${folder:+:$folder}"; fi
+  if command -v "${folder:+$folder/}nvcc" > /dev/null; then cuda=AUTO; export PATH="$PATH${folder:+:$folder}"; fi
 done
 # The tools in few units: half the time, since each would instantiate the same models.
 cmake -S . -B build-tests -G Ninja -DDEPTHGROW_BUILD_BENCHMARKS=ON -DDEPTHGROW_COMPILED=ON -DDEPTHGROW_CUDA=$cuda \
@@ -32,6 +32,7 @@ if [[ ${#label[@]} -eq 0 ]]; then  # nothing in these is timed
   ctest --test-dir build-tests --output-on-failure -L fuzz -j 2 || status=$?
 fi
 [[ $status -eq 0 ]] || exit "$status"
-[[ $cuda == ON ]] && echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" ||
+[[ -x build-tests/tests/test_gpu ]] &&
+  echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" ||
   echo "no CUDA toolkit here: the CUDA backend was not compiled"
 echo "built and tested in $((SECONDS - start)) s: $(ctest --test-dir build-tests -N "${label[@]}" | tail -n 1)"

@@ -44,6 +44,13 @@ public:
         choice_.text = text_.decode(prompt());
         stop_from_ = choice_.text.size();
     }
+    /// Whether the next token is the model's likeliest one whatever else the logits are.
+    bool takes_likeliest() const {
+        const bool early = choice_.completion_tokens < request_.min_tokens && !early_ends_.empty();
+        return request_.sampling.temperature == 0 && !request_.sampling.changes_logits() && !early;
+    }
+    /// Takes the likeliest token, `of_best` its log-likelihood; true when the choice ends with it.
+    bool add(std::int32_t best, double of_best) { return take(best, of_best, best, of_best); }
     /// Chooses the next token by its logits; true when the choice ends with it.
     bool add(const std::vector<double>& logits) {
         const auto largest = std::max_element(logits.begin(), logits.end());
@@ -55,13 +62,7 @@ public:
         auto changed = logits;
         change_logits(changed, request_.sampling, counts_, early ? early_ends_ : std::vector<std::int32_t>());
         const std::int32_t token = choose_token(changed, request_.sampling, random_);
-        counts_.add(token);
-        ++choice_.completion_tokens;
-        choice_.tokens.push_back(token), choice_.best.push_back(best);  // log-likelihoods are the model's own
-        choice_.of_token.push_back(logits[static_cast<std::size_t>(token)] - total);
-        choice_.of_best.push_back(*largest - total);
-        const bool ended = say(token);
-        return ended || choice_.completion_tokens == request_.max_tokens;
+        return take(token, logits[static_cast<std::size_t>(token)] - total, best, *largest - total);
     }
 
     /// What a stream may send by now, if anything: all of it at the end; before, no text that may become a stop text,
@@ -96,6 +97,15 @@ public:
     }
 
 private:
+    /// The next token and the likeliest one, with the log-likelihoods that the model itself gives them.
+    bool take(std::int32_t token, double of_token, std::int32_t best, double of_best) {
+        counts_.add(token);
+        ++choice_.completion_tokens;
+        choice_.tokens.push_back(token), choice_.best.push_back(best);
+        choice_.of_token.push_back(of_token), choice_.of_best.push_back(of_best);
+        const bool ended = say(token);
+        return ended || choice_.completion_tokens == request_.max_tokens;
+    }
     /// Adds a token to the text; true when the text ends there.
     bool say(std::int32_t token) {
         const auto among = [&](const std::vector<std::int32_t>& list) {

@@ -7,11 +7,12 @@
 
 // A drifted signature fails to build instead of losing the fast path.
 template <class T>
-constexpr bool keeps_the_contract = depthgrow::backend_for<depthgrow::cuda, T>&&
-    depthgrow::concepts::has_cached_attention<depthgrow::cuda, T>&& depthgrow::adds_linear_maps<depthgrow::cuda, T>&&
-        depthgrow::fuses_linear_maps<depthgrow::cuda, T>&& depthgrow::rotates_attention_gradients<depthgrow::cuda, T>&&
-            depthgrow::updates_together<depthgrow::cuda, T>&& depthgrow::steps_with_momentum<depthgrow::cuda, T>&&
-                depthgrow::steps_with_muon<depthgrow::cuda, T>;
+constexpr bool keeps_the_contract =
+    depthgrow::backend_for<depthgrow::cuda, T>&& depthgrow::concepts::has_cached_attention<depthgrow::cuda, T>&&
+        depthgrow::adds_linear_maps<depthgrow::cuda, T>&& depthgrow::fuses_linear_maps<depthgrow::cuda, T>&&
+            depthgrow::rotates_attention_gradients<depthgrow::cuda, T>&& depthgrow::gates_few_rows<depthgrow::cuda, T>&&
+                depthgrow::decodes_steps<depthgrow::cuda, T>&& depthgrow::updates_together<depthgrow::cuda, T>&&
+                    depthgrow::steps_with_momentum<depthgrow::cuda, T>&& depthgrow::steps_with_muon<depthgrow::cuda, T>;
 static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> &&
               depthgrow::maps_in_fp8<depthgrow::cuda, depthgrow::bfloat16>);
 
@@ -36,6 +37,11 @@ int main(int argc, char** argv) {
             gpu_test::check_operations<float>(gpu, small);
             gpu_test::check_operations<depthgrow::bfloat16>(gpu, small);
             if (device.major == 9) gpu_test::check_fused_maps(gpu, small);  // Hopper alone has them
+        }
+        {
+            depthgrow::cuda gpu({.decode_steps = true});
+            gpu_test::check_decoding<float>(gpu);
+            gpu_test::check_decoding<depthgrow::bfloat16>(gpu);
         }
         {
             depthgrow::cuda gpu({.deterministic = true});

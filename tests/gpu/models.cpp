@@ -284,11 +284,12 @@ void check_models(const std::string& fixtures) {
     muon_values<float>(fixtures, true), muon_values<float>(fixtures, false), muon_values<dg::bfloat16>(fixtures, true);
     replayed<float, dg::muon>("muon"), replayed<dg::bfloat16, dg::muon>("muon");
     replayed<float, dg::sgd_nesterov>("sgd_nesterov"), replayed<dg::bfloat16, dg::sgd_nesterov>("sgd_nesterov");
-    for (const char* name : fixture::families) {
-        dg::cuda gpu;
-        family_values<float>(gpu, fixtures, name);
-        family_values<dg::bfloat16>(gpu, fixtures, name);
-    }
+    for (const char* name : fixture::families)
+        for (const bool steps : {false, true}) {
+            dg::cuda gpu({.decode_steps = steps});
+            family_values<float>(gpu, fixtures, name);
+            family_values<dg::bfloat16>(gpu, fixtures, name);
+        }
     const auto plain = losses<float>({.record = false}, 8, 12), narrow_losses = losses<dg::bfloat16>({}, 8, 12);
     results.row("recorded steps = steps as they are", "float", "small, 12 steps",
                 farthest(losses<float>({}, 8, 12), plain), 1e-5);
@@ -316,8 +317,11 @@ void check_models(const std::string& fixtures) {
     results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps",
                 farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
     dg::cuda gpu;
-    generation<float>(gpu, dg::small());
-    generation<dg::bfloat16>(gpu, dg::small());
+    for (const bool steps : {false, true}) {
+        dg::cuda generating({.decode_steps = steps});
+        generation<float>(generating, dg::small());
+        generation<dg::bfloat16>(generating, dg::small());
+    }
     auto config = dg::smollm_360m().with_depth(8);
     dg::trainer<dg::bfloat16, dg::cuda> trainer(gpu, config);
     std::vector<const void*> before;

@@ -116,6 +116,8 @@ template <class T> dg::tensor<T, dg::cuda> on_device(dg::cuda& gpu, const std::v
 
 /// Every operation on random numbers against `reference` in double.
 template <class T> void check_operations(dg::cuda& gpu, bool small);
+/// What a decoding step runs, and many sequences token by token.
+template <class T> void check_decoding(dg::cuda& gpu);
 /// Linear maps fused with SwiGLU and RoPE.
 void check_fused_maps(dg::cuda& gpu, bool small);
 /// Whole models against the fixtures, training, growth, recorded steps.

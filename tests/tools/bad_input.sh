@@ -90,9 +90,9 @@ else
 fi
 # No room for the log: a warning once, and the run goes on to its end, which tells.
 code=0
-said=$( (trap '' XFSZ; ulimit -f 8; exec "$TOOLS/train_smol" "${tiny[@]}" --steps 120 --save-every 0 --out little) 2>&1) ||
-  code=$?
-[[ $code -eq 1 && "$said" == *"warning: little/log.jsonl: expected room for a line, found: File too large; the run goes"*
+said=$( (trap '' XFSZ; ulimit -f 8
+         exec "$TOOLS/train_smol" "${tiny[@]}" --steps 120 --save-every 0 --out little) 2>&1) || code=$?
+[[ $code -eq 1 && "$said" == *"warning: little/log.jsonl: expected room for a line, found: File too large; the run"*
    && "$said" == *"error: "* && $(grep -c "room for a line" <<< "$said") -eq 1 ]] ||
   fail "expected a warning of the log and an error at the end, found $code: $said"
 [[ $(tail -c 1 little/log.jsonl | od -An -c) == *'\n'* && $(wc -c < little/log.jsonl) -le 8192 ]] ||

@@ -1,16 +1,19 @@
 // Many sequences through a model at once, each with keys and values of its own: in one run every sequence takes in as
 // many tokens as it likes, and all of them share the matrix products. For servers that generate and score together.
-// Assumes a backend with cached_attention. Iteration-level batching: Yu et al. 2022 (Orca).
+// Assumes a backend with cached_attention. Where the backend decodes steps, single tokens go through decoding_step.hpp.
+// Iteration-level batching: Yu et al. 2022 (Orca).
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "depthgrow/analysis/batched_pieces.hpp"
+#include "depthgrow/analysis/decoding_step.hpp"
 #include "depthgrow/analysis/row_scores.hpp"
 
 namespace depthgrow {
@@ -21,7 +24,10 @@ class batched_decoder {
 public:
     /// Runs `model` as `options` say (max_rows is not used).
     explicit batched_decoder(const Model& model, scoring_options<T, Backend> options = {})
-        : run_("batched_decoder", model, std::move(options)) {}
+        : run_("batched_decoder", model, std::move(options)) {
+        if constexpr (takes_steps<Model>)
+            if (model.backend().decodes_steps()) step_.emplace("batched_decoder", model, run_.options());
+    }
 
     /// A new sequence with room for `capacity` positions, at most the context: its number until it is closed.
     std::size_t open(std::size_t capacity) {
@@ -47,28 +53,25 @@ public:
     }
     /// Positions that a sequence has taken in.
     std::size_t size(std::size_t number) const { return at(number).length; }
+    /// Forgets a sequence's positions from `length` on.
+    void rewind(std::size_t number, std::size_t length) {
+        auto& one = at(number);
+        require(length <= one.length, "[batched_decoder] expected to keep at most ", one.length, " positions, got ",
+                length);
+        one.length = length;
+    }
     /// Sequences that are open.
     std::size_t count() const { return sequences_.size(); }
 
     /// Every piece behind what its sequence has taken in before. A sequence may occur once.
     std::vector<piece_results> append(span<const token_piece> pieces) {
         check(pieces);
-        std::vector<token> ids;
-        std::vector<row_stretch> stretches;
-        std::size_t whole = 0;
-        for (const auto& piece : pieces) {
-            stretches.push_back({ids.size(), piece.ids.size(), piece.sequence ? at(*piece.sequence).length : 0});
-            ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
-            if (!piece.sequence) whole = std::max(whole, piece.ids.size());
-        }
-        if (whole > 0 && (passing_.empty() || passing_[0].capacity < whole)) passing_ = make_caches(whole, 1);
-        const auto h = run_.stretches(
-            ids, stretches, [&](std::size_t slot, std::size_t i) -> auto& {
-                return pieces[i].sequence ? (*at(*pieces[i].sequence).memory)[slot] : passing_[0];
-            });
         std::vector<piece_results> out(pieces.size());
-        score(pieces, stretches, h.value, out);
-        take_logits(pieces, stretches, h.value, out);
+        std::vector<std::size_t> steps, others;
+        for (std::size_t i = 0; i < pieces.size(); ++i) (is_step(pieces[i]) ? steps : others).push_back(i);
+        if constexpr (takes_steps<Model>)
+            if (!steps.empty()) take_steps(pieces, steps, out);
+        if (!others.empty()) take_stretches(pieces, others, out);
         for (const auto& piece : pieces)
             if (piece.sequence) at(*piece.sequence).length += piece.ids.size();
         return out;
@@ -118,6 +121,52 @@ private:
                         "[batched_decoder] expected token ids below the vocabulary of ", config().vocab, ", got ", id);
         }
     }
+    /// Whether a piece is one token behind others, of which at most the next one is asked.
+    bool is_step(const token_piece& piece) const {
+        return step_ && piece.sequence && piece.ids.size() == 1 && piece.following.empty();
+    }
+    void take_steps(span<const token_piece> pieces, const std::vector<std::size_t>& which,
+                    std::vector<piece_results>& out) {
+        std::vector<stepping_row<T, Backend>> rows;
+        for (const std::size_t i : which) {
+            auto& own = at(*pieces[i].sequence);
+            rows.push_back({pieces[i].ids[0], own.length, own.memory.get()});
+        }
+        const auto choices = (*step_)(rows);
+        for (std::size_t r = 0; r < which.size(); ++r) {
+            auto& one = out[which[r]];
+            one.best = choices[r].best, one.of_best = static_cast<double>(choices[r].log_likelihood);
+            one.finite = std::isfinite(choices[r].log_likelihood);
+            if (!pieces[which[r]].logits) continue;
+            const auto logits = step_->logits(r);
+            one.logits.assign(logits.begin(), logits.end());
+        }
+    }
+    void take_stretches(span<const token_piece> all, const std::vector<std::size_t>& which,
+                        std::vector<piece_results>& out) {
+        std::vector<token_piece> pieces;
+        for (const std::size_t i : which) pieces.push_back(all[i]);
+        std::vector<piece_results> results(pieces.size());
+        run_together(pieces, results);
+        for (std::size_t i = 0; i < which.size(); ++i) out[which[i]] = std::move(results[i]);
+    }
+    void run_together(span<const token_piece> pieces, std::vector<piece_results>& out) {
+        std::vector<token> ids;
+        std::vector<row_stretch> stretches;
+        std::size_t whole = 0;
+        for (const auto& piece : pieces) {
+            stretches.push_back({ids.size(), piece.ids.size(), piece.sequence ? at(*piece.sequence).length : 0});
+            ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
+            if (!piece.sequence) whole = std::max(whole, piece.ids.size());
+        }
+        if (whole > 0 && (passing_.empty() || passing_[0].capacity < whole)) passing_ = make_caches(whole, 1);
+        const auto h = run_.stretches(
+            ids, stretches, [&](std::size_t slot, std::size_t i) -> auto& {
+                return pieces[i].sequence ? (*at(*pieces[i].sequence).memory)[slot] : passing_[0];
+            });
+        score(pieces, stretches, h.value, out);
+        take_logits(pieces, stretches, h.value, out);
+    }
     /// The rows [first, last) of each stretch that is wanted, together, as the head takes them.
     template <class Rows> matrix<T> gather(matrix<const T> h, std::size_t wanted, const Rows& rows) {
         const auto together = run_.tape().make(wanted, h.cols);
@@ -155,7 +204,7 @@ private:
                      std::vector<piece_results>& out) {
         std::vector<std::size_t> wanted;
         for (std::size_t i = 0; i < pieces.size(); ++i)
-            if (pieces[i].logits) wanted.push_back(i);
+            if (pieces[i].logits || pieces[i].choice) wanted.push_back(i);
         if (wanted.empty()) return;
         const std::size_t vocab = config().vocab;
         const auto x = gather(h, wanted.size(), [&](const auto& add) {
@@ -170,10 +219,23 @@ private:
             const auto begin = all.begin() + static_cast<std::ptrdiff_t>(r * vocab);
             one.logits.assign(begin, begin + static_cast<std::ptrdiff_t>(vocab));
             for (const double value : one.logits) one.finite = one.finite && std::isfinite(value);
+            choose(one);
+            if (!pieces[wanted[r]].logits) one.logits = {};
         }
     }
 
+    /// The likeliest token of a row of logits.
+    static void choose(piece_results& one) {
+        const auto largest = std::max_element(one.logits.begin(), one.logits.end());
+        double sum = 0;
+        for (const double value : one.logits) sum += std::exp(value - *largest);
+        one.best = static_cast<token>(largest - one.logits.begin());
+        one.of_best = -std::log(sum);
+    }
+
     model_run<T, Backend, Model> run_;
+    struct no_steps {};
+    std::optional<std::conditional_t<takes_steps<Model>, decoding_step<T, Backend, Model>, no_steps>> step_;
     std::map<std::size_t, sequence> sequences_;
     std::multimap<std::size_t, std::unique_ptr<caches>> free_;  // by their capacity
     caches passing_;                                            // of the layer that runs, for what is not kept

@@ -25,12 +25,15 @@ struct token_piece {
     span<const token> ids;
     span<const token> following;  // for scores: what follows each of the ids, -1 where unknown; empty: no scores
     bool logits = false;          // whether those after the last of the ids are wanted
+    bool choice = false;          // whether the likeliest token there is wanted, which may spare their way to the host
 };
 
 /// What came of a piece.
 struct piece_results {
     row_scores scores;           // of every id, when asked for
     std::vector<double> logits;  // (V), when asked for
+    token best = 0;              // the likeliest token, when a choice was asked for
+    double of_best = 0;          // and its log-likelihood
     bool finite = true;          // whether all logits that were computed for it are
 };
 

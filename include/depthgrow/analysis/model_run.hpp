@@ -91,6 +91,23 @@ public:
                                              model_.cached(positions, tokens.size(), source, caches), nullptr);
         });
     }
+    /// The same of one new row each of many sequences, whose places lie in backend memory: ids, positions and, slot by
+    /// slot, caches. Nothing is read from the host, so that a backend may record it.
+    variable<T> steps(span<const token> ids, span<const token> positions, span<const cached_row<T>> caches) {
+        tape_.start(false);
+        const auto h = model_.step_embedding(tape_, ids, positions);
+        const auto tables = model_.step_tables(tape_, positions);
+        variable<T> out;
+        layers(
+            h, {&exit_, 1}, [&](std::size_t, variable<T> at_exit) { out = at_exit; },
+            [&](residual_stream<T> in, std::size_t slot) {
+                const std::size_t source = options_.order[slot];
+                const auto own = caches.subspan(slot * ids.size(), ids.size());
+                return model_.attention_sublayer(tape_, in, source, slot,
+                                                 model_.stepped(tables, own, positions, source), nullptr);
+            });
+        return out;
+    }
     /// Norm_f of rows of the residual at an exit, through the lens if there is one: what the head takes. (rows, C).
     matrix<T> answer(variable<T> h) { return answer(h, exit_); }
     matrix<T> answer(variable<T> h, std::size_t exit) {
@@ -106,11 +123,16 @@ public:
         return normed;
     }
 
-private:
-    void take(span<const token> tokens) {
+    /// Refuses ids beyond the vocabulary.
+    void check(span<const token> tokens) const {
         for (token id : tokens)
             require(id >= 0 && static_cast<std::size_t>(id) < model_.config().vocab, "[", owner_,
                     "] expected token ids below the vocabulary of ", model_.config().vocab, ", got ", id);
+    }
+
+private:
+    void take(span<const token> tokens) {
+        check(tokens);
         ids_ = tensor<token, Backend>::from_host(model_.backend(), {tokens.size()}, tokens);
         tokens_run_ += tokens.size();
         tape_.start(false);

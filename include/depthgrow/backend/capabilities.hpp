@@ -32,6 +32,25 @@ concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> ou
     b.template linear_swiglu_backward<T>(in, in, in, out);
 };
 
+/// May run a gated MLP's first map and SwiGLU as one where rows are few and no backward pass follows; each call says
+/// whether it has.
+template <class Backend, class T>
+concept gates_few_rows = requires(Backend b, matrix<const T> in, matrix<T> out) {
+    { b.template few_rows_swiglu<T>(in, in, out) } -> std::same_as<bool>;
+};
+
+/// May take one new position each of many sequences, whose places lie in its own memory: what a decoding step needs to
+/// be recorded. Whether it does, decodes_steps() says. Definitions: reference.hpp.
+template <class Backend, class T>
+concept decodes_steps = requires(Backend b, matrix<const T> in, attention_shape s, span<const cached_row<T>> caches,
+                                 span<const token> rows, matrix<T> out, matrix<const wide_t<T>> table,
+                                 matrix<wide_t<T>> gathered, span<row_choice> best) {
+    { b.decodes_steps() } -> std::same_as<bool>;
+    b.template step_attention<T>(in, s, caches, rows, out);
+    b.gather_rows(rows, table, gathered);
+    b.row_best(table, best);
+};
+
 /// Rotates the gradients of queries and keys back within the backward pass of attention.
 template <class Backend, class T>
 concept rotates_attention_gradients = requires(Backend b, matrix<const T> in, matrix<T> out, attention_shape s,

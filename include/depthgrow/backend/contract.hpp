@@ -53,6 +53,23 @@ template <class T> struct key_value_cache {
     std::size_t length = 0;    // positions that are there
 };
 
+/// Where a sequence keeps the keys and values of one layer, (kv_heads, capacity, head_width) each, as a backend reads
+/// it in its own memory.
+template <class T> struct cached_row {
+    T *keys = nullptr, *values = nullptr;
+    std::size_t capacity = 0;
+
+    friend bool operator==(const cached_row& a, const cached_row& b) {
+        return a.keys == b.keys && a.values == b.values && a.capacity == b.capacity;
+    }
+};
+
+/// The likeliest token of a row of logits and its log-likelihood in nats, which is not finite where a logit is not.
+struct row_choice {
+    token best = 0;
+    float log_likelihood = 0;
+};
+
 /// Constants of one AdamW step (Loshchilov & Hutter 2019): decoupled decay first, bias-corrected moments.
 struct adamw_constants {
     double rate = 1e-3;
@@ -199,6 +216,17 @@ void cached_attention(matrix<const T> qkv, attention_shape s, const key_value_ca
         disjoint(op, kept, qkv), disjoint(op, out, kept);
     };
     apart(cache.keys), apart(cache.values);
+}
+
+/// Row r of qkv is position positions[r], behind as many in caches[r]; what these hold is the caller's care, since they
+/// lie in the backend's memory.
+template <class T>
+void step_attention(matrix<const T> qkv, attention_shape s, span<const cached_row<T>> caches,
+                    span<const token> positions, matrix<const T> out) {
+    const char* op = "step_attention";
+    packed_rows(op, qkv, s, out);
+    length(op, "caches", caches, s.rows());
+    length(op, "positions", positions, s.rows());
 }
 
 }  // namespace contract

@@ -224,6 +224,47 @@ public:
         });
     }
 
+    // ---- a decoding step: one new position each of many sequences, places in the backend's memory (capabilities.hpp)
+    bool decodes_steps() const { return true; }
+    /// cached_attention of row r alone behind caches[r], at positions[r].
+    template <class T>
+    void step_attention(matrix<const T> qkv, attention_shape s, span<const cached_row<T>> caches,
+                        span<const token> positions, matrix<T> out) {
+        contract::step_attention<T>(qkv, s, caches, positions, out);
+        attention_shape one = s;
+        one.batch = one.length = 1;
+        for (std::size_t r = 0; r < qkv.rows; ++r) {
+            const std::size_t size = s.kv_width() * caches[r].capacity;
+            cached_attention<T>(qkv.row_range(r, 1), one,
+                                {{caches[r].keys, size},
+                                 {caches[r].values, size},
+                                 caches[r].capacity,
+                                 static_cast<std::size_t>(positions[r])},
+                                out.row_range(r, 1));
+        }
+    }
+    /// out[r] = table[rows[r]].
+    template <class U> void gather_rows(span<const token> rows, matrix<const U> table, matrix<U> out) {
+        contract::extents("gather_rows", "out", out, rows.size(), table.cols);
+        for (std::size_t r = 0; r < rows.size(); ++r)
+            std::copy_n(table.row(static_cast<std::size_t>(rows[r])), table.cols, out.row(r));
+    }
+    /// The first of the likeliest tokens of each row, z[best] - log Σ exp z.
+    template <class U> void row_best(matrix<const U> logits, span<row_choice> best) {
+        contract::length("row_best", "best", best, logits.rows);
+        for (std::size_t r = 0; r < logits.rows; ++r) {
+            std::size_t at = 0;
+            bool finite = true;
+            for (std::size_t c = 0; c < logits.cols; ++c) {
+                finite = finite && std::isfinite(logits(r, c));
+                if (logits(r, c) > logits(r, at)) at = c;
+            }
+            U sum = 0;
+            for (std::size_t c = 0; c < logits.cols; ++c) sum += std::exp(logits(r, c) - logits(r, at));
+            best[r] = {static_cast<token>(at), finite ? static_cast<float>(-std::log(sum)) : NAN};
+        }
+    }
+
     // ---- gated MLPs (Shazeer 2020): out = f(gate) * up, where a row of gate_up is gate then up (F each)
     template <class T> void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
         contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);

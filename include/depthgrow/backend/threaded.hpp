@@ -16,6 +16,8 @@ class threaded : public reference {
 public:
     explicit threaded(int threads) : threads_(threads) { scratch_.resize(thread_count()); }
     int threads() const { return threads_.count(); }
+    /// The steps' definitions run on one thread, and there is nothing to record.
+    bool decodes_steps() const { return false; }
     /// Runs body(first, last) over equal shares of [0, count), one a thread; counts of `least` at most stay on the
     /// calling thread.
     template <class Body> void ranges(std::size_t count, std::size_t least, const Body& body) const {

@@ -199,6 +199,34 @@ public:
                 at.stretches, caches};
     }
 
+    /// h_0 (rows, C) of one new row each of many sequences, ids and positions in backend memory; their rope tables, one
+    /// a rope of the model; and what the queries of layer `source` attend to. Backends that decode steps only.
+    variable<T> step_embedding(tape<T, Backend>& tape, span<const token> ids, span<const token> positions) const {
+        const auto h =
+            ops::embedding(tape, ids, outer(part::embedding), static_cast<wide_t<T>>(config_.embedding_scale()));
+        if (!config_.learned_positions) return h;
+        const auto at = ops::embedding(tape, positions, outer(part::positions));
+        return add_pending(tape, {h, at});
+    }
+    std::vector<ops::rope_table<T>> step_tables(tape<T, Backend>& tape, span<const token> positions) const {
+        std::vector<ops::rope_table<T>> out;
+        const auto gathered = [&](matrix<const wide_t<T>> table) {
+            const matrix<wide_t<T>> to(tape.make_wide(positions.size() * table.cols).data(), positions.size(),
+                                       table.cols);
+            backend().gather_rows(positions, table, to);
+            return to;
+        };
+        for (const auto& rope : ropes_) out.push_back({gathered(rope.cosine.rows()), gathered(rope.sine.rows())});
+        return out;
+    }
+    stepped_keys<T> stepped(span<const ops::rope_table<T>> tables, span<const cached_row<T>> caches,
+                            span<const token> positions, std::size_t source) const {
+        const int which = config_.kind(source).rope;
+        return {config_.attention(1, positions.size(), source),
+                which == layer_kind::no_rope ? ops::rope_table<T>{} : tables[static_cast<std::size_t>(which)], caches,
+                positions};
+    }
+
     set weights;
 
 private:

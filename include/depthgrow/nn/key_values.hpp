@@ -56,6 +56,22 @@ template <class T, class Backend> struct cached_keys {
     }
 };
 
+/// One new row each of many sequences behind their caches, whose places lie in backend memory: a step that a backend
+/// may record and run again.
+template <class T> struct stepped_keys {
+    attention_shape extents;           // of all rows as one sequence, with the layer's window
+    ops::rope_table<T> table;          // of the rows' positions, (rows, pairs)
+    span<const cached_row<T>> caches;  // of the layer, one a row
+    span<const token> positions;       // one a row
+
+    attention_shape rows() const { return extents; }
+    template <class Backend> variable<T> attend(tape<T, Backend>& tape, variable<T> qkv) const {
+        const auto mixed = tape.make(qkv.value.rows, extents.width());
+        tape.backend().template step_attention<T>(qkv.value, extents, caches, positions, mixed.value);
+        return mixed;
+    }
+};
+
 /// What a run of stretches shares between its layers: the rope tables of the rows' positions, one a rope of the model.
 template <class T> struct stretch_positions {
     span<const row_stretch> stretches;

@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "depthgrow/backend/planning.hpp"
+#include "depthgrow/backend/replay.hpp"
 #include "depthgrow/core/token_batch.hpp"
 #include "depthgrow/growth/grow.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/adamw.hpp"
 #include "depthgrow/train/exchange.hpp"
-#include "depthgrow/train/replay.hpp"
 
 namespace depthgrow {
 

@@ -25,8 +25,12 @@ variable<T> mlp_onto(tape<T, Backend>& tape, variable<T> x, mlp_parameters<T> p,
         x.value.rows, p.in.value.rows);  // what enters the activation, or where fused the slopes of `acted` by it
     const auto acted = tape.make(x.value.rows, hidden);  // (M, F)
     bool fused = false;
+    const bool plain_swiglu = p.gated && p.act == activation::silu && !p.in_bias.value.data;
+    if constexpr (gates_few_rows<Backend, T>)
+        if (plain_swiglu && !tape.recording())
+            fused = backend.template few_rows_swiglu<T>(x.value, p.in.value, acted.value);
     if constexpr (fuses_linear_maps<Backend, T>)
-        if (p.gated && p.act == activation::silu && !p.in_bias.value.data)
+        if (plain_swiglu && !fused)
             fused = backend.template linear_swiglu<T>(x.value, p.in.value, inner.value, acted.value);
     if (!fused) {
         map<T>(backend, x.value, p.in, {}, inner.value);

@@ -26,6 +26,8 @@ struct cuda_options {
     bool fp8 = false;    // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
     bool fuse = true;    // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
     bool record = true;  // replay steps as CUDA graphs
+    bool decode_steps =
+        false;  // generate by recorded steps, products of few rows by kernels of ours: new, not measured
     std::size_t product_workspace = std::size_t{64} << 20;
 };
 
@@ -89,6 +91,9 @@ public:
     void gemm(transpose ta, transpose tb, float alpha, matrix<const T> a, matrix<const T> b, float beta, matrix<C> c) {
         contract::gemm(ta, tb, a, b, c);
         fp8_.forget_copy();
+        if (ta == transpose::no && tb == transpose::yes && alpha == 1 && beta == 0 &&
+            few_rows_product<T>(a, b, {}, {}, c))
+            return;
         if (c.rows > 0 && c.cols > 0)
             products_(stream_, ta == transpose::yes, tb == transpose::yes, alpha, a, b, beta, matrix<const C>(c), c);
     }
@@ -98,6 +103,7 @@ public:
                     span<const T> bias = {}) {
         check_map("linear_add", x, w, addend, out);
         fp8_.forget_copy();
+        if (few_rows_product<T>(x, w, addend, bias, out)) return;
         if (out.rows > 0) products_(stream_, false, true, 1, x, w, 1, addend, out, {bias, nullptr, nullptr, false});
     }
     /// Whether an inner layer's linear map of x to that many columns runs in eight bits; then `linear_fp8` is the map,
@@ -142,10 +148,20 @@ public:
     bool linear_rope(matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length, std::size_t heads,
                      matrix<const float> cosine, matrix<const float> sine) {
         contract::gemm(transpose::no, transpose::yes, x, w, out);
+        if (!options_.fuse || options_.fp8) return false;
+        if (options_.decode_steps &&
+            kernels::few_rows_rope<T>(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine))
+            return true;
         if constexpr (std::is_same_v<T, bfloat16>)
-            return options_.fuse && !options_.fp8 &&
-                   kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);
+            return kernels::linear_rope(context_, x, w, out, length, heads * 2 * cosine.cols, cosine, sine);
         else return false;
+    }
+    /// out = silu(gate) * up of (gate, up) = x wᵀ of a few rows, rounded between. False: as above.
+    template <class T> bool few_rows_swiglu(matrix<const T> x, matrix<const T> w, matrix<T> out) {
+        contract::extents("few_rows_swiglu", "w", w, 2 * out.cols, x.cols);
+        contract::extents("few_rows_swiglu", "out", out, x.rows, out.cols);
+        return options_.decode_steps && options_.fuse && !options_.fp8 &&
+               kernels::few_rows_swiglu<T>(context_, x, w, out);
     }
     template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
@@ -235,6 +251,22 @@ public:
     void cached_attention(matrix<const T> qkv, attention_shape s, key_value_cache<T> cache, matrix<T> out) {
         contract::cached_attention<T>(qkv, s, cache, out);
         kernels::cached_attention<T>(context_, qkv, s, cache, out);
+    }
+    // ---- a decoding step: one new position each of many sequences (capabilities.hpp)
+    bool decodes_steps() const { return options_.decode_steps; }
+    template <class T>
+    void step_attention(matrix<const T> qkv, attention_shape s, span<const cached_row<T>> caches,
+                        span<const token> positions, matrix<T> out) {
+        contract::step_attention<T>(qkv, s, caches, positions, out);
+        kernels::step_attention<T>(context_, qkv, s, caches, positions, out);
+    }
+    void gather_rows(span<const token> rows, matrix<const float> table, matrix<float> out) {
+        contract::extents("gather_rows", "out", out, rows.size(), table.cols);
+        kernels::gather_rows(context_, rows, table, out);
+    }
+    void row_best(matrix<const float> logits, span<row_choice> best) {
+        contract::length("row_best", "best", best, logits.rows);
+        kernels::row_best(context_, logits, best);
     }
     template <class T> void gated_forward(activation kind, matrix<const T> gate_up, matrix<T> out) {
         contract::extents("gated_forward", "gate_up", gate_up, out.rows, 2 * out.cols);
@@ -396,7 +428,7 @@ public:
         kernels::row_probability_gradient_inplace<T>(context_, z, gold, value);
     }
 
-    /// A sequence of operations kept as a CUDA graph (train/replay.hpp).
+    /// A sequence of operations kept as a CUDA graph (backend/replay.hpp).
     using recording = cuda_detail::recording<cuda>;
 
 private:
@@ -421,6 +453,14 @@ private:
         contract::extents(op, "addend", addend, out.rows, out.cols);
         require(addend.stride == out.stride, "[", op, "] expected an addend with the output's leading dimension ",
                 out.stride, ", got ", addend.stride);
+    }
+    /// addend + x wᵀ + bias, where there are so few rows that a kernel of ours is faster; else nothing.
+    template <class T, class C>
+    bool few_rows_product(matrix<const T> x, matrix<const T> w, matrix<const T> addend, span<const T> bias,
+                          matrix<C> out) {
+        if (!options_.decode_steps) return false;
+        if constexpr (std::is_same_v<T, C>) return kernels::few_rows_product<T>(context_, x, w, addend, bias, out, {});
+        else return kernels::few_rows_product<T>(context_, x, w, addend, bias, {}, out);
     }
     /// Runs a kernel that writes y and may leave an eight-bit copy for the product after it.
     template <class T, class Kernel> void with_copy(matrix<const T> y, bool gradients, const Kernel& kernel) {

@@ -7,7 +7,9 @@
 #include "depthgrow/backend/cuda/kernels/analysis_rows.cuh"
 #include "depthgrow/backend/cuda/kernels/attention.cuh"
 #include "depthgrow/backend/cuda/kernels/cross_entropy.cuh"
+#include "depthgrow/backend/cuda/kernels/decoding.cuh"
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
+#include "depthgrow/backend/cuda/kernels/few_rows.cuh"
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
 #include "depthgrow/backend/cuda/kernels/layer_norm.cuh"
@@ -32,6 +34,13 @@
                                         span<const float>, matrix<const T>, matrix<T>);                              \
     template void cached_attention<T>(const launch_context&, matrix<const T>, attention_shape, key_value_cache<T>,   \
                                       matrix<T>);                                                                    \
+    template void step_attention<T>(const launch_context&, matrix<const T>, attention_shape,                         \
+                                    span<const cached_row<T>>, span<const token>, matrix<T>);                        \
+    template bool few_rows_product<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<const T>,      \
+                                      span<const T>, matrix<T>, matrix<float>);                                      \
+    template bool few_rows_swiglu<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>);            \
+    template bool few_rows_rope<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>, std::size_t,  \
+                                   std::size_t, matrix<const float>, matrix<const float>);                           \
     template bool swiglu_forward<T>(const launch_context&, matrix<const T>, matrix<T>, fp8_copy);                    \
     template bool swiglu_backward<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<T>, fp8_copy);  \
     template void activation_forward<T>(const launch_context&, activation, bool, matrix<const T>, matrix<T>);        \

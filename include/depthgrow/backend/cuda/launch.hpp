@@ -89,6 +89,23 @@ void attention_backward(const launch_context&, matrix<const T> qkv, attention_sh
 template <class T>
 void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache,
                       matrix<T> out);
+/// One new position each of rows.size() sequences, the positions[row]-th of its cache (contract::step_attention).
+template <class T>
+void step_attention(const launch_context&, matrix<const T> qkv, attention_shape, span<const cached_row<T>> caches,
+                    span<const token> positions, matrix<T> out);
+/// out[r] = table[rows[r]].
+void gather_rows(const launch_context&, span<const token> rows, matrix<const float> table, matrix<float> out);
+void row_best(const launch_context&, matrix<const float> logits, span<row_choice> best);
+/// Products of a few rows with all of a weight (few_rows.cuh): addend + x wᵀ + bias, each of which may be empty, into
+/// `out` or `wide`, whichever has numbers; silu(gate) * up of (gate, up) = x wᵀ; x wᵀ with heads rotated, row r by row
+/// r % length of the tables. False: too many rows or operands that cannot be read in vectors; nothing is done.
+template <class T>
+bool few_rows_product(const launch_context&, matrix<const T> x, matrix<const T> w, matrix<const T> addend,
+                      span<const T> bias, matrix<T> out, matrix<float> wide);
+template <class T> bool few_rows_swiglu(const launch_context&, matrix<const T> x, matrix<const T> w, matrix<T> out);
+template <class T>
+bool few_rows_rope(const launch_context&, matrix<const T> x, matrix<const T> w, matrix<T> out, std::size_t length,
+                   std::size_t rotated, matrix<const float> cosine, matrix<const float> sine);
 template <class T> bool swiglu_forward(const launch_context&, matrix<const T> gate_up, matrix<T> out, fp8_copy copy);
 template <class T>
 bool swiglu_backward(const launch_context&, matrix<const T> gate_up, matrix<const T> dout, matrix<T> dgate_up,
