@@ -208,7 +208,8 @@ public:
         const auto at = ops::embedding(tape, positions, outer(part::positions));
         return add_pending(tape, {h, at});
     }
-    std::vector<ops::rope_table<T>> step_tables(tape<T, Backend>& tape, span<const token> positions) const {
+    std::vector<ops::rope_table<T>> step_tables(tape<T, Backend>& tape,
+                                                span<const token> positions) const requires decodes_steps<Backend, T> {
         std::vector<ops::rope_table<T>> out;
         const auto gathered = [&](matrix<const wide_t<T>> table) {
             const matrix<wide_t<T>> to(tape.make_wide(positions.size() * table.cols).data(), positions.size(),
