@@ -58,7 +58,8 @@ if(DEPTHGROW_COMPILED AND TARGET depthgrow_blas AND TARGET nlohmann_json::nlohma
   depthgrow_compile_library(depthgrow_compiled ${CMAKE_CURRENT_LIST_DIR}/compiled.cpp)
   add_library(depthgrow::compiled ALIAS depthgrow_compiled)
   target_link_libraries(depthgrow_compiled PUBLIC depthgrow_blas)
-elseif(DEPTHGROW_COMPILED AND (NOT DEPTHGROW_CUDA OR NOT TARGET nlohmann_json::nlohmann_json))
+elseif(DEPTHGROW_COMPILED AND (NOT DEPTHGROW_CUDA OR DEPTHGROW_CUDA STREQUAL AUTO OR
+                            NOT TARGET nlohmann_json::nlohmann_json))
   message(FATAL_ERROR "DEPTHGROW_COMPILED needs nlohmann_json, and oneTBB and a CBLAS unless DEPTHGROW_CUDA is on")
 endif()
 

@@ -32,7 +32,7 @@ if [[ ${#label[@]} -eq 0 ]]; then  # nothing in these is timed
   ctest --test-dir build-tests --output-on-failure -L fuzz -j 2 || status=$?
 fi
 [[ $status -eq 0 ]] || exit "$status"
-[[ -x build-tests/tests/test_gpu ]] &&
+ctest --test-dir build-tests -N -L gpu | grep -q "Total Tests: [1-9]" &&
   echo "the CUDA backend was compiled; its checks run where a GPU is (bash tests/gpu/run.sh)" ||
-  echo "no CUDA toolkit here: the CUDA backend was not compiled"
+  echo "no CUDA toolkit, or not all of it: the CUDA backend was not compiled"
 echo "built and tested in $((SECONDS - start)) s: $(ctest --test-dir build-tests -N "${label[@]}" | tail -n 1)"

@@ -151,8 +151,14 @@ void run_folder::log(const dg::json& line) {
         events_->add(numbers["step"].get<std::size_t>(), scalars);
 }
 
+void run_folder::write_waiting_lines() {
+    if (writes_ && !log_->problem().empty()) (void)log_->add({});
+}
+
 void run_folder::require_logged() {
-    if (log_) log_->require_whole();
+    if (!writes_) return;
+    log_->require_whole();
+    events_->require_whole();
 }
 
 void run_folder::publish(std::size_t step) const {

@@ -36,7 +36,9 @@ public:
     /// A line of log.jsonl, and its numbers as events for TensorBoard. Where the disk is full the lines wait for the
     /// next one, and a warning is given once.
     void log(const dg::json& line);
-    /// Fails unless all lines stand in the log.
+    /// Tries lines again that wait, so that a checkpoint is not ahead of the log where there is room.
+    void write_waiting_lines();
+    /// Fails unless all lines stand in the log, and all numbers among the events.
     void require_logged();
     /// Lets the names in the folder point at the checkpoint of `step`; then the oldest checkpoints go.
     void publish(std::size_t step) const;

@@ -56,7 +56,6 @@ public:
         if (from) look();
         loop();
         finish();
-        folder_.require_logged();
         return so_far();
     }
 
@@ -302,6 +301,7 @@ private:
         dg::require(!last || save_problem_.empty(), "the run's last checkpoint could not be written: ", save_problem_);
     }
     void write() {
+        folder_.write_waiting_lines();
         const auto target = folder_.checkpoint(state_.step);
         const auto publish = [this, step = state_.step] { folder_.publish(step); };
         if (saver_.busy()) note_save(saver_.wait());  // its failure is no reason not to begin
@@ -401,10 +401,13 @@ private:
         s.layers = trainer().model.layers();
         s.flops_ratio = run_.flops_ratio();
         s.tokens_per_second = s.seconds > 0 ? s.tokens / s.seconds : 0;
+        if (!s.interrupted) {
+            score();
+            score_depth();
+            folder_.log({{"done", s.to_json()}});
+        }
+        dg::together(comm_, [&] { folder_.require_logged(); });
         if (s.interrupted) return;
-        score();
-        score_depth();
-        folder_.log({{"done", s.to_json()}});
         if (!comm_.first()) return;
         dg::write_file(folder_.path() / "run.json",
                        dg::json_text({{"settings", run_.identity()}, {"result", s.to_json()}}, 2));

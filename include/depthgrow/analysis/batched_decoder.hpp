@@ -1,6 +1,7 @@
 // Many sequences through a model at once, each with keys and values of its own: in one run every sequence takes in as
 // many tokens as it likes, and all of them share the matrix products. For servers that generate and score together.
-// Assumes a backend with cached_attention. Where the backend decodes steps, single tokens go through decoding_step.hpp.
+// Assumes a backend with cached_attention, and a model that stays as it is. Where the backend decodes steps, single
+// tokens go through decoding_step.hpp.
 // Iteration-level batching: Yu et al. 2022 (Orca).
 #pragma once
 
@@ -22,11 +23,12 @@ template <class T, class Backend, decoder_model Model = decoder<T, Backend>>
 requires concepts::has_cached_attention<Backend, T>
 class batched_decoder {
 public:
-    /// Runs `model` as `options` say (max_rows is not used).
-    explicit batched_decoder(const Model& model, scoring_options<T, Backend> options = {})
-        : run_("batched_decoder", model, std::move(options)) {
+    /// Runs `model` as `options` say (max_rows is not used). Errors name `owner`.
+    explicit batched_decoder(const Model& model, scoring_options<T, Backend> options = {},
+                             const char* owner = "batched_decoder")
+        : owner_(owner), run_(owner, model, std::move(options)) {
         if constexpr (takes_steps<Model>)
-            if (model.backend().decodes_steps()) step_.emplace("batched_decoder", model, run_.options());
+            if (model.backend().decodes_steps()) step_.emplace(owner, model, run_.options());
     }
 
     /// A new sequence with room for `capacity` positions, at most the context: its number until it is closed.
@@ -56,7 +58,7 @@ public:
     /// Forgets a sequence's positions from `length` on.
     void rewind(std::size_t number, std::size_t length) {
         auto& one = at(number);
-        require(length <= one.length, "[batched_decoder] expected to keep at most ", one.length, " positions, got ",
+        require(length <= one.length, "[", owner_, "] expected to keep at most ", one.length, " positions, got ",
                 length);
         one.length = length;
     }
@@ -219,7 +221,7 @@ private:
             const auto begin = all.begin() + static_cast<std::ptrdiff_t>(r * vocab);
             one.logits.assign(begin, begin + static_cast<std::ptrdiff_t>(vocab));
             for (const double value : one.logits) one.finite = one.finite && std::isfinite(value);
-            choose(one);
+            if (pieces[wanted[r]].choice) choose(one);
             if (!pieces[wanted[r]].logits) one.logits = {};
         }
     }
@@ -233,6 +235,7 @@ private:
         one.of_best = -std::log(sum);
     }
 
+    const char* owner_;
     model_run<T, Backend, Model> run_;
     struct no_steps {};
     std::optional<std::conditional_t<takes_steps<Model>, decoding_step<T, Backend, Model>, no_steps>> step_;

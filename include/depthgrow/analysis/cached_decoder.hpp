@@ -16,7 +16,7 @@ class cached_decoder {
 public:
     /// Runs `model` as `options` say (max_rows is not used). Keys and values of the whole context are reserved.
     explicit cached_decoder(const Model& model, scoring_options<T, Backend> options = {})
-        : decoder_(model, std::move(options)),
+        : decoder_(model, std::move(options), "cached_decoder"),
           context_(model.config().context),
           sequence_(decoder_.open(context_)),
           logits_(model.config().vocab) {}

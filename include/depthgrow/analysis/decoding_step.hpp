@@ -1,7 +1,8 @@
 // A step of generation: one new token each of many sequences, recorded once for a number of rows and replayed from then
-// on. Assumes a backend that decodes steps (backend/capabilities.hpp). Rows are padded to a few numbers of them, each
-// with a recording of its own; padded rows attend to themselves in a cache of their own.
-// Maths: that of model_run; positions and caches are read where the kernels run, so that one recording serves them all.
+// on. Assumes a backend that decodes steps (backend/capabilities.hpp), and weights that stay where they are. Rows are
+// padded to a few numbers of them, each with a recording of its own; padded rows attend to themselves in a cache of
+// their own. Maths: that of model_run; positions and caches are read where the kernels run, so that one recording
+// serves them all.
 #pragma once
 
 #include <map>
@@ -11,14 +12,6 @@
 #include "depthgrow/backend/replay.hpp"
 
 namespace depthgrow {
-
-/// Whether a model and its backend take decoding steps.
-template <class Model>
-concept takes_steps = decodes_steps<typename Model::backend_type, typename Model::number> &&
-    requires(const Model& model, tape<typename Model::number, typename Model::backend_type>& tape,
-             span<const token> rows) {
-    model.step_tables(tape, rows);
-};
 
 /// What one row of a step takes in: the token at `position` of the sequence whose slots' caches these are.
 template <class T, class Backend> struct stepping_row {
@@ -45,7 +38,7 @@ public:
         backend().template from_host<token>(numbers.data(), p.numbers.data(), numbers.size());
         place(p, padded, rows);
         const span<const token> in = p.numbers.flat();
-        p.recorded(backend(), {padded, run_.tape().memory().generation(), 0, 0, 0}, [&] {
+        p.recorded(backend(), {padded, run_.tape().memory().generation(), run_.model().layers(), 0, 0}, [&] {
             const auto h = run_.steps(in.subspan(0, padded), in.subspan(padded, padded), p.places.flat());
             const matrix<const T> x = run_.answer(h);
             const std::size_t vocab = run_.model().config().vocab;

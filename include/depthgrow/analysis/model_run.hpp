@@ -23,6 +23,14 @@ template <class T, class Backend> struct scoring_options {
     bool share_contexts = true;  // run a context once for all continuations of it, where the backend can
 };
 
+/// Whether a model and its backend take decoding steps.
+template <class Model>
+concept takes_steps = decodes_steps<typename Model::backend_type, typename Model::number> &&
+    requires(const Model& model, tape<typename Model::number, typename Model::backend_type>& tape,
+             span<const token> rows) {
+    model.step_tables(tape, rows);
+};
+
 /// The runs of one owner, whom errors name. What a run gives lives in tape memory until the next one.
 template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class model_run {
 public:
@@ -93,7 +101,8 @@ public:
     }
     /// The same of one new row each of many sequences, whose places lie in backend memory: ids, positions and, slot by
     /// slot, caches. Nothing is read from the host, so that a backend may record it.
-    variable<T> steps(span<const token> ids, span<const token> positions, span<const cached_row<T>> caches) {
+    variable<T> steps(span<const token> ids, span<const token> positions,
+                      span<const cached_row<T>> caches) requires takes_steps<Model> {
         tape_.start(false);
         const auto h = model_.step_embedding(tape_, ids, positions);
         const auto tables = model_.step_tables(tape_, positions);

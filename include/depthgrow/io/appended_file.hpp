@@ -4,12 +4,15 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,8 +32,8 @@ public:
     ~appended_file() { close(); }
 
     const std::filesystem::path& path() const { return path_; }
-    /// Bytes in the file.
-    std::uintmax_t size() const { return size_; }
+    /// Bytes of whole pieces in the file.
+    std::uint64_t size() const { return size_ == unknown ? 0 : size_; }
 
     /// Appends what waits and `piece`. False: writing failed, all of it waits.
     bool add(std::string_view piece) {
@@ -48,7 +51,7 @@ public:
     /// Goes on with the file that now has its name, a new one where there is none.
     void reopen() {
         close();
-        size_ = 0;
+        size_ = unknown;
     }
     /// Why pieces wait; empty: none does.
     const std::string& problem() const { return problem_; }
@@ -59,17 +62,21 @@ public:
     }
 
 private:
+    static constexpr std::uint64_t unknown = std::numeric_limits<std::uint64_t>::max();
+
+    /// Opens the file behind its last whole piece: what a failed write has left there is cut off.
     bool try_open() {
         descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-        if (descriptor_ < 0) return problem_ = std::strerror(errno), false;
-        std::error_code none;
-        size_ = std::filesystem::file_size(path_, none);
-        return true;
+        struct stat facts {};
+        if (descriptor_ < 0 || ::fstat(descriptor_, &facts) != 0) return give_up();
+        const auto found = static_cast<std::uint64_t>(facts.st_size);
+        size_ = std::min(size_, found);
+        return found == size_ || ::ftruncate(descriptor_, static_cast<off_t>(size_)) == 0 || give_up();
     }
-    /// Takes back what was written in part; the next piece tries again, with a file opened anew.
+    /// Takes back what was written in part, now where that succeeds, else before the next piece.
     bool give_up() {
         problem_ = std::strerror(errno);
-        (void)!::ftruncate(descriptor_, static_cast<off_t>(size_));
+        if (descriptor_ >= 0 && size_ != unknown) (void)!::ftruncate(descriptor_, static_cast<off_t>(size_));
         close();
         return false;
     }
@@ -80,7 +87,7 @@ private:
 
     std::filesystem::path path_;
     int descriptor_ = -1;
-    std::uintmax_t size_ = 0;
+    std::uint64_t size_ = unknown;
     std::string waiting_, problem_;
 };
 

@@ -93,6 +93,9 @@ public:
         write(detail::integer_field(2, step) + detail::bytes_field(5, summary));
     }
 
+    /// Throws unless all values stand in the file.
+    void require_whole() { out_.require_whole(); }
+
 private:
     static std::filesystem::path new_name(const std::filesystem::path& folder) {
         const auto seconds = static_cast<std::uint64_t>(now());

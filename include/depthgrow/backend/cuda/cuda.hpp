@@ -253,7 +253,7 @@ public:
         kernels::cached_attention<T>(context_, qkv, s, cache, out);
     }
     // ---- a decoding step: one new position each of many sequences (capabilities.hpp)
-    bool decodes_steps() const { return options_.decode_steps; }
+    bool decodes_steps() const { return options_.decode_steps && !options_.fp8; }
     template <class T>
     void step_attention(matrix<const T> qkv, attention_shape s, span<const cached_row<T>> caches,
                         span<const token> positions, matrix<T> out) {
