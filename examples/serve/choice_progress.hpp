@@ -46,23 +46,27 @@ public:
     }
     /// Whether the next token is the model's likeliest one whatever else the logits are.
     bool takes_likeliest() const {
-        const bool early = choice_.completion_tokens < request_.min_tokens && !early_ends_.empty();
-        return request_.sampling.temperature == 0 && !request_.sampling.changes_logits() && !early;
+        const bool banned = too_early() && !early_ends_.empty();
+        return request_.sampling.temperature == 0 && !request_.sampling.changes_logits() && !banned;
     }
-    /// Takes the likeliest token, `of_best` its log-likelihood; true when the choice ends with it.
-    bool add(std::int32_t best, double of_best) { return take(best, of_best, best, of_best); }
-    /// Chooses the next token by its logits; true when the choice ends with it.
-    bool add(const std::vector<double>& logits) {
-        const auto largest = std::max_element(logits.begin(), logits.end());
-        const auto best = static_cast<std::int32_t>(largest - logits.begin());
-        double sum = 0;
-        for (const double value : logits) sum += std::exp(value - *largest);
-        const double total = *largest + std::log(sum);
-        const bool early = choice_.completion_tokens < request_.min_tokens;
-        auto changed = logits;
-        change_logits(changed, request_.sampling, counts_, early ? early_ends_ : std::vector<std::int32_t>());
-        const std::int32_t token = choose_token(changed, request_.sampling, random_);
-        return take(token, logits[static_cast<std::size_t>(token)] - total, best, *largest - total);
+    /// Takes the next token by what came of the last piece, its choice and, unless that is taken, its logits; true when
+    /// this choice ends with it. Log-likelihoods are the model's own.
+    bool add(const depthgrow::piece_results& results) {
+        std::int32_t token = results.best;
+        double of_token = results.of_best;
+        if (!takes_likeliest()) {
+            auto changed = results.logits;
+            change_logits(changed, request_.sampling, counts_, too_early() ? early_ends_ : std::vector<std::int32_t>());
+            token = choose_token(changed, request_.sampling, random_);
+            const auto logit = [&](std::int32_t id) { return results.logits[static_cast<std::size_t>(id)]; };
+            if (token != results.best) of_token += logit(token) - logit(results.best);
+        }
+        counts_.add(token);
+        ++choice_.completion_tokens;
+        choice_.tokens.push_back(token), choice_.best.push_back(results.best);
+        choice_.of_token.push_back(of_token), choice_.of_best.push_back(results.of_best);
+        const bool ended = say(token);
+        return ended || choice_.completion_tokens == request_.max_tokens;
     }
 
     /// What a stream may send by now, if anything: all of it at the end; before, no text that may become a stop text,
@@ -97,15 +101,7 @@ public:
     }
 
 private:
-    /// The next token and the likeliest one, with the log-likelihoods that the model itself gives them.
-    bool take(std::int32_t token, double of_token, std::int32_t best, double of_best) {
-        counts_.add(token);
-        ++choice_.completion_tokens;
-        choice_.tokens.push_back(token), choice_.best.push_back(best);
-        choice_.of_token.push_back(of_token), choice_.of_best.push_back(of_best);
-        const bool ended = say(token);
-        return ended || choice_.completion_tokens == request_.max_tokens;
-    }
+    bool too_early() const { return choice_.completion_tokens < request_.min_tokens; }
     /// Adds a token to the text; true when the text ends there.
     bool say(std::int32_t token) {
         const auto among = [&](const std::vector<std::int32_t>& list) {
@@ -113,7 +109,7 @@ private:
         };
         bool ended = (!request_.ignore_eos && among(ends_)) || among(request_.stop_token_ids);
         if (!ended) choice_.text += text_.decode({&token, 1});
-        if (choice_.completion_tokens < request_.min_tokens) {  // stop texts until here are none
+        if (too_early()) {  // stop texts until here are none
             stop_from_ = choice_.text.size();
             return false;
         }

@@ -63,8 +63,8 @@ struct completion_engine::choice_run {
         dg::span<const std::int32_t> scored;
         if (reading() && !following.empty())
             scored = dg::span<const std::int32_t>(following).subspan(taken, ids.size());
-        const bool answers = last && of->request.max_tokens > 0, likeliest = answers && progress.takes_likeliest();
-        return {sequence, ids, scored, answers && !likeliest, likeliest};
+        const bool answers = last && of->request.max_tokens > 0;
+        return {sequence, ids, scored, answers && !progress.takes_likeliest(), answers};
     }
 };
 
@@ -387,8 +387,7 @@ bool completion_engine::take(choice_run& one, dg::piece_results results) {
         if (request.echo) one.progress.echo(one.scores);
         if (request.max_tokens == 0) return true;
     }
-    if (results.logits.empty() ? one.progress.add(results.best, results.of_best) : one.progress.add(results.logits))
-        return true;
+    if (one.progress.add(results)) return true;
     if (one.progress.prompt().size() + one.progress.choice().completion_tokens > config().context) return true;
     if (request.stream)
         if (auto part = one.progress.unsent(false)) {

@@ -9,12 +9,12 @@
 #include <thread>
 
 #include "depthgrow/comm/communicator.hpp"
-#include "depthgrow/comm/rendezvous.hpp"
 #include "depthgrow/core/config.hpp"
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/io/atomic_file.hpp"
 #include "support/cpu_backend.hpp"
+#include "support/ranks.hpp"
 
 namespace tools {
 
@@ -263,7 +263,7 @@ int status_of(const std::function<void()>& body) {
 
 bool one_of_several() {
     try {
-        return depthgrow::find_launched_process().size > 1;
+        return launched().size > 1;
     } catch (const depthgrow::error&) { return false; }  // what the environment says makes no sense
 }
 

@@ -33,7 +33,7 @@ public:
 
     /// A new sequence with room for `capacity` positions, at most the context: its number until it is closed.
     std::size_t open(std::size_t capacity) {
-        require(capacity >= 1 && capacity <= config().context, "[batched_decoder] expected room for 1 to ",
+        require(capacity >= 1 && capacity <= config().context, "[", owner_, "] expected room for 1 to ",
                 config().context, " positions (the model's context), got ", capacity);
         std::unique_ptr<caches> memory;
         const auto free = free_.lower_bound(capacity);
@@ -97,30 +97,29 @@ private:
     }
     const sequence& at(std::size_t number) const {
         const auto found = sequences_.find(number);
-        require(found != sequences_.end(), "[batched_decoder] expected an open sequence, got number ", number);
+        require(found != sequences_.end(), "[", owner_, "] expected an open sequence, got number ", number);
         return found->second;
     }
     sequence& at(std::size_t number) { return const_cast<sequence&>(std::as_const(*this).at(number)); }
 
     void check(span<const token_piece> pieces) const {
-        require(!pieces.empty(), "[batched_decoder] expected at least 1 piece, got 0");
+        require(!pieces.empty(), "[", owner_, "] expected at least 1 piece, got 0");
         std::vector<std::size_t> seen;
         for (const auto& piece : pieces) {
             std::size_t left = config().context;
             if (piece.sequence) {
                 left = at(*piece.sequence).capacity - at(*piece.sequence).length;
-                require(std::find(seen.begin(), seen.end(), *piece.sequence) == seen.end(),
-                        "[batched_decoder] expected a sequence once, got number ", *piece.sequence, " twice");
+                require(std::find(seen.begin(), seen.end(), *piece.sequence) == seen.end(), "[", owner_,
+                        "] expected a sequence once, got number ", *piece.sequence, " twice");
                 seen.push_back(*piece.sequence);
             }
-            require(!piece.ids.empty() && piece.ids.size() <= left, "[batched_decoder] expected 1 to ", left,
+            require(!piece.ids.empty() && piece.ids.size() <= left, "[", owner_, "] expected 1 to ", left,
                     " tokens (what is left of the sequence's room), got ", piece.ids.size());
-            require(piece.following.empty() || piece.following.size() == piece.ids.size(),
-                    "[batched_decoder] expected what follows each of ", piece.ids.size(), " tokens, got ",
-                    piece.following.size());
+            require(piece.following.empty() || piece.following.size() == piece.ids.size(), "[", owner_,
+                    "] expected what follows each of ", piece.ids.size(), " tokens, got ", piece.following.size());
             for (const token id : piece.following)
-                require(id >= -1 && (id < 0 || static_cast<std::size_t>(id) < config().vocab),
-                        "[batched_decoder] expected token ids below the vocabulary of ", config().vocab, ", got ", id);
+                require(id >= -1 && (id < 0 || static_cast<std::size_t>(id) < config().vocab), "[", owner_,
+                        "] expected token ids below the vocabulary of ", config().vocab, ", got ", id);
         }
     }
     /// Whether a piece is one token behind others, of which at most the next one is asked.

@@ -89,7 +89,7 @@ void attention_backward(const launch_context&, matrix<const T> qkv, attention_sh
 template <class T>
 void cached_attention(const launch_context&, matrix<const T> qkv, attention_shape, key_value_cache<T> cache,
                       matrix<T> out);
-/// One new position each of rows.size() sequences, the positions[row]-th of its cache (contract::step_attention).
+/// Row r of qkv is position positions[r] of the sequence behind caches[r] (contract::step_attention).
 template <class T>
 void step_attention(const launch_context&, matrix<const T> qkv, attention_shape, span<const cached_row<T>> caches,
                     span<const token> positions, matrix<T> out);
