@@ -147,6 +147,7 @@ void show(const study::study_file& study, const std::vector<study::cell>& cells,
           const std::string& json, bool quiet) {
     const auto record = study::results_json(study, cells, results);
     if (!results.empty()) {
+        std::filesystem::create_directories(out);
         dg::write_file(out / "results.json", dg::json_text(record, 1));
         study::write_page(out / "report.html", study, cells, results);
         if (!quiet) {

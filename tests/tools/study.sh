@@ -83,6 +83,8 @@ numbers whole/results.json | cmp whole.json - || fail "expected the file's basel
 # The same table from the cells alone, without the study's file and data.
 mkdir alone && cp -r whole/cells alone/
 "$TOOLS/depth_study" --cells alone > alone.txt
+"$TOOLS/depth_study" --cells alone --out answers/again > again.txt  # folders that are not there yet are made
+cmp alone/results.json answers/again/results.json
 grep -qE '^  minus plain +[-+][0-9.]+ ±[0-9.]+' alone.txt || fail "expected differences from plain: $(cat alone.txt)"
 [[ -s alone/report.html ]] || fail "expected a page beside the cells"
 python3 - << 'END' || fail "expected the study's numbers from its cells"
