@@ -269,6 +269,12 @@ bool one_of_several() {
 
 }  // namespace
 
+void leave(const std::string& why) {
+    std::fflush(nullptr);
+    std::fprintf(stderr, "error: %s\n", without_long_words(why).c_str());
+    std::_Exit(1);
+}
+
 int run_tool(const std::function<void()>& body) {
     const int status = status_of(body);
     if (status != 0 && one_of_several()) {

@@ -79,6 +79,10 @@ std::string nearest(const std::string& name, const std::vector<std::string>& nam
 /// CPU threads: the flag's, or all.
 int resolve_threads(int threads);
 
+/// Ends the program at once with "error: …" on stderr and status 1, cleaning up nothing: where that would wait for
+/// other ranks.
+[[noreturn]] void leave(const std::string& why);
+
 /// Runs a tool: 0 on success, 1 with "error: …" on stderr for a depthgrow::error, 2 for anything else.
 int run_tool(const std::function<void()>& body);
 

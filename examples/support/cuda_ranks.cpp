@@ -2,6 +2,7 @@
 
 #include "depthgrow/backend/cuda/cuda.hpp"
 #include "depthgrow/comm/communicator.hpp"
+#include "support/cli.hpp"
 #include "support/ranks.hpp"
 #if DEPTHGROW_USES_NCCL
 #include "depthgrow/comm/nccl.hpp"
@@ -35,7 +36,7 @@ std::unique_ptr<dg::communicator> gpu_ranks([[maybe_unused]] dg::cuda& backend,
         }
     } once_joined{self.rank == 0 ? file : std::filesystem::path()};
     return std::make_unique<dg::nccl_ranks>(id, self.rank, self.size, backend.stream(), self.size > self.local_size,
-                                            seconds);
+                                            seconds, leave);
 #else
     dg::fail("expected a build with NCCL (CUDA's, or Debian: libnccl-dev) for ", self.size,
              " ranks, found one without");

@@ -22,6 +22,8 @@ namespace dg = depthgrow;
 
 constexpr const char* rendezvous_variable = "DEPTHGROW_RENDEZVOUS";
 
+constexpr int seconds_to_notice = 10;  // that others have failed
+
 std::vector<pid_t> children;
 void pass_to_children(int signal) {
     for (pid_t child : children)
@@ -56,7 +58,8 @@ std::vector<std::string> words_for_a_rank() {
     std::_Exit(127);
 }
 
-/// Waits for the ranks; once one has failed the others have ten seconds to notice.
+/// Waits for the ranks; once one has failed the others have ten seconds to notice. One that was killed has no sentence
+/// of its own.
 int status_of_children() {
     int status = 0;
     std::size_t left = children.size();
@@ -66,15 +69,18 @@ int status_of_children() {
         const pid_t ended = ::waitpid(-1, &how, status == 0 ? 0 : WNOHANG);
         if (ended > 0) {
             --left;
-            for (pid_t& child : children)
-                if (child == ended) child = 0;
+            const auto child = std::find(children.begin(), children.end(), ended);
+            if (child != children.end()) *child = 0;
+            if (WIFSIGNALED(how) && status == 0)
+                std::fprintf(stderr, "error: rank %td was ended by signal %d (%s); the others have %d s to notice\n",
+                             child - children.begin(), WTERMSIG(how), strsignal(WTERMSIG(how)), seconds_to_notice);
             const int code = WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
             if (code != 0 && status == 0) status = code, failed = std::chrono::steady_clock::now();
             continue;
         }
         if (ended < 0 && errno == EINTR) continue;
         if (ended < 0) break;
-        if (std::chrono::steady_clock::now() - failed > std::chrono::seconds(10))
+        if (std::chrono::steady_clock::now() - failed > std::chrono::seconds(seconds_to_notice))
             for (pid_t child : children)
                 if (child > 0) (void)::kill(child, SIGKILL);
         std::this_thread::sleep_for(std::chrono::milliseconds(20));

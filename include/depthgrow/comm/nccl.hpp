@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -30,10 +31,19 @@ public:
 
     /// Joins the others; returns once all have. `compute` is the stream that the backend works in. Over links as fast
     /// as NVLink gradients are best summed after the backward pass: beside it they take processors from its products,
-    /// which costs more than it hides (2 H100: 0.8 % of a step of 360M). Over slower ones, `beside` it.
+    /// which costs more than it hides (2 H100: 0.8 % of a step of 360M). Over slower ones, `beside` it. Ranks that do
+    /// not answer within `patience` are an error; `lost` hears it before it is thrown, and may end the program: memory
+    /// that goes out of scope on the way waits for the device, and that, maybe for long, for those ranks.
     nccl_ranks(const std::string& id, std::size_t rank, std::size_t size, cudaStream_t compute, bool beside = false,
-               std::chrono::duration<double> patience = std::chrono::minutes(10))
-        : rank_(rank), size_(size), compute_(compute), beside_(beside), patience_(patience), words_(sum_bytes) {
+               std::chrono::duration<double> patience = std::chrono::minutes(10),
+               std::function<void(const std::string& why)> lost = {})
+        : rank_(rank),
+          size_(size),
+          compute_(compute),
+          beside_(beside),
+          patience_(patience),
+          lost_(std::move(lost)),
+          words_(sum_bytes) {
         ncclUniqueId unique;
         require(id.size() == sizeof unique.internal, "[nccl] expected an id of ", sizeof unique.internal,
                 " bytes, got ", id.size());
@@ -173,11 +183,12 @@ private:
             check(ncclCommGetAsyncError(comm_, &problem), "ncclCommGetAsyncError");
             const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
             if (problem != ncclSuccess || waited > patience_) {
-                end_what_waits();
                 broken_ = problem != ncclSuccess ? text("[nccl] expected the other ranks' work to succeed, found: ",
                                                         ncclGetErrorString(problem))
                                                  : text("[nccl] expected an answer from every rank within ",
                                                         patience_.count(), " s, found none");
+                if (lost_) lost_(broken_);
+                end_what_waits();
                 fail(broken_);
             }
             std::this_thread::yield();
@@ -188,6 +199,7 @@ private:
     cudaStream_t compute_, stream_ = nullptr;
     bool beside_;
     std::chrono::duration<double> patience_;
+    std::function<void(const std::string&)> lost_;
     cuda_detail::device_bytes words_;  // of host numbers to be summed
     cudaEvent_t before_ = nullptr, after_ = nullptr;
     ncclComm_t comm_ = nullptr;

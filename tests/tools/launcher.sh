@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# A rank on a GPU that is killed: told in one sentence, and the others end soon after. Usage: launcher.sh TOOLS
+launcher=$(cd "$(dirname "$1")/tests" && pwd)/launcher
+source "$(dirname "$0")/common.sh"
+ends_with() { # STATUS WHAT: within 20 s
+  local status=0 begun=$SECONDS
+  "$launcher" "$2" > said.txt 2>&1 || status=$?
+  [[ $status -eq $1 ]] || fail "expected $2 to end with $1, found $status: $(cat said.txt)"
+  [[ $((SECONDS - begun)) -lt 20 ]] || fail "expected the other rank to end within 20 s"
+}
+ends_with 137 killed
+[[ $(cat said.txt) == "error: rank 1 was ended by signal 9 (Killed); the others have 10 s to notice" ]] ||
+  fail "expected a sentence, found: $(cat said.txt)"
+ends_with 3 failed
+[[ ! -s said.txt ]] || fail "expected no sentence beside the rank's own, found: $(cat said.txt)"
