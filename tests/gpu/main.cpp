@@ -14,7 +14,7 @@ constexpr bool keeps_the_contract =
                 depthgrow::decodes_steps<depthgrow::cuda, T>&& depthgrow::updates_together<depthgrow::cuda, T>&&
                     depthgrow::steps_with_momentum<depthgrow::cuda, T>&& depthgrow::steps_with_muon<depthgrow::cuda, T>;
 static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> &&
-              depthgrow::maps_in_fp8<depthgrow::cuda, depthgrow::bfloat16>);
+              depthgrow::runs_fp8_mlps<depthgrow::cuda, depthgrow::bfloat16>);
 
 int main(int argc, char** argv) {
     bool small = false;
@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
             gpu_test::check_operations<depthgrow::bfloat16>(gpu, small);
             if (device.major == 9) gpu_test::check_fused_maps(gpu, small);  // Hopper alone has them
         }
+        gpu_test::check_fp8_mlps();
         {
             depthgrow::cuda gpu({.decode_steps = true});
             gpu_test::check_decoding<float>(gpu);

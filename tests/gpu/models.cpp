@@ -235,10 +235,11 @@ struct sample {
 
 /// Losses of steps with growth after half of them.
 template <class T>
-std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::size_t steps, bool recompute = false) {
+std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::size_t steps, bool recompute = false,
+                           std::size_t ffn = dg::small().ffn) {
     dg::cuda gpu(options);
     auto config = dg::small();
-    config.context = 128;
+    config.context = 128, config.ffn = ffn;
     const sample data(config, 8, 128);
     dg::trainer<T, dg::cuda> trainer(gpu, config.with_depth(6), 3, 9);
     trainer.recompute(recompute);
@@ -314,6 +315,16 @@ void check_models(const std::string& fixtures) {
                 losses<dg::bfloat16>(steady, 4, 12) == losses<dg::bfloat16>(steady, 4, 12, true) ? 0 : 1, 0);
     results.row("recomputing: the same bits", "float", "small, 12 steps",
                 losses<float>(steady, 4, 12) == losses<float>(steady, 4, 12, true) ? 0 : 1, 0);
+    const std::size_t wide = 1024;  // from here on MLPs run in eight bits, their weights' gradients too
+    const auto wide_losses = losses<dg::bfloat16>({}, 8, 12, false, wide);
+    for (const bool recompute : {false, true})
+        for (const std::size_t micro : {8u, 2u})
+            results.row(
+                std::string("MLPs in fp8 near bf16's") + (recompute ? ", recomputed" : ""), "fp8",
+                "ffn 1024, micro-batches of " + std::to_string(micro),
+                farthest(losses<dg::bfloat16>({.fp8 = true, .fp8_weight_gradients = true}, micro, 12, recompute, wide),
+                         wide_losses),
+                2.5 * 0.0625);
     results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps",
                 farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
     dg::cuda gpu;

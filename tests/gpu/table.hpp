@@ -120,6 +120,8 @@ template <class T> void check_operations(dg::cuda& gpu, bool small);
 template <class T> void check_decoding(dg::cuda& gpu);
 /// Linear maps fused with SwiGLU and RoPE.
 void check_fused_maps(dg::cuda& gpu, bool small);
+/// MLPs in eight bits, the gradients of their weights too.
+void check_fp8_mlps();
 /// Whole models against the fixtures, training, growth, recorded steps.
 void check_models(const std::string& fixtures);
 

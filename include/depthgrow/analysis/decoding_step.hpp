@@ -39,6 +39,7 @@ public:
         place(p, padded, rows);
         const span<const token> in = p.numbers.flat();
         p.recorded(backend(), {padded, run_.tape().memory().generation(), run_.model().layers(), 0, 0}, [&] {
+            const overlapped within(backend());
             const auto h = run_.steps(in.subspan(0, padded), in.subspan(padded, padded), p.places.flat());
             const matrix<const T> x = run_.answer(h);
             const std::size_t vocab = run_.model().config().vocab;
@@ -60,6 +61,17 @@ public:
     }
 
 private:
+    /// Operations of a step read weights and past keys alone before what the one ahead of them writes.
+    class overlapped {
+    public:
+        explicit overlapped(Backend& backend) : backend_(backend) { backend_.overlap(true); }
+        overlapped(const overlapped&) = delete;
+        overlapped& operator=(const overlapped&) = delete;
+        ~overlapped() { backend_.overlap(false); }
+
+    private:
+        Backend& backend_;
+    };
     struct plan {
         plan(Backend& backend, std::size_t rows, std::size_t slots)
             : numbers(backend, {2 * rows}),

@@ -23,6 +23,20 @@ concept maps_in_fp8 = requires(Backend b, matrix<const T> in, matrix<T> out) {
     b.linear_fp8(in, in, in, out);
 };
 
+/// May run a gated MLP of inner layers in eight bits, the gradients of its weights too, on tensors that exist as pairs
+/// of eight-bit copies alone.
+template <class Backend, class T>
+concept runs_fp8_mlps = maps_in_fp8<Backend, T> &&
+    requires(Backend b, matrix<const T> in, matrix<T> out, fp8_pair pair, matrix<wide_t<T>> gradient) {
+    { b.template takes_fp8_mlp<T>(in, in, in) } -> std::same_as<bool>;
+    b.fp8().gated(in, in, pair);
+    b.fp8().forward(pair, in, in, out);
+    b.fp8().gated_gradient(in, in, in, pair);
+    b.fp8().backward(pair, in, wide_t<T>(0), out);
+    b.fp8().weight_gradient(in, pair, in, wide_t<T>(0), gradient);
+    b.fp8().weight_gradient(pair, in, in, wide_t<T>(0), gradient);
+};
+
 /// May fuse linear maps with SwiGLU and RoPE; each call says whether it has.
 template <class Backend, class T>
 concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out, matrix<const wide_t<T>> table,
@@ -40,12 +54,15 @@ concept gates_few_rows = requires(Backend b, matrix<const T> in, matrix<T> out) 
 };
 
 /// May take one new position each of many sequences, whose places lie in its own memory: what a decoding step needs to
-/// be recorded. Whether it does, decodes_steps() says. Definitions: reference.hpp.
+/// be recorded. Whether it does, decodes_steps() says. Between overlap(true) and overlap(false) it may begin an
+/// operation before the one ahead has ended, since what was there before, weights and caches, is not written.
+/// Definitions: reference.hpp.
 template <class Backend, class T>
 concept decodes_steps = requires(Backend b, matrix<const T> in, attention_shape s, span<const cached_row<T>> caches,
                                  span<const token> rows, matrix<T> out, matrix<const wide_t<T>> table,
                                  matrix<wide_t<T>> gathered, span<row_choice> best) {
     { b.decodes_steps() } -> std::same_as<bool>;
+    b.overlap(true);
     b.template step_attention<T>(in, s, caches, rows, out);
     b.gather_rows(rows, table, gathered);
     b.row_best(table, best);

@@ -64,6 +64,14 @@ template <class T> struct cached_row {
     }
 };
 
+/// A tensor (rows, cols) in eight bits twice, as it is and transposed (none: null): its numbers are those times
+/// *inverse. In the memory of the backend that made it.
+struct fp8_pair {
+    std::uint8_t *as_is = nullptr, *transposed = nullptr;
+    float* inverse = nullptr;
+    std::size_t rows = 0, cols = 0;
+};
+
 /// The likeliest token of a row of logits and its log-likelihood in nats, which is not finite where a logit is not.
 struct row_choice {
     token best = 0;

@@ -226,6 +226,7 @@ public:
 
     // ---- a decoding step: one new position each of many sequences, places in the backend's memory (capabilities.hpp)
     bool decodes_steps() const { return true; }
+    void overlap(bool) {}
     /// cached_attention of row r alone behind caches[r], at positions[r].
     template <class T>
     void step_attention(matrix<const T> qkv, attention_shape s, span<const cached_row<T>> caches,

@@ -1,6 +1,6 @@
 // The MLP of a layer: two linear maps with an activation between them, gated or plain.
 // Assumes that a gated MLP's first map gives gate then up, F columns each: f(gate) * up (Shazeer 2020); plain: f(up).
-// A backend may fuse SwiGLU into the maps around it, forward and backward.
+// A backend may fuse SwiGLU into the maps around it, forward and backward, or run it all in eight bits.
 #pragma once
 
 #include "depthgrow/autograd/ops/residual.hpp"
@@ -16,16 +16,64 @@ template <class T> struct mlp_parameters {
 
 namespace detail {
 
+/// Memory of a tensor in bfloat16 for a pair of eight-bit copies of one.
+template <class T, class Backend> fp8_pair pair_in(tape<T, Backend>& tape, matrix<T> memory) {
+    static_assert(sizeof(T) == 2);
+    auto* first = reinterpret_cast<std::uint8_t*>(memory.data);
+    return {first, first + memory.size(), tape.make_wide(1).data(), memory.rows, memory.cols};
+}
+
+/// The MLP in eight bits: SwiGLU's result and its gradients by gate and up are pairs, in the memory that they would
+/// have taken in bfloat16.
+template <class T, class Backend>
+requires runs_fp8_mlps<Backend, T> variable<T> mlp_in_fp8(tape<T, Backend>& tape, variable<T> x, mlp_parameters<T> p,
+                                                          variable<T> h) {
+    auto& backend = tape.backend();
+    const auto gate_up = tape.make(x.value.rows, p.in.value.rows);  // (M, 2F)
+    const auto memory = tape.make(x.value.rows, p.out.value.cols);  // (M, F)
+    map<T>(backend, x.value, p.in, {}, gate_up.value);
+    const auto acted = pair_in(tape, memory.value);
+    backend.fp8().gated(gate_up.value, p.out.value, acted);
+    tape.drop(x), tape.drop(gate_up);
+    const auto y = tape.make(x.value.rows, p.out.value.rows);
+    backend.fp8().forward(acted, p.out.value, h.value, y.value);
+    add_bias(backend, p.out_bias, y.value);
+    tape.drop(memory);
+    tape.record([&tape, x, p, h, gate_up, memory, acted, y] {
+        const auto dy = tape.gradient(y);
+        if (!dy.data) return;
+        auto& fp8 = tape.backend().fp8();
+        bias_backward(tape, p.out_bias, dy);
+        const auto dacted = tape.claim(memory).out;
+        tape.backend().linear_fp8_backward(dy, p.out.value, 0, dacted);
+        fp8.weight_gradient(dy, acted, p.out.value, p.out.fresh ? 0.0f : 1.0f, p.out.gradient);
+        if (h.value.data) tape.share(h, y);
+        tape.release(y);
+        const auto d = pair_in(tape, tape.claim(gate_up).out);
+        fp8.gated_gradient(gate_up.value, dacted, p.in.value, d);
+        tape.release(memory);
+        const auto dx = tape.claim(x);
+        fp8.backward(d, p.in.value, dx.accumulate() ? 1.0f : 0.0f, dx.out);
+        fp8.weight_gradient(d, x.value, p.in.value, p.in.fresh ? 0.0f : 1.0f, p.in.gradient);
+        tape.release(gate_up);
+    });
+    return y;
+}
+
 /// The MLP's output, added to h unless that is empty.
 template <class T, class Backend>
 variable<T> mlp_onto(tape<T, Backend>& tape, variable<T> x, mlp_parameters<T> p, variable<T> h) {
     auto& backend = tape.backend();
+    const bool plain_swiglu = p.gated && p.act == activation::silu && !p.in_bias.value.data;
+    if constexpr (runs_fp8_mlps<Backend, T>)
+        if (plain_swiglu && p.in.inner && p.in.gradient.data && p.out.gradient.data &&
+            backend.template takes_fp8_mlp<T>(x.value, p.in.value, p.out.value))
+            return mlp_in_fp8(tape, x, p, h);
     const std::size_t hidden = p.gated ? p.in.value.rows / 2 : p.in.value.rows;
     const auto inner = tape.make(
         x.value.rows, p.in.value.rows);  // what enters the activation, or where fused the slopes of `acted` by it
     const auto acted = tape.make(x.value.rows, hidden);  // (M, F)
     bool fused = false;
-    const bool plain_swiglu = p.gated && p.act == activation::silu && !p.in_bias.value.data;
     if constexpr (gates_few_rows<Backend, T>)
         if (plain_swiglu && !tape.recording())
             fused = backend.template few_rows_swiglu<T>(x.value, p.in.value, acted.value);

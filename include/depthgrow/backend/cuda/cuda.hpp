@@ -23,11 +23,11 @@ struct cuda_options {
     bool deterministic = false;  // the same bits from run to run, at a price
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
-    bool fp8 = false;    // linear maps of the inner layers in e4m3, forward and back; weights' gradients are not
-    bool fuse = true;    // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
-    bool record = true;  // replay steps as CUDA graphs
-    bool decode_steps =
-        false;  // generate by recorded steps, products of few rows by kernels of ours: new, not measured
+    bool fp8 = false;            // linear maps of the inner layers in e4m3, forward and back
+    bool fp8_weight_gradients = false;  // with fp8: those of the inner layers' MLPs in e4m3 too: new, not measured
+    bool fuse = true;          // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
+    bool record = true;        // replay steps as CUDA graphs
+    bool decode_steps = true;  // generate by recorded steps, products of few rows by kernels of ours
     std::size_t product_workspace = std::size_t{64} << 20;
 };
 
@@ -37,13 +37,18 @@ public:
         : options_(selected(options)),
           stream_(make_stream()),
           products_(options.product_workspace, options.tune && !options.deterministic && !options.many_shapes),
+          fp8_(products_, context_),
           attention_(stream_, options.deterministic, options.tune && !options.deterministic, options.many_shapes),
           scratch_(scratch_bytes) {
         int multiprocessors = 1;
         cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device),
                            "cudaDeviceGetAttribute");
-        context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float),
-                    static_cast<unsigned>(multiprocessors), options.deterministic};
+        context_ = {stream_,
+                    static_cast<float*>(scratch_.data()),
+                    scratch_bytes / sizeof(float),
+                    static_cast<unsigned>(multiprocessors),
+                    options.deterministic,
+                    options.decode_steps};
     }
     cuda(const cuda&) = delete;
     cuda& operator=(const cuda&) = delete;
@@ -116,12 +121,20 @@ public:
     void linear_fp8(matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<const bfloat16> addend,
                     matrix<bfloat16> out) {
         check_map("linear_fp8", x, w, addend.data ? addend : matrix<const bfloat16>(out), out);
-        fp8_.forward(products_, context_, x, w, addend, out);
+        fp8_.forward(x, w, addend, out);
     }
     void linear_fp8_backward(matrix<const bfloat16> dy, matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
         contract::gemm(transpose::no, transpose::no, dy, w, dx);
-        fp8_.backward(products_, context_, dy, w, beta, dx);
+        fp8_.backward(dy, w, beta, dx);
     }
+    /// Whether an inner layer's MLP of these maps runs in eight bits, the gradients of its weights too; then the
+    /// operations of pairs in `fp8` are its parts.
+    template <class T> bool takes_fp8_mlp(matrix<const T> x, matrix<const T> in, matrix<const T> out) const {
+        if constexpr (std::is_same_v<T, bfloat16>)
+            return options_.fp8 && options_.fp8_weight_gradients && fp8_.takes_mlp(x, in, out);
+        else return false;
+    }
+    cuda_detail::fp8_maps& fp8() { return fp8_; }
     /// A linear map fused with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the
     /// derivatives of out by gate and by up. Its backward pass from the map after it: dgate_up = slopes * (dy w), where
     /// both halves meet dy w. False: not taken, nothing done; what was taken one way is taken back.
@@ -254,6 +267,7 @@ public:
     }
     // ---- a decoding step: one new position each of many sequences (capabilities.hpp)
     bool decodes_steps() const { return options_.decode_steps && !options_.fp8; }
+    void overlap(bool on) { context_.overlap = on; }
     template <class T>
     void step_attention(matrix<const T> qkv, attention_shape s, span<const cached_row<T>> caches,
                         span<const token> positions, matrix<T> out) {
@@ -465,7 +479,7 @@ private:
     /// Runs a kernel that writes y and may leave an eight-bit copy for the product after it.
     template <class T, class Kernel> void with_copy(matrix<const T> y, bool gradients, const Kernel& kernel) {
         if constexpr (std::is_same_v<T, bfloat16>)
-            if (options_.fp8) return fp8_.with_copy(context_, y, gradients, kernel);
+            if (options_.fp8) return fp8_.with_copy(y, gradients, kernel);
         kernel(kernels::fp8_copy{});
     }
     template <class T> bool fused(const attention_shape& s, std::size_t packed, std::size_t out) {

@@ -11,6 +11,7 @@
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
 #include "depthgrow/backend/cuda/kernels/few_rows.cuh"
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
+#include "depthgrow/backend/cuda/kernels/fp8_pairs.cuh"
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
 #include "depthgrow/backend/cuda/kernels/layer_norm.cuh"
 #include "depthgrow/backend/cuda/kernels/muon.cuh"

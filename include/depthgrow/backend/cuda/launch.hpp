@@ -18,6 +18,7 @@ struct launch_context {
     std::size_t scratch_floats = 0;
     unsigned multiprocessors = 1;
     bool deterministic = false;
+    bool overlap = false;  // small kernels of a decoding step may start while the one before still runs
 };
 
 /// A number of eight bits: sign, 4 of exponent, 3 of mantissa, up to 448 (Micikevicius et al. 2022, arXiv 2209.05433).
@@ -44,6 +45,13 @@ void start_fp8(const launch_context&, matrix<const bfloat16> x, fp8_scaling* sca
 void quantize_fp8(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
 /// out (cols, rows) = xᵀ in eight bits.
 void quantize_fp8_transposed(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
+
+/// x; silu(gate) * up; its gradients by gate and up: in eight bits, as they are and transposed. `first`: of a scaling
+/// that has never been used.
+void fp8_pair_of(const launch_context&, matrix<const bfloat16> x, fp8_pair out, fp8_scaling* scaling, bool first);
+void fp8_swiglu(const launch_context&, matrix<const bfloat16> gate_up, fp8_pair out, fp8_scaling* scaling, bool first);
+void fp8_swiglu_backward(const launch_context&, matrix<const bfloat16> gate_up, matrix<const bfloat16> dout,
+                         fp8_pair out, fp8_scaling* scaling, bool first);
 
 /// out = silu(gate) * up of (gate, up) = x wᵀ, and its slopes by gate and up; dgate_up = dy w times the slopes;
 /// out = x wᵀ with `rotated` of its columns rotated by RoPE, sequences of `length` rows. False: operands that a fused

@@ -104,6 +104,21 @@ template <int Running> __device__ inline void copies_wait() {
 #endif
 }
 
+// ---- small kernels in a row, as a decoding step has them: one may start while the one before it still runs
+/// Until all that the kernels before have written can be read. What a kernel that was launched early reads
+/// before has not been written since the step began: weights, caches of earlier steps.
+__device__ inline void wait_for_inputs() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// From here on the next kernel may start, if it was launched early.
+__device__ inline void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 __device__ inline float warp_sum(float x) {
 #pragma unroll
     for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
@@ -146,6 +161,22 @@ inline unsigned blocks_for(std::size_t work, std::size_t each) {
 inline void launched(const char* op) {
     const cudaError_t problem = cudaGetLastError();
     if (problem != cudaSuccess) fail("[", op, "] the kernel was not launched: ", cudaGetErrorString(problem));
+}
+
+/// Launches a kernel that calls wait_for_inputs(); where steps overlap, early (programmatic dependent launch: CUDA
+/// programming guide).
+template <class... Parameters, class... Arguments>
+void launch(const launch_context& k, unsigned blocks, unsigned threads, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t how{};
+    how.gridDim = dim3(blocks), how.blockDim = dim3(threads), how.stream = k.stream;
+#ifdef DEPTHGROW_SM90A  // devices before compute capability 9.0 refuse it
+    how.attrs = &early, how.numAttrs = k.overlap;
+#endif
+    (void)cudaLaunchKernelEx(&how, kernel, static_cast<Parameters>(arguments)...);  // `launched` tells
 }
 
 }  // namespace depthgrow::kernels

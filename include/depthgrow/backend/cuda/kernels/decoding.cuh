@@ -8,46 +8,56 @@
 
 namespace depthgrow::kernels {
 
-constexpr int step_warps = 8, step_keys = 4;  // warps of a block; keys that a lane asks for at once
+constexpr int step_warps = 16, step_keys = 4;  // warps of a block; keys that a lane asks for at once
 
 /// A block takes a row and a head. L lanes share a key, each with V vectors of N of its channels; every such group of
-/// lanes has a softmax of its own, which the block merges.
+/// lanes has a softmax of its own; a warp merges those of its groups, the block those of its warps. Past keys are asked
+/// for while the kernel before still runs.
 template <int N, int L, int V, class D>
 static __global__ void __launch_bounds__(32 * step_warps)
     step_attention_kernel(const D* qkv, attention_places p, float scale, const cached_row<D>* caches,
                           const token* positions, D* out, std::size_t out_stride) {
-    constexpr int at_once = 32 / L, groups = step_warps * at_once;
-    __shared__ float tops[groups], sums[groups], factors[groups], parts[groups][L * V * N];
+    constexpr int at_once = 32 / L;
+    __shared__ float tops[step_warps], sums[step_warps], parts[step_warps][L * V * N];
+    let_next_start();
     const std::size_t row = blockIdx.x / p.heads, h = blockIdx.x % p.heads, group = p.heads / p.kv_heads,
                       kv = h / group, newest = static_cast<std::size_t>(positions[row]);
     const unsigned warp = threadIdx.x / 32, within = threadIdx.x % L, mine = threadIdx.x / L % at_once;
     const cached_row<D> cache = caches[row];
     D *keys = cache.keys + kv * cache.capacity * p.width, *values = cache.values + kv * cache.capacity * p.width;
     const D *own_key = qkv + p.k(0, row, kv), *own_value = qkv + p.v(0, row, kv);
+    const auto channel = [&](int v) { return (within + L * v) * std::size_t{N}; };
+    pack<D, N> k[step_keys][V], x[step_keys][V];
+    const auto ask = [&](int j, const D* key, const D* value) {
+#pragma unroll
+        for (int v = 0; v < V; ++v)
+            if (channel(v) < p.width) {
+                k[j][v] = *reinterpret_cast<const pack<D, N>*>(key + channel(v));
+                x[j][v] = *reinterpret_cast<const pack<D, N>*>(value + channel(v));
+            }
+    };
+    const auto ask_past = [&](std::size_t first) {
+#pragma unroll
+        for (int j = 0; j < step_keys; ++j) {
+            const std::size_t u = first + j * at_once + mine;
+            if (u < newest) ask(j, keys + u * p.width, values + u * p.width);
+        }
+    };
+    std::size_t first = p.first_seen(newest) + warp * at_once * step_keys;
+    ask_past(first);
+    wait_for_inputs();
     if (h % group == 0)
         for (std::size_t c = threadIdx.x; c < p.width; c += blockDim.x)
             keys[newest * p.width + c] = own_key[c], values[newest * p.width + c] = own_value[c];
-    const auto channel = [&](int v) { return (within + L * v) * std::size_t{N}; };
     float q[V][N] = {}, o[V][N] = {}, top = -INFINITY, sum = 0;
 #pragma unroll
     for (int v = 0; v < V; ++v)
         if (channel(v) < p.width) load<N>(qkv + p.q(0, row, h) + channel(v), q[v]);
-    for (std::size_t first = p.first_seen(newest) + warp * at_once * step_keys; first <= newest;
-         first += step_warps * at_once * step_keys) {
-        pack<D, N> k[step_keys][V], x[step_keys][V];
+    while (first <= newest) {
         float score[step_keys], largest = top;
 #pragma unroll
-        for (int j = 0; j < step_keys; ++j) {  // beyond the newest: read again, and weighed with zero
-            const std::size_t u = first + j * at_once + mine;
-            const D *key = u < newest ? keys + u * p.width : own_key,
-                    *value = u < newest ? values + u * p.width : own_value;
-#pragma unroll
-            for (int v = 0; v < V; ++v)
-                if (channel(v) < p.width) {
-                    k[j][v] = *reinterpret_cast<const pack<D, N>*>(key + channel(v));
-                    x[j][v] = *reinterpret_cast<const pack<D, N>*>(value + channel(v));
-                }
-        }
+        for (int j = 0; j < step_keys; ++j)  // beyond the newest: the same once more, weighed with zero
+            if (first + j * at_once + mine >= newest) ask(j, own_key, own_value);
 #pragma unroll
         for (int j = 0; j < step_keys; ++j) {
             float product = 0;
@@ -79,23 +89,37 @@ static __global__ void __launch_bounds__(32 * step_warps)
                     for (int i = 0; i < N; ++i) o[v][i] += weight * x[j][v].get(i);
                 }
         }
+        first += step_warps * at_once * step_keys;
+        ask_past(first);
     }
-    const unsigned own = warp * at_once + mine;
-    if (within == 0) tops[own] = top, sums[own] = sum;
+    float highest = top;
+#pragma unroll
+    for (int lane = 16; lane >= L; lane /= 2) highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, lane));
+    const float share = top == -INFINITY ? 0.0f : exp_of<D>(top - highest);
+    const auto merge = [&](float value) {
+        value *= share;
+#pragma unroll
+        for (int lane = 16; lane >= L; lane /= 2) value += __shfl_xor_sync(0xffffffffu, value, lane);
+        return value;
+    };
+    sum = merge(sum);
 #pragma unroll
     for (int v = 0; v < V; ++v)
 #pragma unroll
-        for (int i = 0; i < N; ++i) parts[own][(within + L * v) * N + i] = o[v][i];
-    __syncthreads();
-    if (threadIdx.x < groups) {
-        float highest = -INFINITY;
-        for (int g = 0; g < groups; ++g) highest = fmaxf(highest, tops[g]);  // finite: the newest is seen
-        factors[threadIdx.x] = exp_of<D>(tops[threadIdx.x] - highest);
-    }
+        for (int i = 0; i < N; ++i) {
+            o[v][i] = merge(o[v][i]);
+            if (mine == 0) parts[warp][(within + L * v) * N + i] = o[v][i];
+        }
+    if (threadIdx.x % 32 == 0) tops[warp] = highest, sums[warp] = sum;
     __syncthreads();
     for (std::size_t c = threadIdx.x; c < p.width; c += blockDim.x) {
         float mixed = 0, total = 0;
-        for (int g = 0; g < groups; ++g) mixed += parts[g][c] * factors[g], total += sums[g] * factors[g];
+        highest = -INFINITY;
+        for (int w = 0; w < step_warps; ++w) highest = fmaxf(highest, tops[w]);  // finite: the newest is seen
+        for (int w = 0; w < step_warps; ++w) {
+            const float factor = exp_of<D>(tops[w] - highest);
+            mixed += parts[w][c] * factor, total += sums[w] * factor;
+        }
         out[row * out_stride + h * p.width + c] = from_float<D>(mixed / total);
     }
 }
@@ -108,10 +132,10 @@ void step_attention(const launch_context& k, matrix<const T> qkv, attention_shap
     using D = device_t<T>;
     const attention_places p{1, qkv.rows, s.heads, s.kv_heads, s.head_width, qkv.stride, s.window};
     const auto go = [&](auto n, auto lanes, auto vectors) {
-        step_attention_kernel<decltype(n)::value, decltype(lanes)::value, decltype(vectors)::value>
-            <<<static_cast<unsigned>(qkv.rows * s.heads), 32 * step_warps, 0, k.stream>>>(
-                device(qkv.data), p, s.score_scale<float>(), reinterpret_cast<const cached_row<D>*>(caches.data()),
-                positions.data(), device(out.data), out.stride);
+        launch(k, static_cast<unsigned>(qkv.rows * s.heads), 32 * step_warps,
+               step_attention_kernel<decltype(n)::value, decltype(lanes)::value, decltype(vectors)::value, D>,
+               device(qkv.data), p, s.score_scale<float>(), reinterpret_cast<const cached_row<D>*>(caches.data()),
+               positions.data(), device(out.data), out.stride);
     };
     using std::integral_constant;
     constexpr int n = widest<D>;
@@ -145,6 +169,7 @@ static __global__ void __launch_bounds__(1024)
     row_best_kernel(const float* logits, std::size_t stride, std::size_t cols, row_choice* best) {
     __shared__ float shared[33], values[32];
     __shared__ int places[32];
+    wait_for_inputs();
     float top = -INFINITY, mass = 0;
     int at = static_cast<int>(cols);
     each_column<N>(logits + blockIdx.x * stride, cols, [&](std::size_t c, float(&x)[N]) {
@@ -163,8 +188,8 @@ static __global__ void __launch_bounds__(1024)
 [[gnu::used]] inline void row_best(const launch_context& k, matrix<const float> logits, span<row_choice> best) {
     if (logits.rows == 0) return;
     const auto go = [&](auto n) {
-        row_best_kernel<decltype(n)::value><<<static_cast<unsigned>(logits.rows), 1024, 0, k.stream>>>(
-            logits.data, logits.stride, logits.cols, best.data());
+        launch(k, static_cast<unsigned>(logits.rows), 1024, row_best_kernel<decltype(n)::value>, logits.data,
+               logits.stride, logits.cols, best.data());
     };
     if (aligned(logits, 4)) go(std::integral_constant<int, 4>());
     else go(std::integral_constant<int, 1>());

@@ -1,7 +1,7 @@
 // Products of a few rows with a whole weight, as decoding takes them: a warp reads a row of the weight once for all
 // rows of x, and finishes the numbers that it makes. Assumes operands that can be read 16 bytes at a time. Sums in
 // float, in an order that does not depend on how many rows there are. Bound by reading the weight: rows of x stay in
-// the caches.
+// the caches. The first pieces of the weight are asked for while the kernel before still runs.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/elementwise.cuh"
@@ -19,19 +19,21 @@ template <int R, class D, class Finish>
 static __global__ void __launch_bounds__(32 * warps)
     kernel(const D* x, std::size_t x_stride, std::size_t rows, const D* w, std::size_t w_stride, std::size_t inner,
            std::size_t tasks, Finish finish) {
-    constexpr int n = widest<D>, P = Finish::columns;
+    constexpr int n = widest<D>, P = Finish::columns, ahead = 8 / P;
+    let_next_start();
     const std::size_t task = blockIdx.x * std::size_t{warps} + threadIdx.x / 32;
     if (task >= tasks) return;
     const std::size_t lane = threadIdx.x % 32;
     const D* from[P];
 #pragma unroll
     for (int p = 0; p < P; ++p) from[p] = w + finish.column(task, p) * w_stride;
-    float sum[P][R] = {};
-#pragma unroll 4
-    for (std::size_t c = lane * n; c < inner; c += 32 * n) {
-        pack<D, n> a[R], b[P];
+    const auto ask = [&](std::size_t c, pack<D, n>(&b)[P]) {
 #pragma unroll
         for (int p = 0; p < P; ++p) b[p] = *reinterpret_cast<const pack<D, n>*>(from[p] + c);
+    };
+    float sum[P][R] = {};
+    const auto add = [&](std::size_t c, const pack<D, n>(&b)[P]) {
+        pack<D, n> a[R];
 #pragma unroll
         for (int r = 0; r < R; ++r)
             a[r] = *reinterpret_cast<const pack<D, n>*>(x + (r < static_cast<int>(rows) ? r : 0) * x_stride + c);
@@ -41,6 +43,20 @@ static __global__ void __launch_bounds__(32 * warps)
             for (int r = 0; r < R; ++r)
 #pragma unroll
                 for (int i = 0; i < n; ++i) sum[p][r] += a[r].get(i) * b[p].get(i);
+    };
+    const auto column = [&](int piece) { return (lane + static_cast<std::size_t>(piece) * 32) * n; };
+    pack<D, n> first[ahead][P];
+#pragma unroll
+    for (int i = 0; i < ahead; ++i)
+        if (column(i) < inner) ask(column(i), first[i]);
+    wait_for_inputs();
+#pragma unroll
+    for (int i = 0; i < ahead; ++i)
+        if (column(i) < inner) add(column(i), first[i]);
+#pragma unroll 4
+    for (std::size_t c = column(ahead); c < inner; c += 32 * n) {
+        pack<D, n> b[P];
+        ask(c, b), add(c, b);
     }
     float own[P] = {};
 #pragma unroll
@@ -107,8 +123,8 @@ template <class T> bool takes(matrix<const T> x, matrix<const T> w) {
 template <class T, class Finish>
 void run(const launch_context& k, matrix<const T> x, matrix<const T> w, std::size_t tasks, const Finish& finish) {
     const auto go = [&](auto r) {
-        kernel<decltype(r)::value><<<blocks_for(tasks, warps), 32 * warps, 0, k.stream>>>(
-            device(x.data), x.stride, x.rows, device(w.data), w.stride, x.cols, tasks, finish);
+        launch(k, blocks_for(tasks, warps), 32 * warps, kernel<decltype(r)::value, device_t<T>, Finish>, device(x.data),
+               x.stride, x.rows, device(w.data), w.stride, x.cols, tasks, finish);
     };
     if (x.rows == 1) go(std::integral_constant<int, 1>());
     else if (x.rows == 2) go(std::integral_constant<int, 2>());

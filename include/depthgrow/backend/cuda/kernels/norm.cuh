@@ -13,6 +13,8 @@ static __global__ void __launch_bounds__(128)
     rms_norm_forward_kernel(const D* h, std::size_t h_stride, const D* a, std::size_t a_stride, const D* gain,
                             float eps, float scale, D* sum, std::size_t sum_stride, D* y, std::size_t y_stride,
                             float* rstd, std::size_t rows, std::size_t cols, fp8_copy copy) {
+    let_next_start();
+    wait_for_inputs();
     const unsigned lane = threadIdx.x % 32;
     const std::size_t warps = blockDim.x / 32;
     const float copy_scale = copy.out ? copy.scaling->scale : 0.0f;
@@ -81,10 +83,10 @@ bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T
     const bool wide = aligned(h, n) && aligned(a, n) && aligned(sum, n) && aligned(y, n) && aligned(gain, n);
     with_row_shape<device_t<T>>(h.cols, wide, [&](auto elements, auto vectors) {
         if (!leaves_fp8<device_t<T>, decltype(elements)::value>) copy = {};
-        rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value>
-            <<<copying_blocks(k, blocks_for(h.rows, 4), copy), 128, 0, k.stream>>>(
-                device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data),
-                sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols, copy);
+        launch(k, copying_blocks(k, blocks_for(h.rows, 4), copy), 128,
+               rms_norm_forward_kernel<device_t<T>, decltype(elements)::value, decltype(vectors)::value>,
+               device(h.data), h.stride, device(a.data), a.stride, device(gain.data()), eps, scale, device(sum.data),
+               sum.stride, device(y.data), y.stride, rstd.data(), h.rows, h.cols, copy);
     });
     launched("rms_norm_forward");
     return copy.out;
