@@ -46,8 +46,7 @@ public:
     }
     /// Whether the next token is the model's likeliest one whatever else the logits are.
     bool takes_likeliest() const {
-        const bool banned = too_early() && !early_ends_.empty();
-        return request_.sampling.temperature == 0 && !request_.sampling.changes_logits() && !banned;
+        return request_.sampling.temperature == 0 && !request_.sampling.changes_logits() && !bans();
     }
     /// Takes the next token by what came of the last piece, its choice and, unless that is taken, its logits; true when
     /// this choice ends with it. Log-likelihoods are the model's own.
@@ -55,9 +54,13 @@ public:
         std::int32_t token = results.best;
         double of_token = results.of_best;
         if (!takes_likeliest()) {
-            auto changed = results.logits;
-            change_logits(changed, request_.sampling, counts_, too_early() ? early_ends_ : std::vector<std::int32_t>());
-            token = choose_token(changed, request_.sampling, random_);
+            if (request_.sampling.changes_logits() || bans()) {
+                auto changed = results.logits;
+                change_logits(changed, request_.sampling, counts_, bans() ? early_ends_ : std::vector<std::int32_t>());
+                token = choose_token(changed, request_.sampling, random_);
+            } else {
+                token = choose_token(results.logits, request_.sampling, random_);
+            }
             const auto logit = [&](std::int32_t id) { return results.logits[static_cast<std::size_t>(id)]; };
             if (token != results.best) of_token += logit(token) - logit(results.best);
         }
@@ -102,6 +105,7 @@ public:
 
 private:
     bool too_early() const { return choice_.completion_tokens < request_.min_tokens; }
+    bool bans() const { return too_early() && !early_ends_.empty(); }
     /// Adds a token to the text; true when the text ends there.
     bool say(std::int32_t token) {
         const auto among = [&](const std::vector<std::int32_t>& list) {

@@ -3,15 +3,17 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <utility>
 #include <vector>
 
+#include "depthgrow/backend/vector_math.hpp"
 #include "depthgrow/core/rng.hpp"
 #include "depthgrow/core/span.hpp"
 
@@ -57,36 +59,75 @@ inline void change_logits(std::vector<double>& z, const token_sampling& how, con
     for (const std::int32_t id : banned) z[static_cast<std::size_t>(id)] = -std::numeric_limits<double>::infinity();
 }
 
-/// The likeliest token at temperature 0, else one drawn.
+/// The likeliest of weighted tokens, likeliest first, the first of equal ones: at least `count` of them, and at least
+/// `share` of all their weight. Weights are at most 1; those of zero are none.
+inline std::vector<std::pair<float, std::int32_t>> likeliest_tokens(const std::vector<float>& weights,
+                                                                    std::size_t count, double share) {
+    const auto class_of = [](float weight) {  // by size: exponent and first bits
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, &weight, sizeof bits);
+        return bits >> 19;
+    };
+    std::array<std::size_t, 2048> counts{};
+    std::array<double, 2048> sums{};
+    double sum = 0;
+    for (const float weight : weights) {
+        ++counts[class_of(weight)], sums[class_of(weight)] += static_cast<double>(weight);
+        sum += static_cast<double>(weight);
+    }
+    std::size_t least = counts.size(), found = 0;
+    for (double held = 0; least > 1 && (found < count || held < share * sum);)
+        --least, found += counts[least], held += sums[least];
+    std::vector<std::pair<float, std::int32_t>> out;
+    for (std::size_t v = 0; v < weights.size(); ++v)
+        if (weights[v] > 0 && class_of(weights[v]) >= least) out.emplace_back(weights[v], static_cast<std::int32_t>(v));
+    std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+        return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
+    return out;
+}
+
+/// The likeliest token at temperature 0, else one drawn. Probabilities are relative to the likeliest token's, in float:
+/// in double, 49,152 of them take longer than a step of a model on a GPU.
 inline std::int32_t choose_token(const std::vector<double>& z, const token_sampling& how, depthgrow::rng& random) {
     const auto likeliest = std::max_element(z.begin(), z.end());
     const auto best = static_cast<std::int32_t>(likeliest - z.begin());
-    if (how.temperature == 0) return best;
-    using weighted = std::pair<double, std::int32_t>;
-    std::vector<weighted> weights;
-    for (std::size_t v = 0; v < z.size(); ++v) {
-        const double weight = std::exp((z[v] - *likeliest) / how.temperature);  // at most 1, and 1 for the likeliest
-        if (weight > 0 && weight >= how.min_p) weights.emplace_back(weight, static_cast<std::int32_t>(v));
+    const double steepness = 1 / how.temperature, top = *likeliest;
+    if (!std::isfinite(steepness)) return best;
+    std::vector<float> weights(z.size());  // at most 1, and 1 for the likeliest
+    for (std::size_t v = 0; v < z.size(); ++v)
+        weights[v] = depthgrow::detail::exp_of(static_cast<float>((z[v] - top) * steepness));
+    if (how.min_p > 0)
+        for (float& weight : weights)
+            if (static_cast<double>(weight) < how.min_p) weight = 0;
+    const auto sum_of = [](const auto& numbers, const auto& weight_of) {
+        double sum = 0;
+        for (const auto& one : numbers) sum += static_cast<double>(weight_of(one));
+        return sum;
+    };
+    if (how.top_k == 0 && how.top_p >= 1) {
+        double mark = random.uniform() * sum_of(weights, [](float weight) { return weight; });
+        for (std::size_t v = 0; v < weights.size(); ++v)
+            if ((mark -= static_cast<double>(weights[v])) < 0) return static_cast<std::int32_t>(v);
+        return best;
     }
     const bool few = how.top_k > 0 && how.top_k < weights.size();
-    if (few || how.top_p < 1)
-        std::sort(weights.begin(), weights.end(), [](const weighted& a, const weighted& b) {
-            return a.first != b.first ? a.first > b.first : a.second < b.second;
-        });
-    if (few) weights.resize(how.top_k);
-    const auto add = [](double sum, const weighted& one) { return sum + one.first; };
-    double sum = std::accumulate(weights.begin(), weights.end(), 0.0, add);
+    auto tokens = likeliest_tokens(weights, how.top_k, few ? 0 : how.top_p);
+    if (few && how.top_k < tokens.size()) tokens.resize(how.top_k);
+    double sum = few ? sum_of(tokens, [](const auto& one) { return one.first; })
+                     : sum_of(weights, [](float weight) { return weight; });
     if (how.top_p < 1) {
         double held = 0;
         std::size_t kept = 0;
-        while (kept < weights.size() && held < how.top_p * sum) held += weights[kept++].first;
-        weights.resize(std::max<std::size_t>(kept, 1));
+        for (; kept < tokens.size() && (kept == 0 || held < how.top_p * sum); ++kept)
+            held += static_cast<double>(tokens[kept].first);
+        tokens.resize(kept);
         sum = held;
     }
     double mark = random.uniform() * sum;
-    for (const auto& [weight, id] : weights)
-        if ((mark -= weight) < 0) return id;
-    return weights.empty() ? best : weights.back().second;
+    for (const auto& [weight, id] : tokens)
+        if ((mark -= static_cast<double>(weight)) < 0) return id;
+    return tokens.empty() ? best : tokens.back().second;
 }
 
 }  // namespace tools
