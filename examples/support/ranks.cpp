@@ -25,7 +25,9 @@ constexpr const char* rendezvous_variable = "DEPTHGROW_RENDEZVOUS";
 constexpr int seconds_to_notice = 10;  // that others have failed
 
 std::vector<pid_t> children;
+volatile std::sig_atomic_t passed_on = 0;
 void pass_to_children(int signal) {
+    passed_on = signal;
     for (pid_t child : children)
         if (child > 0) (void)::kill(child, signal);
 }
@@ -71,9 +73,12 @@ int status_of_children() {
             --left;
             const auto child = std::find(children.begin(), children.end(), ended);
             if (child != children.end()) *child = 0;
-            if (WIFSIGNALED(how) && status == 0)
-                std::fprintf(stderr, "error: rank %td was ended by signal %d (%s); the others have %d s to notice\n",
-                             child - children.begin(), WTERMSIG(how), strsignal(WTERMSIG(how)), seconds_to_notice);
+            if (WIFSIGNALED(how) && status == 0 && WTERMSIG(how) != passed_on) {
+                std::fprintf(stderr, "error: rank %td was ended by signal %d (%s)", child - children.begin(),
+                             WTERMSIG(how), strsignal(WTERMSIG(how)));
+                if (left > 0) std::fprintf(stderr, "; the others have %d s to notice", seconds_to_notice);
+                std::fprintf(stderr, "\n");
+            }
             const int code = WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
             if (code != 0 && status == 0) status = code, failed = std::chrono::steady_clock::now();
             continue;

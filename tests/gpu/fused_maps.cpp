@@ -94,9 +94,9 @@ void training() {
     const auto fused = losses(true), separate = losses(false), again = losses(true), recomputed = losses(true, true);
     double difference = 0, repeated = 0, recomputing = 0;
     for (std::size_t i = 0; i < fused.size(); ++i) {
-        difference = std::max(difference, std::fabs(fused[i] - separate[i]) / (1 + separate[i]));
-        repeated = std::max(repeated, std::fabs(fused[i] - again[i]));
-        recomputing = std::max(recomputing, std::fabs(fused[i] - recomputed[i]));
+        difference = worse(difference, std::fabs(fused[i] - separate[i]) / (1 + separate[i]));
+        repeated = worse(repeated, std::fabs(fused[i] - again[i]));
+        recomputing = worse(recomputing, std::fabs(fused[i] - recomputed[i]));
     }
     results.row("training, fused against separate", "bf16", "3 layers, 3 steps", difference, 2 * rounding<T>);
     results.row("training, fused, twice", "bf16", "3 layers, 3 steps", repeated, 0);

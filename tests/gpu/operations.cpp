@@ -439,9 +439,9 @@ template <class T> void row_operations(dg::cuda& gpu, std::size_t rows, std::siz
     dg::rows::compare<double>(reference, q.want(), other.want(), targets, 5, want);
     double worst = 0;
     for (std::size_t r = 0; r < rows; ++r) {
-        worst = std::max({worst, std::fabs(got[r].kl_lens_final - want[r].kl_lens_final),
-                          std::fabs(got[r].kl_final_lens - want[r].kl_final_lens),
-                          std::fabs(got[r].cross_entropy - want[r].cross_entropy)});
+        worst = worse(worst, std::fabs(got[r].kl_lens_final - want[r].kl_lens_final),
+                      std::fabs(got[r].kl_final_lens - want[r].kl_final_lens),
+                      std::fabs(got[r].cross_entropy - want[r].cross_entropy));
         if (std::fabs(got[r].overlap - want[r].overlap) > 1e-6 || got[r].agrees != want[r].agrees ||
             got[r].hits != want[r].hits)
             worst = INFINITY;

@@ -29,6 +29,12 @@ template <class T> double to_double(T x) {
 }
 template <class T> T from_double(double x) { return static_cast<T>(static_cast<float>(x)); }
 
+/// The largest of errors; what is not a number is infinite.
+inline double worse(double error) { return std::isnan(error) ? INFINITY : error; }
+template <class... Errors> double worse(double error, Errors... others) {
+    return std::max(worse(error), worse(others...));
+}
+
 /// Results of all checks so far.
 struct table {
     int checks = 0, failures = 0;

@@ -1,5 +1,5 @@
 // Ranks that --ranks starts, one a GPU, without GPUs: processes of this program that sleep, and one that is killed or
-// fails. Usage: launcher killed|failed
+// fails. Usage: launcher killed|failed|left
 #undef DEPTHGROW_USES_CUDA
 #undef DEPTHGROW_USES_MPI
 #define DEPTHGROW_USES_CUDA 1
@@ -13,7 +13,7 @@ int resolve_threads(int threads) { return threads; }
 
 int main(int, char** words) {
     tools::launch_ranks("2", "cuda");
-    if (tools::launched().rank == 1) {
+    if (tools::launched().rank == 1 && words[1] != std::string("left")) {
         if (words[1] == std::string("killed")) (void)::raise(SIGKILL);
         return 3;
     }

@@ -13,3 +13,11 @@ ends_with 137 killed
   fail "expected a sentence, found: $(cat said.txt)"
 ends_with 3 failed
 [[ ! -s said.txt ]] || fail "expected no sentence beside the rank's own, found: $(cat said.txt)"
+# A signal that the launcher was given itself is no failure to tell.
+"$launcher" left > said.txt 2>&1 & running=$!
+for ((t = 0; t < 100; ++t)); do [[ $(pgrep -c -P $running) -eq 2 ]] && break; sleep 0.1; done
+sleep 0.5
+kill -TERM $running
+status=0
+wait $running || status=$?
+[[ $status -eq 143 && ! -s said.txt ]] || fail "expected 143 and no sentence, found $status: $(cat said.txt)"

@@ -61,7 +61,8 @@ public:
     }
 
 private:
-    /// Operations of a step read weights and past keys alone before what the one ahead of them writes.
+    /// Before the operation ahead of it has ended, one of a step may read weights, positions, places and past keys:
+    /// nothing that a step writes.
     class overlapped {
     public:
         explicit overlapped(Backend& backend) : backend_(backend) { backend_.overlap(true); }

@@ -55,8 +55,8 @@ concept gates_few_rows = requires(Backend b, matrix<const T> in, matrix<T> out) 
 
 /// May take one new position each of many sequences, whose places lie in its own memory: what a decoding step needs to
 /// be recorded. Whether it does, decodes_steps() says. Between overlap(true) and overlap(false) it may begin an
-/// operation before the one ahead has ended, since what was there before, weights and caches, is not written.
-/// Definitions: reference.hpp.
+/// operation before the one ahead has ended: weights, positions, places of caches and what those hold of earlier steps
+/// are not written there. Definitions: reference.hpp.
 template <class Backend, class T>
 concept decodes_steps = requires(Backend b, matrix<const T> in, attention_shape s, span<const cached_row<T>> caches,
                                  span<const token> rows, matrix<T> out, matrix<const wide_t<T>> table,

@@ -32,8 +32,9 @@ public:
     /// Joins the others; returns once all have. `compute` is the stream that the backend works in. Over links as fast
     /// as NVLink gradients are best summed after the backward pass: beside it they take processors from its products,
     /// which costs more than it hides (2 H100: 0.8 % of a step of 360M). Over slower ones, `beside` it. Ranks that do
-    /// not answer within `patience` are an error; `lost` hears it before it is thrown, and may end the program: memory
-    /// that goes out of scope on the way waits for the device, and that, maybe for long, for those ranks.
+    /// not answer within `patience` are an error. Once all have joined, `lost` hears it before it is thrown, and may
+    /// end the program: memory that goes out of scope on the way waits for the device, and that, maybe for long, for
+    /// those ranks.
     nccl_ranks(const std::string& id, std::size_t rank, std::size_t size, cudaStream_t compute, bool beside = false,
                std::chrono::duration<double> patience = std::chrono::minutes(10),
                std::function<void(const std::string& why)> lost = {})
@@ -84,29 +85,29 @@ public:
     }
 
 protected:
-    void begin_group() override { check(ncclGroupStart(), "ncclGroupStart"); }
-    void end_group() override { check(ncclGroupEnd(), "ncclGroupEnd"); }
+    void begin_group() override { ask(ncclGroupStart(), "ncclGroupStart"); }
+    void end_group() override { ask(ncclGroupEnd(), "ncclGroupEnd"); }
     void do_all_reduce(comm_numbers numbers) override {
         wait_for_backend();
-        check(ncclAllReduce(numbers.data, numbers.data, numbers.count, type_of(numbers), ncclSum, comm_, stream_),
-              "ncclAllReduce");
+        ask(ncclAllReduce(numbers.data, numbers.data, numbers.count, type_of(numbers), ncclSum, comm_, stream_),
+            "ncclAllReduce");
     }
     void do_reduce_scatter(comm_numbers whole) override {
         wait_for_backend();
         const std::size_t each = whole.count / size_;
-        check(ncclReduceScatter(whole.data, own(whole), each, type_of(whole), ncclSum, comm_, stream_),
-              "ncclReduceScatter");
+        ask(ncclReduceScatter(whole.data, own(whole), each, type_of(whole), ncclSum, comm_, stream_),
+            "ncclReduceScatter");
     }
     void do_all_gather(comm_numbers whole) override {
         wait_for_backend();
-        check(ncclAllGather(own(whole), whole.data, whole.count / size_, type_of(whole), comm_, stream_),
-              "ncclAllGather");
+        ask(ncclAllGather(own(whole), whole.data, whole.count / size_, type_of(whole), comm_, stream_),
+            "ncclAllGather");
     }
     void do_broadcast(comm_numbers numbers, std::size_t root) override {
         wait_for_backend();
-        check(ncclBroadcast(numbers.data, numbers.data, numbers.count, type_of(numbers), static_cast<int>(root), comm_,
-                            stream_),
-              "ncclBroadcast");
+        ask(ncclBroadcast(numbers.data, numbers.data, numbers.count, type_of(numbers), static_cast<int>(root), comm_,
+                          stream_),
+            "ncclBroadcast");
     }
 
     /// What is asked for next begins after the backend's work so far.
@@ -119,10 +120,24 @@ protected:
 private:
     static constexpr std::size_t sum_bytes = 4096;
 
+    static std::string problem_of(ncclResult_t status, const char* what) {
+        if (status == ncclSuccess || status == ncclInProgress) return {};
+        return text("[nccl] expected ", what, " to succeed, found: ", ncclGetErrorString(status), " (",
+                    ncclGetLastError(nullptr), ")");
+    }
     static void check(ncclResult_t status, const char* what) {
-        if (status != ncclSuccess && status != ncclInProgress)
-            fail("[nccl] expected ", what, " to succeed, found: ", ncclGetErrorString(status), " (",
-                 ncclGetLastError(nullptr), ")");
+        if (const auto problem = problem_of(status, what); !problem.empty()) fail(problem);
+    }
+    /// The same of what involves other ranks, while the device may wait for them.
+    void ask(ncclResult_t status, const char* what) {
+        if (const auto problem = problem_of(status, what); !problem.empty()) give_up(problem);
+    }
+    /// Ends what the device still waits for, or freeing memory would wait too.
+    [[noreturn]] void give_up(const std::string& why) {
+        broken_ = why;
+        if (lost_) lost_(why);
+        end_what_waits();
+        fail(why);
     }
     static ncclDataType_t type_of(comm_numbers numbers) {
         switch (numbers.type) {
@@ -141,7 +156,7 @@ private:
         auto* device = reinterpret_cast<double*>(words_.data());
         const std::size_t bytes = host.size() * sizeof(double);
         cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
-        check(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
+        ask(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
         cuda_detail::check(cudaMemcpyAsync(host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
         wait(stream_);
     }
@@ -171,8 +186,7 @@ private:
     void end_what_waits() {
         std::thread([comm = std::exchange(comm_, nullptr)] { (void)ncclCommAbort(comm); }).detach();
     }
-    /// Waits for a stream, not for ever, and hears of other ranks' failures meanwhile. Before it gives up it ends what
-    /// the device still waits for, or freeing memory would wait too.
+    /// Waits for a stream, not for ever, and hears of other ranks' failures meanwhile.
     void wait(cudaStream_t stream) {
         const auto begun = std::chrono::steady_clock::now();
         for (;;) {
@@ -180,17 +194,12 @@ private:
             if (status == cudaSuccess) return;
             if (status != cudaErrorNotReady) cuda_detail::check(status, "work on the device");
             ncclResult_t problem = ncclSuccess;
-            check(ncclCommGetAsyncError(comm_, &problem), "ncclCommGetAsyncError");
+            ask(ncclCommGetAsyncError(comm_, &problem), "ncclCommGetAsyncError");
             const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
-            if (problem != ncclSuccess || waited > patience_) {
-                broken_ = problem != ncclSuccess ? text("[nccl] expected the other ranks' work to succeed, found: ",
-                                                        ncclGetErrorString(problem))
-                                                 : text("[nccl] expected an answer from every rank within ",
-                                                        patience_.count(), " s, found none");
-                if (lost_) lost_(broken_);
-                end_what_waits();
-                fail(broken_);
-            }
+            if (problem != ncclSuccess)
+                give_up(text("[nccl] expected the other ranks' work to succeed, found: ", ncclGetErrorString(problem)));
+            if (waited > patience_)
+                give_up(text("[nccl] expected an answer from every rank within ", patience_.count(), " s, found none"));
             std::this_thread::yield();
         }
     }

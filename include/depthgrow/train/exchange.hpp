@@ -29,6 +29,7 @@ parameter_block<T, Backend> whole_block(const parameter_block<T, Backend>& share
     share.backend().template copy<T>(share.flat().data(), shards.own(whole.flat()).data(), share.flat().size());
     comm.all_gather(whole.flat());
     comm.join();
+    comm.settle();  // whoever takes it to the host waits without end
     return whole;
 }
 

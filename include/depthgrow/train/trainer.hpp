@@ -258,8 +258,9 @@ private:
     void reserve_workspace(std::size_t sequences, std::size_t length) {
         const std::array<std::size_t, 3> size{sequences, length, model.layers()};
         if (size == reserved_for_) return;
-        const std::size_t bytes = workspace_bytes<T, planning_for<Backend, T>>(
+        std::size_t bytes = workspace_bytes<T, planning_for<Backend, T>>(
             model.config(), sequences, length, head_rows(model.backend()), tape_.recomputes());
+        if constexpr (runs_fp8_mlps<Backend, T>) bytes += ops::mlp_scales_bytes * model.layers();
         if (tape_.memory().bytes_reserved() < bytes) {
             tape_.memory().release();
             tape_.memory().reserve(bytes);

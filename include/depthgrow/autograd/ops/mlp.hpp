@@ -14,6 +14,9 @@ template <class T> struct mlp_parameters {
     bool gated = true;
 };
 
+/// Of a layer whose MLP runs in eight bits: the factors of two pairs, a piece of an arena each.
+constexpr std::size_t mlp_scales_bytes = 512;
+
 namespace detail {
 
 /// Memory of a tensor in bfloat16 for a pair of eight-bit copies of one.

@@ -43,12 +43,8 @@ public:
         int multiprocessors = 1;
         cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device),
                            "cudaDeviceGetAttribute");
-        context_ = {stream_,
-                    static_cast<float*>(scratch_.data()),
-                    scratch_bytes / sizeof(float),
-                    static_cast<unsigned>(multiprocessors),
-                    options.deterministic,
-                    options.decode_steps};
+        context_ = {stream_, static_cast<float*>(scratch_.data()), scratch_bytes / sizeof(float),
+                    static_cast<unsigned>(multiprocessors), options.deterministic};
     }
     cuda(const cuda&) = delete;
     cuda& operator=(const cuda&) = delete;

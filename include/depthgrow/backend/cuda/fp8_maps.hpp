@@ -167,16 +167,15 @@ private:
     }
     /// The scaling of a place, and whether it has never been used.
     std::pair<kernels::fp8_scaling*, bool> scaling_of(product_place after, role of, std::size_t copies) {
-        const auto [found, missing] = scalings_.try_emplace({after, of, copies}, nullptr);
-        if (missing) {
-            if (scalings_.size() > blocks_.size() * together) {
-                blocks_.emplace_back(together * sizeof(kernels::fp8_scaling));
-                check(cudaMemsetAsync(blocks_.back().data(), 0, blocks_.back().size(), k_.stream), "cudaMemsetAsync");
-            }
-            found->second =
-                static_cast<kernels::fp8_scaling*>(blocks_.back().data()) + (scalings_.size() - 1) % together;
+        const std::tuple key{after, of, copies};
+        if (const auto found = scalings_.find(key); found != scalings_.end()) return {found->second, false};
+        if (scalings_.size() == blocks_.size() * together) {
+            blocks_.emplace_back(together * sizeof(kernels::fp8_scaling));
+            check(cudaMemsetAsync(blocks_.back().data(), 0, blocks_.back().size(), k_.stream), "cudaMemsetAsync");
         }
-        return {found->second, missing};
+        auto* made = static_cast<kernels::fp8_scaling*>(blocks_.back().data()) + scalings_.size() % together;
+        scalings_.emplace(key, made);
+        return {made, true};
     }
     /// Room for one operand. What was handed out before stays: a recorded step may still use it.
     void* memory(bool right, std::size_t bytes) {
