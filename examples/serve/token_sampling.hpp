@@ -59,10 +59,10 @@ inline void change_logits(std::vector<double>& z, const token_sampling& how, con
     for (const std::int32_t id : banned) z[static_cast<std::size_t>(id)] = -std::numeric_limits<double>::infinity();
 }
 
-/// The likeliest of weighted tokens, likeliest first, the first of equal ones: at least `count` of them, and at least
-/// `share` of all their weight. Weights are at most 1; those of zero are none.
+/// The likeliest of weighted tokens, likeliest first, the first of equal ones: at least `count` of them, which
+/// weigh at least `together`. Weights are at most 1; those of zero are none.
 inline std::vector<std::pair<float, std::int32_t>> likeliest_tokens(const std::vector<float>& weights,
-                                                                    std::size_t count, double share) {
+                                                                    std::size_t count, double together) {
     const auto class_of = [](float weight) {  // by size: exponent and first bits
         std::uint32_t bits = 0;
         std::memcpy(&bits, &weight, sizeof bits);
@@ -70,13 +70,10 @@ inline std::vector<std::pair<float, std::int32_t>> likeliest_tokens(const std::v
     };
     std::array<std::size_t, 2048> counts{};
     std::array<double, 2048> sums{};
-    double sum = 0;
-    for (const float weight : weights) {
+    for (const float weight : weights)
         ++counts[class_of(weight)], sums[class_of(weight)] += static_cast<double>(weight);
-        sum += static_cast<double>(weight);
-    }
     std::size_t least = counts.size(), found = 0;
-    for (double held = 0; least > 1 && (found < count || held < share * sum);)
+    for (double held = 0; least > 1 && (found < count || held < together);)
         --least, found += counts[least], held += sums[least];
     std::vector<std::pair<float, std::int32_t>> out;
     for (std::size_t v = 0; v < weights.size(); ++v)
@@ -105,17 +102,19 @@ inline std::int32_t choose_token(const std::vector<double>& z, const token_sampl
         for (const auto& one : numbers) sum += static_cast<double>(weight_of(one));
         return sum;
     };
+    double sum = sum_of(weights, [](float weight) { return weight; });
     if (how.top_k == 0 && how.top_p >= 1) {
-        double mark = random.uniform() * sum_of(weights, [](float weight) { return weight; });
+        double mark = random.uniform() * sum;
         for (std::size_t v = 0; v < weights.size(); ++v)
             if ((mark -= static_cast<double>(weights[v])) < 0) return static_cast<std::int32_t>(v);
         return best;
     }
     const bool few = how.top_k > 0 && how.top_k < weights.size();
-    auto tokens = likeliest_tokens(weights, how.top_k, few ? 0 : how.top_p);
-    if (few && how.top_k < tokens.size()) tokens.resize(how.top_k);
-    double sum = few ? sum_of(tokens, [](const auto& one) { return one.first; })
-                     : sum_of(weights, [](float weight) { return weight; });
+    auto tokens = likeliest_tokens(weights, how.top_k, few ? 0 : how.top_p * sum);
+    if (few) {
+        tokens.resize(std::min(tokens.size(), how.top_k));
+        sum = sum_of(tokens, [](const auto& one) { return one.first; });
+    }
     if (how.top_p < 1) {
         double held = 0;
         std::size_t kept = 0;
