@@ -44,7 +44,8 @@ public:
           beside_(beside),
           patience_(patience),
           lost_(std::move(lost)),
-          words_(sum_bytes) {
+          words_(sum_bytes),
+          host_words_(sum_bytes) {
         ncclUniqueId unique;
         require(id.size() == sizeof unique.internal, "[nccl] expected an id of ", sizeof unique.internal,
                 " bytes, got ", id.size());
@@ -153,12 +154,14 @@ private:
     }
     void sum_piece(span<double> host) {
         require(comm_ != nullptr, broken_);  // after a failure, when the ranks ask each other how it went
-        auto* device = reinterpret_cast<double*>(words_.data());
+        auto *device = static_cast<double*>(words_.data()), *pinned = static_cast<double*>(host_words_.data());
         const std::size_t bytes = host.size() * sizeof(double);
-        cuda_detail::check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, stream_), "a copy");
+        std::copy(host.begin(), host.end(), pinned);
+        cuda_detail::check(cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, stream_), "a copy");
         ask(ncclAllReduce(device, device, host.size(), ncclDouble, ncclSum, comm_, stream_), "ncclAllReduce");
-        cuda_detail::check(cudaMemcpyAsync(host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
+        cuda_detail::check(cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, stream_), "a copy");
         wait(stream_);
+        std::copy_n(pinned, host.size(), host.begin());
     }
     void* own(comm_numbers whole) const {
         return static_cast<char*>(whole.data) + rank_ * (whole.count / size_) * whole.bytes_each();
@@ -209,7 +212,8 @@ private:
     bool beside_;
     std::chrono::duration<double> patience_;
     std::function<void(const std::string&)> lost_;
-    cuda_detail::device_bytes words_;  // of host numbers to be summed
+    cuda_detail::device_bytes words_;       // of host numbers to be summed
+    cuda_detail::pinned_bytes host_words_;  // a copy to memory of another kind would wait for the device, without end
     cudaEvent_t before_ = nullptr, after_ = nullptr;
     ncclComm_t comm_ = nullptr;
     std::string broken_;  // why there is no communicator any more

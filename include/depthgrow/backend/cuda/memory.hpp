@@ -62,5 +62,18 @@ private:
     std::size_t size_ = 0;
 };
 
+/// A run of bytes of the host that copies may reach while the program goes on.
+class pinned_bytes {
+public:
+    explicit pinned_bytes(std::size_t size) { check(cudaMallocHost(&data_, size), "cudaMallocHost"); }
+    pinned_bytes(const pinned_bytes&) = delete;
+    pinned_bytes& operator=(const pinned_bytes&) = delete;
+    ~pinned_bytes() { (void)cudaFreeHost(data_); }
+    void* data() const { return data_; }
+
+private:
+    void* data_ = nullptr;
+};
+
 }  // namespace cuda_detail
 }  // namespace depthgrow
