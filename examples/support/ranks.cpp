@@ -85,9 +85,15 @@ int status_of_children() {
         }
         if (ended < 0 && errno == EINTR) continue;
         if (ended < 0) break;
-        if (std::chrono::steady_clock::now() - failed > std::chrono::seconds(seconds_to_notice))
-            for (pid_t child : children)
-                if (child > 0) (void)::kill(child, SIGKILL);
+        if (std::chrono::steady_clock::now() - failed > std::chrono::seconds(seconds_to_notice)) {
+            failed = std::chrono::steady_clock::time_point::max();
+            for (std::size_t r = 0; r < children.size(); ++r)
+                if (children[r] > 0) {
+                    std::fprintf(stderr, "error: rank %zu had not ended %d s later, and is ended now\n", r,
+                                 seconds_to_notice);
+                    (void)::kill(children[r], SIGKILL);
+                }
+        }
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     return status;
