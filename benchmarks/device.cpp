@@ -92,17 +92,16 @@ void ceilings() {
 }
 
 void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, bool fp8 = false,
-              bool recompute = false, bool fp8_weight_gradients = false) {
-    const std::string name = "train " + model.name + (fp8 ? " fp8" : "") +
-                             (fp8_weight_gradients ? ", weight gradients too" : "") +
-                             (recompute ? " recompute " + std::to_string(sequences) : "");
+              bool recompute = false) {
+    const std::string name =
+        "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
     if (!wanted(name)) return;
     const random_tokens data(model, sequences, length);
     const auto count = static_cast<double>(sequences * length);
     std::size_t free_before = 0, free_after = 0, total = 0;
     (void)cudaMemGetInfo(&free_before, &total);
     if (profile) {
-        profiled gpu({.fp8 = fp8, .fp8_weight_gradients = fp8_weight_gradients, .record = false});
+        profiled gpu({.fp8 = fp8, .record = false});
         dg::trainer<bf16, profiled> trainer(gpu, model, 1, model.layers);
         trainer.recompute(recompute);
         for (int i = 0; i < 3; ++i) trainer.step(data.batch(), sequences, 1e-4);
@@ -112,7 +111,7 @@ void training(const dg::decoder_config& model, std::size_t sequences, std::size_
         gpu.print(count);
         return;
     }
-    dg::cuda gpu({.fp8 = fp8, .fp8_weight_gradients = fp8_weight_gradients});
+    dg::cuda gpu({.fp8 = fp8});
     dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers);
     trainer.recompute(recompute);
     double first = 0, last = 0;
@@ -263,8 +262,6 @@ int main(int argc, char** argv) {
         for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, fp8);
         for (const std::size_t sequences : {16u, 64u}) training(dg::smollm_360m(), sequences, 2048, false, true);
         for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, fp8);
-        training(dg::smollm_360m(), 16, 2048, true, false, true),
-            training(dg::smollm_1_7b(), 8, 2048, true, false, true);
         training(dg::mini(), 128, 512);
         growth();
         skips(dg::smollm_360m(), 1024);

@@ -153,7 +153,7 @@ void mlp(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn) {
 }  // namespace
 
 void check_fp8_mlps() {
-    dg::cuda gpu({.tune = false, .fp8 = true, .fp8_weight_gradients = true});
+    dg::cuda gpu({.tune = false, .fp8 = true});
     pairs(gpu, 16, 16, 0), pairs(gpu, 144, 80, 0), pairs(gpu, 400, 272, 16), pairs(gpu, 1024, 1024, 0);
     weight_gradients(gpu, 32, 16, 16), weight_gradients(gpu, 144, 80, 272), weight_gradients(gpu, 272, 144, 64);
     mlp(gpu, 256, 128, 1024), mlp(gpu, 400, 272, 1040);

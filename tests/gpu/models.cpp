@@ -319,15 +319,10 @@ void check_models(const std::string& fixtures) {
     const auto wide_losses = losses<dg::bfloat16>({}, 8, 12, false, wide);
     for (const bool recompute : {false, true})
         for (const std::size_t micro : {8u, 2u})
-            results.row(
-                std::string("MLPs in fp8 near bf16's") + (recompute ? ", recomputed" : ""), "fp8",
-                "ffn 1024, micro-batches of " + std::to_string(micro),
-                farthest(losses<dg::bfloat16>({.fp8 = true, .fp8_weight_gradients = true}, micro, 12, recompute, wide),
-                         wide_losses),
-                2.5 * 0.0625);
-    const auto of_maps = losses<dg::bfloat16>({.fp8 = true}, 8, 12, false, wide),
-               of_mlps = losses<dg::bfloat16>({.fp8 = true, .fp8_weight_gradients = true}, 8, 12, false, wide);
-    results.row("MLPs in fp8 are not linear maps in fp8", "fp8", "ffn 1024", of_mlps == of_maps ? 1 : 0, 0);
+            results.row(std::string("MLPs in fp8 near bf16's") + (recompute ? ", recomputed" : ""), "fp8",
+                        "ffn 1024, micro-batches of " + std::to_string(micro),
+                        farthest(losses<dg::bfloat16>({.fp8 = true}, micro, 12, recompute, wide), wide_losses),
+                        2.5 * 0.0625);
     results.row("recomputing in fp8 near bf16's", "fp8", "small, 12 steps",
                 farthest(losses<dg::bfloat16>({.fp8 = true}, 8, 12, true), narrow_losses), 2.5 * 0.0625);
     dg::cuda gpu;

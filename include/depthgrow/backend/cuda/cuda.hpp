@@ -23,11 +23,10 @@ struct cuda_options {
     bool deterministic = false;  // the same bits from run to run, at a price
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
-    bool fp8 = false;            // linear maps of the inner layers in e4m3, forward and back
-    bool fp8_weight_gradients = false;  // with fp8: those of the inner layers' MLPs in e4m3 too: new, not measured
-    bool fuse = true;          // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
-    bool record = true;        // replay steps as CUDA graphs
-    bool decode_steps = true;  // generate by recorded steps, products of few rows by kernels of ours
+    bool fp8 = false;            // linear maps of the inner layers in e4m3, of their MLPs the gradients of weights too
+    bool fuse = true;            // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
+    bool record = true;          // replay steps as CUDA graphs
+    bool decode_steps = true;    // generate by recorded steps, products of few rows by kernels of ours
     std::size_t product_workspace = std::size_t{64} << 20;
 };
 
@@ -126,8 +125,7 @@ public:
     /// Whether an inner layer's MLP of these maps runs in eight bits, the gradients of its weights too; then the
     /// operations of pairs in `fp8` are its parts.
     template <class T> bool takes_fp8_mlp(matrix<const T> x, matrix<const T> in, matrix<const T> out) const {
-        if constexpr (std::is_same_v<T, bfloat16>)
-            return options_.fp8 && options_.fp8_weight_gradients && fp8_.takes_mlp(x, in, out);
+        if constexpr (std::is_same_v<T, bfloat16>) return options_.fp8 && fp8_.takes_mlp(x, in, out);
         else return false;
     }
     cuda_detail::fp8_maps& fp8() { return fp8_; }
