@@ -126,7 +126,7 @@ private:
                   addend.data ? addend : matrix<const bfloat16>(out), out, {{}, x.inverse, b.inverse, true});
     }
     void backward(const operand& dy, matrix<const bfloat16> w, float beta, matrix<bfloat16> dx) {
-        const auto b = quantized(w, w.data, role::transposed_weight);
+        const auto b = transposed(w, w.data, role::transposed_weight, true);
         multiply_(k_.stream, false, true, 1, dy.numbers, b.numbers, beta, matrix<const bfloat16>(dx), dx,
                   {{}, dy.inverse, b.inverse, false});
     }
@@ -145,7 +145,7 @@ private:
     /// From here on copies are those after this product.
     void next_product(const bfloat16* weight, role of) { last_ = {weight, of}, copies_ = 0; }
     operand quantized(matrix<const bfloat16> x, const bfloat16* weight, role of) {
-        const bool transposed = of == role::transposed_weight, right = transposed || of == role::weight;
+        const bool right = of == role::weight;
         if (!right) {
             next_product(weight, of);
             const bool made = left(x) && copy_.is.inverse;
@@ -155,9 +155,8 @@ private:
         auto* to = static_cast<kernels::e4m3*>(memory(right, x.size()));
         const auto [scaling, first] = scaling_of({weight, of}, of, 0);
         if (first) kernels::start_fp8(k_, x, scaling);
-        if (transposed) kernels::quantize_fp8_transposed(k_, x, to, scaling);
-        else kernels::quantize_fp8(k_, x, to, scaling);
-        return {transposed ? eight(to, x.cols, x.rows) : eight(to, x.rows, x.cols), &scaling->inverse};
+        kernels::quantize_fp8(k_, x, to, scaling);
+        return {eight(to, x.rows, x.cols), &scaling->inverse};
     }
     operand transposed(matrix<const bfloat16> x, const bfloat16* weight, role of, bool right) {
         const auto [scaling, first] = scaling_of({weight, of}, of, 0);

@@ -43,8 +43,6 @@ struct fp8_copy {
 void start_fp8(const launch_context&, matrix<const bfloat16> x, fp8_scaling* scaling);
 /// out (rows, cols) = x in eight bits.
 void quantize_fp8(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
-/// out (cols, rows) = xᵀ in eight bits.
-void quantize_fp8_transposed(const launch_context&, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling);
 
 /// x; silu(gate) * up; its gradients by gate and up: in eight bits, as they are and transposed. `first`: of a scaling
 /// that has never been used.

@@ -82,30 +82,6 @@ static __global__ void quantize_fp8_kernel(const __nv_bfloat16* x, std::size_t s
     }
     finish_fp8(scaling, largest, !Store);
 }
-/// A block transposes 64 x 64 numbers.
-static __global__ void __launch_bounds__(256)
-    quantize_fp8_transposed_kernel(const __nv_bfloat16* x, std::size_t stride, std::size_t rows, std::size_t cols,
-                                   std::uint8_t* out, fp8_scaling* scaling) {
-    __shared__ alignas(16) std::uint8_t tile[64][72];
-    const float scale = scaling->scale;
-    float largest = 0;
-    const std::size_t first_row = blockIdx.y * std::size_t{64}, first_col = blockIdx.x * std::size_t{64};
-    for (unsigned r = threadIdx.x / 8; r < 64; r += 32) {
-        const std::size_t row = first_row + r, col = first_col + threadIdx.x % 8 * 8;
-        if (row < rows && col < cols)
-            *reinterpret_cast<uint2*>(&tile[r][threadIdx.x % 8 * 8]) =
-                fp8_of(*reinterpret_cast<const pack<__nv_bfloat16, 8>*>(x + row * stride + col), scale, largest);
-    }
-    __syncthreads();
-    const unsigned c = threadIdx.x / 4, r = threadIdx.x % 4 * 16;
-    if (first_col + c < cols && first_row + r < rows) {
-        pack<std::uint8_t, 16> line;
-#pragma unroll
-        for (unsigned j = 0; j < 16; ++j) line.value[j] = tile[r + j][c];
-        *reinterpret_cast<pack<std::uint8_t, 16>*>(out + (first_col + c) * rows + first_row + r) = line;
-    }
-    finish_fp8(scaling, largest, false);
-}
 
 template <bool Store>
 void launch_quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3* out, fp8_scaling* scaling) {
@@ -120,12 +96,6 @@ void launch_quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3
 [[gnu::used]] inline void quantize_fp8(const launch_context& k, matrix<const bfloat16> x, e4m3* out,
                                        fp8_scaling* scaling) {
     launch_quantize_fp8<true>(k, x, out, scaling);
-}
-[[gnu::used]] inline void quantize_fp8_transposed(const launch_context& k, matrix<const bfloat16> x, e4m3* out,
-                                                  fp8_scaling* scaling) {
-    quantize_fp8_transposed_kernel<<<dim3(blocks_for(x.cols, 64), blocks_for(x.rows, 64)), 256, 0, k.stream>>>(
-        device(x.data), x.stride, x.rows, x.cols, reinterpret_cast<std::uint8_t*>(out), scaling);
-    launched("quantize_fp8_transposed");
 }
 
 }  // namespace depthgrow::kernels
