@@ -250,6 +250,22 @@ std::vector<double> losses(dg::cuda_options options, std::size_t micro, std::siz
     }
     return out;
 }
+/// Losses and gradient norms of steps in eight bits, the last of them replayed, where sums have one order.
+std::vector<double> eight_bit_steps(bool recompute, std::size_t ffn, const std::vector<std::size_t>& order = {}) {
+    dg::cuda gpu({.deterministic = true, .fp8 = true});
+    auto config = dg::small();
+    config.context = 128, config.ffn = ffn;
+    const sample data(config, 8, 128);
+    dg::trainer<dg::bfloat16, dg::cuda> trainer(gpu, config.with_depth(6), 3, 6);
+    trainer.recompute(recompute);
+    trainer.run_order(order);
+    std::vector<double> out;
+    for (std::size_t step = 0; step < 6; ++step) {
+        const auto [loss, norm, skipped] = trainer.step(data.batch(), 4, 2e-3);
+        out.push_back(loss), out.push_back(norm);
+    }
+    return out;
+}
 /// Whether steps that are recorded and replayed are those taken one by one, with any optimiser.
 template <class T, template <class, class> class Optimizer> void replayed(const char* name) {
     const auto run = [](bool record) {
@@ -315,6 +331,13 @@ void check_models(const std::string& fixtures) {
                 losses<dg::bfloat16>(steady, 4, 12) == losses<dg::bfloat16>(steady, 4, 12, true) ? 0 : 1, 0);
     results.row("recomputing: the same bits", "float", "small, 12 steps",
                 losses<float>(steady, 4, 12) == losses<float>(steady, 4, 12, true) ? 0 : 1, 0);
+    const auto recomputed = [](const char* what, std::size_t ffn, const std::vector<std::size_t>& order) {
+        results.row("recomputing: losses, norms the same", "fp8", what,
+                    eight_bit_steps(false, ffn, order) == eight_bit_steps(true, ffn, order) ? 0 : 1, 0);
+    };
+    recomputed("small, 6 steps", dg::small().ffn, {});
+    recomputed("ffn 1024, 6 steps", 1024, {});
+    recomputed("ffn 1024, 6 steps, looped", 1024, {0, 1, 2, 3, 2, 3, 4, 1, 5});
     const std::size_t wide = 1024;  // from here on MLPs run in eight bits, their weights' gradients too
     const auto wide_losses = losses<dg::bfloat16>({}, 8, 12, false, wide);
     for (const bool recompute : {false, true})

@@ -37,6 +37,13 @@ concept runs_fp8_mlps = maps_in_fp8<Backend, T> &&
     b.fp8().weight_gradient(pair, in, in, wide_t<T>(0), gradient);
 };
 
+/// Scales tensors by what they were before, and can run a part of a run once more by the scales of its first time.
+template <class Backend>
+concept repeats_scales = requires(Backend b, std::size_t part, int (*body)()) {
+    { b.fp8().first_time(body) } -> std::same_as<std::size_t>;
+    { b.fp8().again(part, body) } -> std::same_as<int>;
+};
+
 /// May fuse linear maps with SwiGLU and RoPE; each call says whether it has.
 template <class Backend, class T>
 concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out, matrix<const wide_t<T>> table,

@@ -172,6 +172,7 @@ public:
     }
     template <class T> void embedding_forward(span<const token> ids, matrix<const T> table, matrix<T> out) {
         contract::extents("embedding_forward", "out", out, ids.size(), table.cols);
+        fp8_.start_run(table.data);
         kernels::embedding_forward<T>(context_, ids, table, out);
     }
     template <class T> void embedding_backward(span<const token> ids, matrix<const T> dout, matrix<float> dtable) {

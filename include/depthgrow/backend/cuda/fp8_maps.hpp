@@ -1,16 +1,14 @@
 // Linear maps in eight bits: y = x Wᵀ and dx = dy W with both operands in e4m3, and in an MLP the gradients of weights
 // dW = dyᵀ x too. Assumes bfloat16 tensors of whole 16s in every extent. Each operand has a scale that follows its last
-// uses (kernels/fp8.cuh). It is quantised where it is used, unless the kernel that wrote it just before has left a
+// uses (fp8_scalings.hpp). It is quantised where it is used, unless the kernel that wrote it just before has left a
 // copy; SwiGLU and its gradient write nothing but eight bits, as they are and transposed. Maths: Micikevicius et al.
 // 2022 (arXiv 2209.05433), e4m3 for values and gradients alike.
 #pragma once
 
 #include <deque>
-#include <map>
-#include <tuple>
 #include <utility>
 
-#include "depthgrow/backend/cuda/launch.hpp"
+#include "depthgrow/backend/cuda/fp8_scalings.hpp"
 #include "depthgrow/backend/cuda/products.hpp"
 
 namespace depthgrow::cuda_detail {
@@ -20,7 +18,8 @@ public:
     using eight = matrix<const kernels::e4m3>;
 
     /// Works with the products and in the context of a backend, which outlive it.
-    fp8_maps(products& multiply, const kernels::launch_context& context) : multiply_(multiply), k_(context) {}
+    fp8_maps(products& multiply, const kernels::launch_context& context)
+        : multiply_(multiply), k_(context), scalings_(context) {}
 
     /// Whether the product libraries take these extents, and whether eight bits pay: quantising x in a pass of its own
     /// takes as long as some thousand columns of the result gain (measured on an H100).
@@ -90,21 +89,29 @@ public:
         auto* to = static_cast<kernels::e4m3*>(memory(false, y.size()));
         if (kernel(kernels::fp8_copy{to, scaling})) copy_ = {y.data, {eight(to, y.rows, y.cols), &scaling->inverse}};
     }
+    /// A run of a model begins, with its table of embeddings: the first place of it.
+    void start_run(const void* table) {
+        scalings_.start_run();
+        copy_ = {};
+        next_product(table, role::input);
+    }
+    /// Runs a part of a run that will run once more, and returns what `again` knows it by.
+    template <class Body> std::size_t first_time(const Body& body) { return scalings_.first_time(body); }
+    /// Runs it once more, by the scales of its first time; what comes after it finds all as it was before.
+    template <class Body> auto again(std::size_t part, const Body& body) {
+        const auto copy = std::exchange(copy_, {});
+        const auto last = last_;
+        const auto copies = copies_;
+        const auto out = scalings_.again(part, body);
+        copy_ = copy, last_ = last, copies_ = copies;
+        return out;
+    }
     /// Another product has run: what was copied is no longer what the next one takes.
     void forget_copy() { copy_ = {}; }
 
 private:
-    enum class role {
-        input,
-        weight,
-        gradient,
-        transposed_weight,
-        transposed_input,
-        transposed_gradient,
-        copied_value,
-        copied_gradient,
-        gated
-    };
+    using role = fp8_scalings::role;
+    using product_place = std::pair<const void*, role>;  // whose weight, which way
     struct operand {
         eight numbers;
         const float* inverse;
@@ -140,10 +147,8 @@ private:
         return copy_.of == x.data && copy_.is.numbers.rows == x.rows && copy_.is.numbers.cols == x.cols;
     }
 
-    using product_place = std::pair<const void*, role>;  // whose weight, which way
-
     /// From here on copies are those after this product.
-    void next_product(const bfloat16* weight, role of) { last_ = {weight, of}, copies_ = 0; }
+    void next_product(const void* weight, role of) { last_ = {weight, of}, copies_ = 0; }
     operand quantized(matrix<const bfloat16> x, const bfloat16* weight, role of) {
         const bool right = of == role::weight;
         if (!right) {
@@ -164,21 +169,14 @@ private:
         kernels::fp8_pair_of(k_, x, made, scaling, first);
         return transposed(made);
     }
-    /// The scaling of a place, and whether it has never been used.
-    std::pair<kernels::fp8_scaling*, bool> scaling_of(product_place after, role of, std::size_t copies) {
-        const std::tuple key{after, of, copies};
-        if (const auto found = scalings_.find(key); found != scalings_.end()) return {found->second, false};
-        if (scalings_.size() == blocks_.size() * together) {
-            blocks_.emplace_back(together * sizeof(kernels::fp8_scaling));
-            check(cudaMemsetAsync(blocks_.back().data(), 0, blocks_.back().size(), k_.stream), "cudaMemsetAsync");
-        }
-        auto* made = static_cast<kernels::fp8_scaling*>(blocks_.back().data()) + scalings_.size() % together;
-        scalings_.emplace(key, made);
-        return {made, true};
+    /// What a tensor of a product is scaled by.
+    fp8_scalings::use scaling_of(product_place after, role of, std::size_t copies) {
+        return scalings_.at({after.first, after.second, of, copies});
     }
-    /// Room for one operand. What was handed out before stays: a recorded step may still use it.
+    /// Room for one operand. What was handed out before stays: a recorded step may still use it, and a copy may wait
+    /// while a part is repeated.
     void* memory(bool right, std::size_t bytes) {
-        auto& held = held_[right];
+        auto& held = held_[right ? 2 : scalings_.repeats()];
         if (held.empty() || held.back().size() < bytes) held.emplace_back(bytes);
         return held.back().data();
     }
@@ -188,14 +186,14 @@ private:
         operand is{};
     };
 
-    static constexpr std::size_t worth_columns = 1024, together = 1024;
+    static constexpr std::size_t worth_columns = 1024;
     products& multiply_;
     const kernels::launch_context& k_;
     left_copy copy_;
     product_place last_{nullptr, role::input};
     std::size_t copies_ = 0;  // since the last product
-    std::map<std::tuple<product_place, role, std::size_t>, kernels::fp8_scaling*> scalings_;
-    std::deque<device_bytes> blocks_, held_[2];
+    fp8_scalings scalings_;
+    std::deque<device_bytes> held_[3];  // left operands, the same in a part that is repeated, right operands
 };
 
 }  // namespace depthgrow::cuda_detail
