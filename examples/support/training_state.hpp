@@ -60,6 +60,7 @@ public:
         load(dg::checkpoint_reader(from));
         dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer,
                            dg::sharding(comm_));
+        dg::restore_scales(state, file.string(), *trainer_);
         step = static_cast<std::size_t>(fields.count("step"));
         trainer_->run_order(run_.order_at(step > 0 ? step - 1 : 0));
         so_far.tokens = state.contains("tokens") ? fields.number("tokens") : 0;

@@ -14,7 +14,8 @@ constexpr bool keeps_the_contract =
                 depthgrow::decodes_steps<depthgrow::cuda, T>&& depthgrow::updates_together<depthgrow::cuda, T>&&
                     depthgrow::steps_with_momentum<depthgrow::cuda, T>&& depthgrow::steps_with_muon<depthgrow::cuda, T>;
 static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> &&
-              depthgrow::runs_fp8_mlps<depthgrow::cuda, depthgrow::bfloat16>);
+              depthgrow::runs_fp8_mlps<depthgrow::cuda, depthgrow::bfloat16> &&
+              depthgrow::repeats_scales<depthgrow::cuda> && depthgrow::keeps_scales<depthgrow::cuda>);
 
 int main(int argc, char** argv) {
     bool small = false;
@@ -49,7 +50,7 @@ int main(int argc, char** argv) {
             std::printf("deterministic:\n");
             gpu_test::check_operations<depthgrow::bfloat16>(gpu, true);
         }
-        if (!small) gpu_test::check_models(fixtures);
+        if (!small) gpu_test::check_models(fixtures), gpu_test::check_resumed_runs();
     } catch (const std::exception& problem) {
         std::printf("stopped: %s\n", problem.what());
         return 1;

@@ -130,5 +130,7 @@ void check_fused_maps(dg::cuda& gpu, bool small);
 void check_fp8_mlps();
 /// Whole models against the fixtures, training, growth, recorded steps.
 void check_models(const std::string& fixtures);
+/// Runs in eight bits that stop and go on.
+void check_resumed_runs();
 
 }  // namespace gpu_test

@@ -28,8 +28,9 @@ struct grown_in_memory {
         for (int step = 0; step < 2; ++step) trainer.step({ids, targets, weights, 1}, 1, 1e-2);
         before = folder.path / "before", after = folder.path / "after";
         write(before, trainer, {}, shard_bytes);
-        dg::write_file(before / "trainer_state.json",
-                       dg::json_text({{"step", 2}, {"layers", 4}, {"growth", dg::json::array()}}, 2));
+        dg::write_file(
+            before / "trainer_state.json",
+            dg::json_text({{"step", 2}, {"layers", 4}, {"growth", dg::json::array()}, {"fp8_scales", {3}}}, 2));
         trainer.grow(order, policy);
         write(after, trainer,
               {{dg::growth_metadata_key, dg::json::array({{{"order", order.sources()}, {"step", 2}}}).dump()}},
@@ -72,6 +73,7 @@ TEST_CASE("growing on disk gives the bytes of growing in the trainer") {
     const auto state = dg::read_json_file(out / "trainer_state.json");
     CHECK(state["layers"] == order.size());
     CHECK(state["growth"][0]["step"] == 2);
+    CHECK_FALSE(state.contains("fp8_scales"));  // of the layers before
     CHECK(dg::read_lineage(got).orders().back() == order);
 }
 

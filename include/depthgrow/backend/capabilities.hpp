@@ -44,6 +44,13 @@ concept repeats_scales = requires(Backend b, std::size_t part, int (*body)()) {
     { b.fp8().again(part, body) } -> std::same_as<int>;
 };
 
+/// Can say what its scales go on from, and go on from what another one said. Scales go with the memory of weights.
+template <class Backend>
+concept keeps_scales = requires(Backend b, const std::vector<scale_state>& scales) {
+    { b.scales() } -> std::same_as<std::vector<scale_state>>;
+    b.restore_scales(scales);
+};
+
 /// May fuse linear maps with SwiGLU and RoPE; each call says whether it has.
 template <class Backend, class T>
 concept fuses_linear_maps = requires(Backend b, matrix<const T> in, matrix<T> out, matrix<const wide_t<T>> table,

@@ -3,9 +3,11 @@
 // The maths of each operation is written out once, in reference.hpp.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "depthgrow/core/error.hpp"
 #include "depthgrow/core/span.hpp"
@@ -70,6 +72,13 @@ struct fp8_pair {
     std::uint8_t *as_is = nullptr, *transposed = nullptr;
     float* inverse = nullptr;
     std::size_t rows = 0, cols = 0;
+};
+
+/// What the scale of one use of a weight goes on from, in numbers that mean something to its backend alone.
+struct scale_state {
+    const void* weight = nullptr;
+    std::array<std::size_t, 3> use{};  // of the weight's uses, which
+    std::vector<float> numbers;
 };
 
 /// The likeliest token of a row of logits and its log-likelihood in nats, which is not finite where a logit is not.

@@ -1,6 +1,7 @@
 // A run as a directory that opens in transformers: weights, optimiser state, and what the run has done.
 // Assumes a trainer that was grown by trainer::grow, which keeps the history; nothing there is overwritten in part.
-// trainer_state.json: format_version, step, layers, growth (io/growth_record.hpp), and what the caller adds.
+// trainer_state.json: format_version, step, layers, growth (io/growth_record.hpp), fp8_scales where the backend keeps
+// scales (train/kept_scales.hpp), and what the caller adds.
 #pragma once
 
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include "depthgrow/io/byte_tokenizer.hpp"
 #include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/io/manifest.hpp"
+#include "depthgrow/train/kept_scales.hpp"
 #include "depthgrow/train/run_writer.hpp"
 
 namespace depthgrow {
@@ -51,6 +53,7 @@ struct run_facts {
     std::function<void(const std::filesystem::path&)> more;
     std::uintmax_t bytes = 0;  ///< of the large files
 };
+/// Every rank calls it.
 template <class T, class Backend, class Optimizer>
 run_facts facts_of(trainer<T, Backend, Optimizer>& run, const run_files& files) {
     run_facts out{run.model.config(), files.config, {}, {}, files.more, 0};
@@ -59,6 +62,7 @@ run_facts facts_of(trainer<T, Backend, Optimizer>& run, const run_files& files) 
     if (const auto& order = run.run_order(); !order.empty())
         out.provenance[order_metadata_key] = layer_order(order, run.model.layers()).to_string();
     out.state = {{"format_version", 1}, {"step", run.steps()}, {"layers", run.model.layers()}, {"growth", history}};
+    if (json scales = scales_of(run); !scales.is_null()) out.state[detail::scales_field] = std::move(scales);
     out.state.update(files.state);
     for (const auto& entry : model_entries(out.config, dtype::f32)) out.bytes += entry.bytes();
     for (const auto& entry : optimizer_entries(out.config, run.optimizer.states(), dtype_of<wide_t<T>>::value))
@@ -129,8 +133,9 @@ void save_run(const std::filesystem::path& directory, trainer<T, Backend, Optimi
     });
 }
 
-/// Brings a fresh trainer to where a saved run was: the growths are done again, then weights, optimiser state and step
-/// count are read. `run` must have the depth that the saved run began with. Returns the steps done.
+/// Brings a fresh trainer to where a saved run was: the growths are done again, then weights, optimiser state, step
+/// count and a backend's scales are read. `run` must have the depth that the saved run began with. Returns the steps
+/// done.
 template <class T, class Backend, class Optimizer>
 std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backend, Optimizer>& run) {
     together(run.ranks(), [&] {
@@ -160,6 +165,7 @@ std::size_t resume_run(const std::filesystem::path& directory, trainer<T, Backen
     const sharding shards(run.ranks());
     if constexpr (trainer<T, Backend, Optimizer>::mixed) read_model(checkpoint, run.model.config(), run.master, shards);
     read_optimizer(directory / "optimizer.safetensors", run.model.config(), run.optimizer, shards);
+    restore_scales(state, label, run);
     return run.steps();
 }
 

@@ -177,7 +177,7 @@ public:
     void grow(const layer_order& order, state_policy policy = state_policy::copy) { grow(growth{order, {}, policy}); }
     /// Layers become what `how` says: the same objects, copies, sums, or layers that begin otherwise; the optimiser's
     /// state grows with them. In float the result is, byte for byte, that of grow_directory on a checkpoint of this
-    /// trainer.
+    /// trainer. A backend's scales go with the memory of weights: layers that stay keep theirs, new ones begin anew.
     void grow(const growth& how) {
         const decoder_config grown = grown_config(model.config(), how);  // refuses before anything changes
         Backend& backend = model.backend();

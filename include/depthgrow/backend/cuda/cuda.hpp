@@ -58,7 +58,7 @@ public:
     template <class T> T* allocate(std::size_t count) {
         return static_cast<T*>(cuda_detail::allocate(count * sizeof(T)));
     }
-    template <class T> void deallocate(T* data, std::size_t) { (void)cudaFree(data); }
+    template <class T> void deallocate(T* data, std::size_t n) { fp8_.forget(data, data + n), (void)cudaFree(data); }
     template <class T> void copy(const T* from, T* to, std::size_t count) {
         move(from, to, count * sizeof(T), cudaMemcpyDeviceToDevice);
     }
@@ -129,6 +129,8 @@ public:
         else return false;
     }
     cuda_detail::fp8_maps& fp8() { return fp8_; }
+    std::vector<scale_state> scales() const { return fp8_.scales(); }
+    void restore_scales(const std::vector<scale_state>& all) { options_.fp8 ? fp8_.restore_scales(all) : void(); }
     /// A linear map fused with SwiGLU: out = silu(gate) * up of (gate, up) = x wᵀ, and `slopes` (M, 2F), the
     /// derivatives of out by gate and by up. Its backward pass from the map after it: dgate_up = slopes * (dy w), where
     /// both halves meet dy w. False: not taken, nothing done; what was taken one way is taken back.

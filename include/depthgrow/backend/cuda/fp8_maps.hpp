@@ -106,6 +106,10 @@ public:
         copy_ = copy, last_ = last, copies_ = copies;
         return out;
     }
+    /// What scalings go on from; memory that is given back, and its scalings with it.
+    std::vector<scale_state> scales() const { return scalings_.states(); }
+    void restore_scales(const std::vector<scale_state>& scales) { scalings_.restore(scales); }
+    void forget(const void* begin, const void* end) { scalings_.forget(begin, end); }
     /// Another product has run: what was copied is no longer what the next one takes.
     void forget_copy() { copy_ = {}; }
 
