@@ -496,8 +496,9 @@ template <class T> void check_operations(dg::cuda& gpu, bool small) {
     for (const auto& s :
          {dg::attention_shape{1, 1, 2, 2, 4}, dg::attention_shape{3, 17, 4, 2, 6}, dg::attention_shape{1, 129, 3, 1, 8},
           dg::attention_shape{2, 300, 2, 2, 16}, dg::attention_shape{2, 160, 6, 2, 64},
-          dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128}})
-        if (!small || s.length < 100) attention<T>(gpu, s);
+          dg::attention_shape{1, 77, 15, 5, 64}, dg::attention_shape{3, 64, 4, 4, 128},
+          dg::attention_shape{3, 128, 2, 1, 64}, dg::attention_shape{2, 384, 15, 5, 64}})
+        if (!small || s.length <= 128) attention<T>(gpu, s);
     for (const dg::attention_shape s :
          {dg::attention_shape{3, 40, 4, 2, 16, 7}, dg::attention_shape{2, 70, 6, 2, 64, 33},
           dg::attention_shape{1, 33, 3, 1, 64, 1}, dg::attention_shape{2, 64, 4, 2, 32, 64}})

@@ -1,4 +1,5 @@
-// Causal grouped-query attention by cuDNN: plans by shape and the workspace they share.
+// Causal grouped-query attention by cuDNN: plans by shape and the workspace they share. The backward pass of heads of
+// 64 channels is our own where it can (kernels/hopper_attention.cuh): faster, and the same bits every time.
 // Assumes what cudnn_attention_plan.hpp does, and one stream. A plan is built once a shape; large ones are chosen by
 // running them. Keys' and values' gradients that come a head each are summed over their group by a kernel of ours,
 // which undoes RoPE too.
@@ -51,6 +52,9 @@ public:
     void backward(const kernels::launch_context& context, const attention_shape& s, matrix<const bfloat16> qkv,
                   matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv,
                   matrix<const float> cosine, matrix<const float> sine) {
+        if (kernels::takes_attention_backward(s, qkv, out, dout, dqkv, cosine, sine))
+            return kernels::attention_backward_64(context, s, qkv, out, lse, dout, dqkv, cosine, sine,
+                                                  workspace(kernels::attention_facts_bytes(s)));
         each_piece(s, [&](const attention_shape& part, std::size_t first) {
             auto* p = wanted(part, qkv.stride, out.stride, true);
             run(*p, [&] {

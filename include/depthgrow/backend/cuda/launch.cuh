@@ -13,6 +13,7 @@
 #include "depthgrow/backend/cuda/kernels/fp8.cuh"
 #include "depthgrow/backend/cuda/kernels/fp8_pairs.cuh"
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
+#include "depthgrow/backend/cuda/kernels/hopper_attention.cuh"
 #include "depthgrow/backend/cuda/kernels/layer_norm.cuh"
 #include "depthgrow/backend/cuda/kernels/muon.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"

@@ -87,6 +87,15 @@ void rope_inplace(const launch_context&, matrix<T> x, std::size_t length, std::s
 /// and keys are rotated back by RoPE. Head widths of multiples of 8, rows at multiples of 16 bytes.
 void finish_attention_gradients(const launch_context&, attention_shape, const bfloat16* dk, const bfloat16* dv,
                                 matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine);
+/// Whether the kernels for heads of 64 channels take these operands; attention's backward pass by them, into rows of
+/// packed dq, dk, dv, with `facts` to work in. With a table, queries' and keys' are rotated back by RoPE.
+bool takes_attention_backward(const attention_shape&, matrix<const bfloat16> qkv, matrix<const bfloat16> out,
+                              matrix<const bfloat16> dout, matrix<bfloat16> dqkv, matrix<const float> cosine,
+                              matrix<const float> sine);
+inline std::size_t attention_facts_bytes(const attention_shape& s) { return (s.rows() * s.heads + 1) * 8; }
+void attention_backward_64(const launch_context&, const attention_shape&, matrix<const bfloat16> qkv,
+                           matrix<const bfloat16> out, const float* lse, matrix<const bfloat16> dout,
+                           matrix<bfloat16> dqkv, matrix<const float> cosine, matrix<const float> sine, void* facts);
 template <class T>
 void attention_forward(const launch_context&, matrix<const T> qkv, attention_shape, matrix<T> out, span<float> lse);
 template <class T>

@@ -64,7 +64,21 @@ __device__ inline void load_tile_to_all(unsigned to, const CUtensorMap* map, int
         "l"(map), "r"(barrier), "r"(column), "r"(row), "h"(mask)
         : "memory");
 }
-// ---- a piece of 16 bytes from shared memory
+/// Neighbouring bytes, whole 16s.
+__device__ inline void load_bytes(unsigned to, const void* from, unsigned bytes, unsigned barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+// ---- a word to and from shared memory, and a piece of 16 bytes
+__device__ inline void store_word(unsigned to, int word) {
+    asm volatile("st.shared.s32 [%0], %1;" ::"r"(to), "r"(word) : "memory");
+}
+__device__ inline int load_word(unsigned from) {
+    int word;
+    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(word) : "r"(from) : "memory");
+    return word;
+}
 __device__ inline pack<__nv_bfloat16, 8> shared_piece(unsigned from) {
     pack<__nv_bfloat16, 8> piece;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -89,9 +103,9 @@ template <int Running> __device__ inline void products_wait() {
 }
 
 /// Keeps reads of d behind what was waited for; no instruction.
-__device__ inline void products_made(float (&d)[128]) {
+template <int N> __device__ inline void products_made(float (&d)[N]) {
 #pragma unroll
-    for (int i = 0; i < 128; ++i) asm volatile("" : "+f"(d[i])::"memory");
+    for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
 #define DEPTHGROW_R8(i)                                                                                         \
@@ -118,6 +132,37 @@ __device__ inline void multiply_64x256x16(float (&d)[128], std::uint64_t a, std:
         "%118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, %128, %129, add, 1, 1, 0, %131;\n}"
         : DEPTHGROW_R32(0), DEPTHGROW_R32(32), DEPTHGROW_R32(64), DEPTHGROW_R32(96)
         : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(BTurned ? 1 : 0));
+}
+/// d (64, N) = a (64, 16) b (16, N), N = 128 or 64, or added to d; both tiles have rows of what is summed over.
+template <bool Add> __device__ inline void multiply(float (&d)[64], std::uint64_t a, std::uint64_t b) {
+    asm volatile(
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+        "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
+        "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
+        "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, add, 1, 1, 0, 0;\n}"
+        : DEPTHGROW_R32(0), DEPTHGROW_R32(32)
+        : "l"(a), "l"(b), "n"(Add ? 1 : 0));
+}
+template <bool Add> __device__ inline void multiply(float (&d)[32], std::uint64_t a, std::uint64_t b) {
+    asm volatile(
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+        "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, add, 1, 1, 0, 0;\n}"
+        : DEPTHGROW_R32(0)
+        : "l"(a), "l"(b), "n"(Add ? 1 : 0));
+}
+/// d (64, 64) += a (64, 16) b (16, 64): a in registers, as pairs of a product's neighbouring results lie; b's tile has
+/// rows of columns.
+__device__ inline void multiply_add_turned(float (&d)[32], const unsigned* a, std::uint64_t b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+        "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+        : DEPTHGROW_R32(0)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 #undef DEPTHGROW_R8
 #undef DEPTHGROW_R32
