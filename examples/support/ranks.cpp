@@ -89,7 +89,8 @@ int status_of_children() {
             failed = std::chrono::steady_clock::time_point::max();
             for (std::size_t r = 0; r < children.size(); ++r)
                 if (children[r] > 0) {
-                    std::fprintf(stderr, "error: rank %zu had not ended %d s later, and is ended now\n", r,
+                    std::fprintf(stderr,
+                                 "error: rank %zu had not ended %d s after another had failed, and is ended now\n", r,
                                  seconds_to_notice);
                     (void)::kill(children[r], SIGKILL);
                 }

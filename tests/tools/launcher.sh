@@ -9,7 +9,7 @@ ends_with() { # STATUS WHAT: within 20 s
   [[ $((SECONDS - begun)) -lt 20 ]] || fail "expected the other rank to end within 20 s"
 }
 ends_with 137 killed
-late="error: rank 0 had not ended 10 s later, and is ended now"
+late="error: rank 0 had not ended 10 s after another had failed, and is ended now"
 [[ $(cat said.txt) == "error: rank 1 was ended by signal 9 (Killed); the others have 10 s to notice
 $late" ]] || fail "expected a sentence for each rank, found: $(cat said.txt)"
 ends_with 3 failed

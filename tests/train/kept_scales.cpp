@@ -15,9 +15,13 @@ namespace {
 
 /// Scales nothing, but keeps what a test says it does.
 struct keeping : dg::reference {
-    std::vector<dg::scale_state> scales() const { return kept; }
+    std::vector<dg::scale_state> scales() const {
+        if (!problem.empty()) dg::fail(problem);
+        return kept;
+    }
     void restore_scales(const std::vector<dg::scale_state>& scales) { kept = scales; }
     std::vector<dg::scale_state> kept;
+    std::string problem;
 };
 using trainer = dg::trainer<float, keeping>;
 
@@ -98,6 +102,24 @@ TEST_CASE("each rank has scales of its own; of another number of ranks they take
             CHECK(placed[r] == 1);
         }
     }
+}
+
+TEST_CASE("a rank that cannot tell its scales ends the save on all of them") {
+    temporary::folder here;
+    std::vector<std::string> said(2), said_later(2);
+    thread_ranks::run(2, [&](dg::communicator& comm) {
+        keeping backend;
+        trainer run(backend, shape(), 3, 2, {}, comm);
+        if (comm.rank() == 1) backend.problem = "no answer from the device";
+        said[comm.rank()] = refusal([&] { dg::save_run(here.path / "run", run); });
+        dg::background_save<float> saver(comm);
+        said_later[comm.rank()] = saver.begin(here.path / "later", run, {}, [] {});
+    });
+    CHECK(said[1] == "no answer from the device");
+    CHECK(said[0] == dg::failed_elsewhere().what());
+    CHECK(said_later == said);
+    CHECK_FALSE(std::filesystem::exists(here.path / "run"));
+    CHECK_FALSE(std::filesystem::exists(here.path / "later"));
 }
 
 TEST_CASE("scales of a place that the model does not have are refused by name") {

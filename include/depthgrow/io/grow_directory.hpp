@@ -372,7 +372,7 @@ inline directory_growth_plan grow_directory(const model_directory& in, const std
     }
     if (auto state = detail::read_trainer_state(in.directory())) {
         (*state)["layers"] = plan.layers_after;
-        state->erase("fp8_scales");  // of the weights before: they begin anew
+        state->erase(fp8_scales_field);
         (*state)["growth"] = record;
         write_file(folder.path() / "trainer_state.json", json_text(*state, 2));
     }

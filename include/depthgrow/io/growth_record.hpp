@@ -20,6 +20,8 @@ namespace depthgrow {
 inline constexpr const char* growth_metadata_key = "depthgrow.growth";
 /// Layers that a looped model runs, "0 1 1 2"; absent: all, once.
 inline constexpr const char* order_metadata_key = "depthgrow.order";
+/// The field of a run's trainer_state.json with the scales of its eight-bit numbers; those of a grown model begin anew.
+inline constexpr const char* fp8_scales_field = "fp8_scales";
 
 /// One growth as it is recorded, after `step` steps of training.
 inline json growth_entry(const growth& how, std::optional<std::uint64_t> step = {}) {

@@ -35,9 +35,9 @@ public:
     std::string begin(const std::filesystem::path& directory, trainer<T, Backend, Optimizer>& run,
                       const run_files& files, std::function<void()> published) {
         require(!busy(), "[background_save] expected no save on its way, found one");
-        facts_ = facts_of(run, files);
         published_ = std::move(published);
         try {
+            facts_ = facts_of(run, files);
             open_directory(folder_, directory, facts_.bytes, comm_);
             together(comm_, [&] { writer_.emplace(atomic_directory::unfinished(directory), run, facts_.provenance); });
         } catch (const std::exception& problem) { return drop(problem.what()); }

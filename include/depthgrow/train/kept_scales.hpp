@@ -12,14 +12,12 @@
 #include <vector>
 
 #include "depthgrow/backend/capabilities.hpp"
-#include "depthgrow/io/json.hpp"
+#include "depthgrow/io/growth_record.hpp"
 #include "depthgrow/train/trainer.hpp"
 
 namespace depthgrow {
 
 namespace detail {
-
-constexpr const char* scales_field = "fp8_scales";
 
 /// Scales by the places of their weights, numbers in a row: block, offset, use, how many numbers, these. Those of
 /// weights that are not the model's are left out.
@@ -83,7 +81,8 @@ template <class T, class Backend, class Optimizer> json scales_of(trainer<T, Bac
     json out;
     if constexpr (keeps_scales<Backend>) {
         communicator& comm = run.ranks();
-        const auto own = detail::scales_in_a_row(run.model.backend().scales(), run.model.weights);
+        std::vector<double> own;
+        together(comm, [&] { own = detail::scales_in_a_row(run.model.backend().scales(), run.model.weights); });
         std::vector<double> sizes(comm.size());
         sizes[comm.rank()] = static_cast<double>(own.size());
         comm.sum(sizes);
@@ -108,9 +107,9 @@ template <class T, class Backend, class Optimizer> json scales_of(trainer<T, Bac
 template <class T, class Backend, class Optimizer>
 void restore_scales(const json& state, const std::string& label, trainer<T, Backend, Optimizer>& run) {
     if constexpr (keeps_scales<Backend>) {
-        const json* lists = json_fields(state, label).find(detail::scales_field);
+        const json* lists = json_fields(state, label).find(fp8_scales_field);
         if (!lists) return;
-        const std::string where = label + ", " + detail::scales_field;
+        const std::string where = label + ", " + fp8_scales_field;
         together(run.ranks(), [&] {
             require(lists->is_array() && !lists->empty(), where, ": expected a list a rank, found ", describe(lists));
             const json& own = (*lists)[run.ranks().rank() % lists->size()];

@@ -62,7 +62,7 @@ run_facts facts_of(trainer<T, Backend, Optimizer>& run, const run_files& files) 
     if (const auto& order = run.run_order(); !order.empty())
         out.provenance[order_metadata_key] = layer_order(order, run.model.layers()).to_string();
     out.state = {{"format_version", 1}, {"step", run.steps()}, {"layers", run.model.layers()}, {"growth", history}};
-    if (json scales = scales_of(run); !scales.is_null()) out.state[detail::scales_field] = std::move(scales);
+    if (json scales = scales_of(run); !scales.is_null()) out.state[fp8_scales_field] = std::move(scales);
     out.state.update(files.state);
     for (const auto& entry : model_entries(out.config, dtype::f32)) out.bytes += entry.bytes();
     for (const auto& entry : optimizer_entries(out.config, run.optimizer.states(), dtype_of<wide_t<T>>::value))

@@ -19,7 +19,8 @@ namespace attention64 {
 
 constexpr float log2_e = 1.4426950408889634f;
 
-/// The descriptor of a tile of 64 channels, `at` in 16 bytes: rows are summed over, or with `turned` columns.
+/// hopper::matrix_descriptor of a tile of 64 channels, `at` in 16 bytes: rows are summed over, or with `turned`
+/// columns. One addition, where that takes four instructions: products are many and small here.
 __device__ inline std::uint64_t descriptor(unsigned at, bool turned) {
     return std::uint64_t{0x40000040} << 32 | (at + ((turned ? 64u : 1u) << 16));
 }
@@ -161,6 +162,7 @@ static __global__ void __launch_bounds__(threads, 1)
                     next.advance();
                     return now;
                 }
+                __syncwarp();  // all of the warp have seen it filled
                 if (leads) barrier_arrive(emptied + 8 * now);
             }
             return static_cast<unsigned>(m::stages);
@@ -241,20 +243,31 @@ void run(const launch_context& k, const CUtensorMap& qkv, const CUtensorMap& out
 
 }  // namespace attention64
 
+}  // namespace depthgrow::kernels
+#endif
+
+namespace depthgrow::kernels {
+
 [[gnu::used]] inline bool takes_attention_backward(const attention_shape& s, matrix<const bfloat16> qkv,
                                                    matrix<const bfloat16> out, matrix<const bfloat16> dout,
                                                    matrix<bfloat16> dqkv, matrix<const float> cosine,
                                                    matrix<const float> sine) {
+#ifdef DEPTHGROW_SM90A
+    constexpr bool has_code = true;
+#else
+    constexpr bool has_code = false;
+#endif
     const bool table_fits = !cosine.data || (cosine.cols == 32 && cosine.stride == 32 && sine.stride == 32 &&
                                              aligned(cosine, 2) && aligned(sine, 2));
-    return s.head_width == 64 && s.length % 128 == 0 && s.length > 0 && (s.window == 0 || s.window >= s.length) &&
-           s.rows() * std::max(s.packed_width(), s.heads) < (std::size_t{1} << 31) && aligned(qkv, 8) &&
-           aligned(out, 8) && aligned(dout, 8) && aligned(dqkv, 2) && table_fits;
+    return has_code && s.head_width == 64 && s.length % 128 == 0 && s.length > 0 &&
+           (s.window == 0 || s.window >= s.length) && s.rows() * s.packed_width() < (std::size_t{1} << 31) &&
+           aligned(qkv, 8) && aligned(out, 8) && aligned(dout, 8) && aligned(dqkv, 2) && table_fits;
 }
 [[gnu::used]] inline void attention_backward_64(const launch_context& k, const attention_shape& s,
                                                 matrix<const bfloat16> qkv, matrix<const bfloat16> out,
                                                 const float* lse, matrix<const bfloat16> dout, matrix<bfloat16> dqkv,
                                                 matrix<const float> cosine, matrix<const float> sine, void* facts) {
+#ifdef DEPTHGROW_SM90A
     const auto count = [](std::size_t n) { return static_cast<int>(n); };
     attention64::arguments a{};
     a.batch = count(s.batch), a.length = count(s.length), a.heads = count(s.heads), a.kv_heads = count(s.kv_heads);
@@ -267,21 +280,9 @@ void run(const launch_context& k, const CUtensorMap& qkv, const CUtensorMap& out
             "[attention_backward] expected to clear two numbers, found: ", cudaGetErrorString(cleared));
     attention64::run<false>(k, all, given, back, a);
     attention64::run<true>(k, all, given, back, a);
-}
-
-}  // namespace depthgrow::kernels
-
 #else
-
-namespace depthgrow::kernels {
-[[gnu::used]] inline bool takes_attention_backward(const attention_shape&, matrix<const bfloat16>,
-                                                   matrix<const bfloat16>, matrix<const bfloat16>, matrix<const float>,
-                                                   matrix<const float>) {
-    return false;
-}
-[[gnu::used]] inline void attention_backward_64(const launch_context&, const attention_shape&, matrix<const bfloat16>,
-                                                matrix<const bfloat16>, const float*, matrix<const bfloat16>,
-                                                matrix<bfloat16>, matrix<const float>, matrix<const float>, void*) {}
-}  // namespace depthgrow::kernels
-
+    (void)k, (void)s, (void)qkv, (void)out, (void)lse, (void)dout, (void)dqkv, (void)cosine, (void)sine, (void)facts;
 #endif
+}
+
+}  // namespace depthgrow::kernels
