@@ -91,6 +91,36 @@ void ceilings() {
     row("device copy, read and written", 2.0 * static_cast<double>(bytes) / copy * 1e-12, "TB/s", "");
 }
 
+/// A layer's attention alone, on random numbers: 2 products forward and 5 back count, however many are made.
+void attention(const dg::decoder_config& model, std::size_t sequences, std::size_t length) {
+    const std::string name = "attention " + model.name;
+    if (!wanted(name)) return;
+    dg::cuda gpu;
+    const dg::attention_shape shape{sequences, length, model.heads, model.kv_heads, model.head_width()};
+    const std::size_t rows = shape.rows();
+    dg::tensor<bf16, dg::cuda> qkv(gpu, {rows, shape.packed_width()}), dqkv(gpu, {rows, shape.packed_width()}),
+        out(gpu, {rows, shape.width()}), dout(gpu, {rows, shape.width()});
+    dg::tensor<float, dg::cuda> lse(gpu, {rows * shape.heads});
+    std::vector<bf16> host(rows * shape.packed_width());
+    dg::rng random(1);
+    for (auto& x : host) x = bf16(static_cast<float>(random.uniform() - 0.5));
+    gpu.from_host<bf16>(host.data(), qkv.data(), host.size());
+    gpu.from_host<bf16>(host.data(), dout.data(), rows * shape.width());
+    const auto forward = [&] { gpu.attention_forward<bf16>(std::as_const(qkv).rows(), shape, out.rows(), lse.flat()); };
+    const auto backward = [&] {
+        gpu.attention_backward<bf16>(std::as_const(qkv).rows(), shape, std::as_const(out).rows(),
+                                     std::as_const(lse).flat(), std::as_const(dout).rows(), dqkv.rows());
+    };
+    forward(), backward();                                                                    // plans are made
+    const double product = static_cast<double>(length * length * shape.width() * sequences);  // causal: half of 2
+    const auto tell = [&](const char* way, double products, const auto& pass) {
+        const double seconds = seconds_of<bf16>(gpu, 9, pass);
+        row(name + way, seconds * 1e6, "us", format("%.0f TFLOP/s", products * product / seconds * 1e-12));
+    };
+    tell(" forward", 2, forward);
+    tell(" back", 5, backward);
+}
+
 void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, bool fp8 = false,
               bool recompute = false) {
     const std::string name =
@@ -259,6 +289,8 @@ int main(int argc, char** argv) {
     }
     try {
         if (wanted("ceilings")) ceilings();
+        attention(dg::mini(), 128, 512);
+        attention(dg::smollm_360m(), 16, 2048), attention(dg::smollm_1_7b(), 8, 2048);
         for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, fp8);
         for (const std::size_t sequences : {16u, 64u}) training(dg::smollm_360m(), sequences, 2048, false, true);
         for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, fp8);
