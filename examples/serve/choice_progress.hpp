@@ -48,22 +48,25 @@ public:
     bool takes_likeliest() const {
         return request_.sampling.temperature == 0 && !request_.sampling.changes_logits() && !bans();
     }
-    /// Takes the next token by what came of the last piece, its choice and, unless that is taken, its logits; true when
-    /// this choice ends with it. Log-likelihoods are the model's own.
-    bool add(const depthgrow::piece_results& results) {
-        std::int32_t token = results.best;
-        double of_token = results.of_best;
-        if (!takes_likeliest()) {
-            if (request_.sampling.changes_logits() || bans()) {
-                auto changed = results.logits;
-                change_logits(changed, request_.sampling, counts_, bans() ? early_ends_ : std::vector<std::int32_t>());
-                token = choose_token(changed, request_.sampling, random_);
-            } else {
-                token = choose_token(results.logits, request_.sampling, random_);
-            }
-            const auto logit = [&](std::int32_t id) { return results.logits[static_cast<std::size_t>(id)]; };
-            if (token != results.best) of_token += logit(token) - logit(results.best);
+    /// Draws the next token by what came of the last piece, its choice and, unless that is taken, its logits. Touches
+    /// nothing but this choice: others may draw meanwhile.
+    void draw(const depthgrow::piece_results& results) {
+        drawn_ = results.best;
+        if (takes_likeliest()) return;
+        if (request_.sampling.changes_logits() || bans()) {
+            auto changed = results.logits;
+            change_logits(changed, request_.sampling, counts_, bans() ? early_ends_ : std::vector<std::int32_t>());
+            drawn_ = choose_token(changed, request_.sampling, random_);
+        } else {
+            drawn_ = choose_token(results.logits, request_.sampling, random_);
         }
+    }
+    /// Adds the token drawn by these results; true when this choice ends with it. Log-likelihoods are the model's own.
+    bool add(const depthgrow::piece_results& results) {
+        const std::int32_t token = drawn_;
+        double of_token = results.of_best;
+        const auto logit = [&](std::int32_t id) { return results.logits[static_cast<std::size_t>(id)]; };
+        if (token != results.best) of_token += logit(token) - logit(results.best);
         counts_.add(token);
         ++choice_.completion_tokens;
         choice_.tokens.push_back(token), choice_.best.push_back(results.best);
@@ -139,6 +142,7 @@ private:
     const text_tokens& text_;
     token_counts counts_;
     depthgrow::rng random_;
+    std::int32_t drawn_ = -1;
     std::vector<std::int32_t> early_ends_;
     completion_choice choice_;
     std::size_t stop_from_ = 0;  // where in the text a stop text may begin

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "support/cli.hpp"
+
 namespace tools {
 
 namespace {
@@ -68,7 +70,8 @@ struct completion_engine::choice_run {
     }
 };
 
-completion_engine::completion_engine(const engine_settings& s) : settings_(s), model_(load_served(s)) {
+completion_engine::completion_engine(const engine_settings& s)
+    : settings_(s), model_(load_served(s)), drawing_(resolve_threads(s.threads)) {
     auto& most = settings_;
     dg::require(most.parallel >= 1 && most.parallel <= rows_alike, "--parallel: expected 1 to ", rows_alike, ", found ",
                 most.parallel);
@@ -364,6 +367,10 @@ void completion_engine::run(const choice_runs& choices) {
     std::exception_ptr problem;
     try {
         results = model_->append(pieces);
+        // side by side: drawing from a large vocabulary for many choices takes longer than a step of a model on a GPU
+        drawing_.run(wanted.size(), [&](std::size_t i, std::size_t) {
+            if (pieces[i].choice && results[i].finite) wanted[i]->progress.draw(results[i]);
+        });
     } catch (...) { problem = std::current_exception(); }
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (wanted[i]->of->failed) continue;

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "depthgrow/backend/loop_threads.hpp"
 #include "serve/choice_progress.hpp"
 #include "serve/served_model.hpp"
 
@@ -115,6 +116,7 @@ private:
 
     engine_settings settings_;
     std::unique_ptr<served_model> model_;
+    depthgrow::loop_threads drawing_;
     std::unique_ptr<text_tokens> text_;
     std::string name_;
     depthgrow::json tokenizer_info_;
