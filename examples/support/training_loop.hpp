@@ -10,7 +10,7 @@
 #include "depthgrow/train/background_save.hpp"
 #include "support/console.hpp"
 #include "support/energy_meter.hpp"
-#include "support/held_out.hpp"
+#include "support/held_out_scores.hpp"
 #include "support/made_by.hpp"
 #include "support/product_rate.hpp"
 #include "support/run_folder.hpp"
@@ -33,6 +33,7 @@ public:
           data_(load_data(run)),
           folder_(settings_, comm.first()),
           state_(backend, run, comm),
+          held_out_(run, data_, state_),
           saver_(comm),
           limit_(seconds_of("--time-limit", settings_.time_limit)) {}
 
@@ -45,8 +46,7 @@ public:
             std::printf("resuming from %s at step %zu with %zu layers\n", from->c_str(), state_.step,
                         trainer().model.layers());
         trainer().recompute(settings_.recompute);
-        windows_ = make_windows(run_, data_);
-        questions_ = make_question_sets(run_);
+        held_out_.open();
         dg::together(comm_, [&] { folder_.open(state_.step); });  // nothing is written before everything has been read
         if (watch_.begun) watch_.begun(state_.step);
         if (!settings_.quiet) print_plan(run_, data_, memory);
@@ -137,7 +137,7 @@ private:
     void look() {
         if (!watch_.moments.count(state_.step)) return;
         if (saver_.busy()) note_save(saver_.wait());
-        watch_.look({state_.step, folder_.checkpoint(state_.step), held_out_now(), so_far(), data_});
+        watch_.look({state_.step, folder_.checkpoint(state_.step), held_out_.all_now(), so_far(), data_});
     }
 
     /// One optimiser step on a batch; meanwhile() is called while a device computes.
@@ -252,24 +252,24 @@ private:
     void follow_order(progress_bar& bar) {
         const auto& order = run_.order_at(state_.step);
         if (trainer().run_order() == order) return;
-        const double before = held_out_loss();
+        const double before = held_out_.loss();
         trainer().run_order(order);
         state_.outliers.restart();
         bar.clear();
         if (!settings_.quiet)
             std::printf("  from step %zu on %zu layers run, %zu of their own; held-out loss %.4f -> %.4f\n",
-                        state_.step, order.size(), trainer().model.layers(), before, held_out_loss());
+                        state_.step, order.size(), trainer().model.layers(), before, held_out_.loss());
     }
 
     void grow_to(const dg::growth_stage& stage, progress_bar& bar) {
-        const double before = held_out_loss();
+        const double before = held_out_.loss();
         const std::size_t old_layers = trainer().model.layers();
         dg::growth how = stage.applied();
         if (settings_.optimizer_state == "zero") how.state = dg::state_policy::zero;
         stopwatch watch;
         trainer().grow(how);
         state_.outliers.restart();
-        const double seconds = watch.seconds(), after = held_out_loss();
+        const double seconds = watch.seconds(), after = held_out_.loss();
         bar.clear();
         if (!settings_.quiet)
             std::printf("  grow at step %zu: %zu -> %zu layers by %s: %s; held-out loss %.4f -> %.4f\n", state_.step,
@@ -332,66 +332,17 @@ private:
                          problem.c_str());
     }
 
-    double held_out_loss(dg::span<const std::size_t> order = {}) {
-        return trainer().loss({windows_.inputs, windows_.targets, windows_.weights, windows_.windows}, run_.micro_batch,
-                              order);
-    }
-
-    /// Held-out loss and answers, once a step.
-    void score() {
-        if (scored_at_ == state_.step) return;
-        so_far().validation_loss = held_out_loss();
-        for (const auto& set : questions_)
-            so_far().answer_accuracy[set.task] = accuracy(trainer(), set, run_.micro_batch * run_.length);
-        scored_at_ = state_.step;
-    }
-
-    /// What exchanging the middle blocks costs, and how much of the output the last layer still decides; once a step.
-    void score_depth() {
-        auto& s = so_far();
-        if (depth_scored_at_ == state_.step) return;
-        const dg::layer_order all(layers_now(trainer()), trainer().model.layers());
-        const std::size_t depth = all.size(), block = std::min(settings_.block, depth / 2);
-        if (block > 0)
-            s.swap_loss = held_out_loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) -
-                          held_out_loss();
-        s.late_overlap = late_overlap(trainer(), windows_);
-        depth_scored_at_ = state_.step;
-    }
-
-    /// Everything that the run itself measures on held-out tokens, now.
-    dg::json held_out_now() {
-        score();
-        score_depth();
-        const auto& s = so_far();
-        dg::json out = {{"validation_loss", s.validation_loss},
-                        {"answer_accuracy", s.answer_accuracy},
-                        {"late_top5_overlap", s.late_overlap},
-                        {"swap_loss_added", s.swap_loss}};
-        std::size_t first = 0;
-        for (std::size_t source = 0; source < windows_.of_source.size(); ++source) {
-            const std::size_t count = windows_.of_source[source], from = first * run_.length,
-                              size = count * run_.length;
-            first += count;
-            const auto part = [&](const auto& all) { return dg::span(all.data() + from, size); };
-            out["loss_by_source"][data_.name(source)] =
-                trainer().loss({part(windows_.inputs), part(windows_.targets), part(windows_.weights), count},
-                               std::min(count, run_.micro_batch));
-        }
-        return out;
-    }
-
     void evaluate() {
-        score();
+        held_out_.score();
         double mean = 0;
         for (const auto& [task, share] : so_far().answer_accuracy)
             mean += share / static_cast<double>(so_far().answer_accuracy.size());
         dg::json line = {{"step", state_.step}, {"validation_loss", so_far().validation_loss}};
-        if (!questions_.empty()) line["answer_accuracy"] = so_far().answer_accuracy;
+        if (held_out_.has_questions()) line["answer_accuracy"] = so_far().answer_accuracy;
         folder_.log(line);
         if (!settings_.quiet)
             std::printf("  held-out at step %zu: loss %.4f%s\n", state_.step, so_far().validation_loss,
-                        questions_.empty() ? "" : format(", answers right %.3f", mean).c_str()),
+                        held_out_.has_questions() ? format(", answers right %.3f", mean).c_str() : ""),
                 std::fflush(stdout);
     }
 
@@ -402,8 +353,8 @@ private:
         s.flops_ratio = run_.flops_ratio();
         s.tokens_per_second = s.seconds > 0 ? s.tokens / s.seconds : 0;
         if (!s.interrupted) {
-            score();
-            score_depth();
+            held_out_.score();
+            held_out_.score_depth();
             folder_.log({{"done", s.to_json()}});
         }
         dg::together(comm_, [&] { folder_.require_logged(); });
@@ -433,12 +384,11 @@ private:
     dg::training_data data_;
     run_folder folder_;
     training_state<T, Backend, Optimizer> state_;
+    held_out_scores<T, Backend, Optimizer> held_out_;
     dg::background_save<dg::wide_t<T>> saver_;
     std::string save_problem_;  // of the last save, where it failed
-    held_out_windows windows_;
-    std::vector<question_set> questions_;
     double peak_flops_ = 1;
-    std::size_t first_step_ = 0, saved_at_ = never, saving_ = 0, scored_at_ = never, depth_scored_at_ = never;
+    std::size_t first_step_ = 0, saved_at_ = never, saving_ = 0;
     std::vector<dg::token> inputs_, targets_;  // of the last step
     dg::step_result result_;
     time_limit limit_;
