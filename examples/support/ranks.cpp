@@ -174,7 +174,7 @@ std::unique_ptr<dg::communicator> cpu_ranks([[maybe_unused]] double patience) {
     dg::require(self.by != "srun" || told,
                 "expected srun to tell MPI of the ranks (Open MPI: srun --mpi=pmix, MPICH: --mpi=pmi2), found that it ",
                 "did not");
-    auto ranks = std::make_unique<dg::mpi_ranks>(std::chrono::duration<double>(patience));
+    auto ranks = std::make_unique<dg::mpi_ranks>(std::chrono::duration<double>(patience), leave);
     dg::require(ranks->size() == self.size && ranks->rank() == self.rank, self.by, ": expected MPI to know ", self.size,
                 " ranks, this one as rank ", self.rank, ", found ", ranks->size(), " and rank ", ranks->rank(),
                 self.by == "srun" ? " (with Open MPI: srun --mpi=pmix)" : "");

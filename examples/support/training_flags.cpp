@@ -106,12 +106,13 @@ void add_training_flags(command_line& f, training_settings& s) {
     f.add_threads(s.threads);
     f.add_ranks(s.ranks, "every batch and the optimiser's state");
     f.add("--rank-timeout", s.rank_timeout,
-          "Seconds that one of them may keep the others waiting; on GPUs longer than a step");
+          "Seconds that one of them may keep the others waiting; on GPUs choose more than a step takes");
     f.add("--seed", s.seed, "Seed of weights, data order and generated items");
     f.group("Run");
     f.add("--out", s.out, "Folder of the run: checkpoints, log.jsonl, events for TensorBoard, run.json, report.html");
     f.add("--resume", s.resume,
-          "auto: go on from the newest checkpoint in --out; DIR: go on from that checkpoint by the flags of its run "
+          "auto: go on from the newest checkpoint in --out; DIR: go on from that checkpoint; give the flags that its "
+          "run had "
           "(--init starts a new one)");
     f.add("--eval-every", s.eval_every, "Steps between held-out evaluations (0: ten in a run)");
     f.add("--eval-windows", s.eval_windows, "Held-out windows in an evaluation");

@@ -318,7 +318,9 @@ private:
                 if (comm_.first()) publish();
             });
             note_save({});
-        } catch (const std::exception& problem) { note_save(problem.what()); }
+        } catch (const dg::lost_ranks&) { throw; } catch (const std::exception& problem) {
+            note_save(problem.what());
+        }
     }
     /// Notes how a save goes: why it has failed; else, where none is on its way any more, that it went well.
     void note_save(const std::string& problem) {

@@ -5,7 +5,7 @@
 source "$(dirname "$0")/common.sh"
 command -v mpirun > /dev/null || { echo "no mpirun here"; exit 77; }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-rounds=${2:-10}
+rounds=${2:-11}
 RANDOM=${3:-7}
 steps=60
 slow=$(cd "$(dirname "$1")/tests" && pwd)/libslow_disk.so
@@ -60,7 +60,7 @@ room() {  # a small file system at run, where one can be had
   mkdir run && mount -t tmpfs -o "size=$1" tmpfs run 2> /dev/null || return 1
   trap 'umount -l "$work/run" 2> /dev/null || true; rm -rf "$work"' EXIT
 }
-faults=(kill-early kill-step kill-save kill-growth stall full read-only cut flip slow)
+faults=(kill-early kill-step kill-save kill-growth stall stall-save full read-only cut flip slow)
 for ((round = 1; round <= rounds; ++round)); do
   count=$((2 + RANDOM % 2)) fault=${faults[$(((round - 1) % ${#faults[@]}))]} victim=$((RANDOM % count))
   at=$((7 + RANDOM % 40))
@@ -78,14 +78,17 @@ for ((round = 1; round <= rounds; ++round)); do
       victim=$(process_of $victim)
       if [[ -n "$victim" ]] && kill -9 "$victim" 2> /dev/null; then met=$((met + 1)); fi
       ends || continue ;;
-    stall)
-      begin
+    stall*)
+      begin $([[ $fault != stall-save ]] || echo --save-every 1)  # nearly always in a save
       reached $at
       stalled=$(process_of $victim)
       if [[ -n "$stalled" ]] && kill -STOP "$stalled" 2> /dev/null; then met=$((met + 1)); fi
       ends || { kill -9 "$stalled" 2> /dev/null; continue; }
       if [[ -n "$stalled" ]] && ! grep -q "found none from rank $victim" said.txt; then
         lost "the stalled rank $victim is not named: $(grep -m 1 error: said.txt)"; continue
+      fi
+      if grep -q "tries again\|signal" said.txt; then
+        lost "it went on without the stalled rank: $(grep -m 1 "tries again\|signal" said.txt)"; continue
       fi ;;
     full)
       room 2m || { survived=$((survived + 1)); echo "round $round: full disk skipped: no tmpfs here"; continue; }

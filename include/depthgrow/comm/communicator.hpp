@@ -108,6 +108,13 @@ inline communicator& no_other_ranks() {
     return only;
 }
 
+/// What is thrown once another rank does not answer: ranks can do nothing together any more, so no save goes on from
+/// it.
+class lost_ranks : public error {
+public:
+    using error::error;
+};
+
 /// What a rank throws when another one tells why all of them fail.
 class failed_elsewhere : public error {
 public:
@@ -122,6 +129,8 @@ template <class Body> void together(communicator& comm, const Body& body) {
     std::vector<double> failed(comm.size());
     try {
         body();
+    } catch (const lost_ranks&) {
+        throw;                           // nobody is there to be told
     } catch (const failed_elsewhere&) {  // within: the rank that tells why comes here with its sentence
     } catch (const std::exception& caught) {
         problem = caught.what();

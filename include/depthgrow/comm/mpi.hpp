@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "depthgrow/comm/communicator.hpp"
@@ -20,8 +22,11 @@ namespace depthgrow {
 /// The processes of MPI_COMM_WORLD. One object a process, made before anything else of MPI and kept to the end.
 class mpi_ranks : public communicator {
 public:
-    /// Starts MPI. A rank that keeps the others waiting for longer than `patience` ends the run with a sentence.
-    explicit mpi_ranks(std::chrono::duration<double> patience = std::chrono::minutes(10)) : patience_(patience) {
+    /// Starts MPI. A rank that keeps the others waiting for longer than `patience` is lost: `lost` hears why before
+    /// lost_ranks is thrown, and may end the program; from then on every operation throws that, and MPI is left alone.
+    explicit mpi_ranks(std::chrono::duration<double> patience = std::chrono::minutes(10),
+                       std::function<void(const std::string& why)> lost = {})
+        : patience_(patience), lost_(std::move(lost)) {
         int provided = 0, rank = 0, size = 1;
         check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
         check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -33,7 +38,7 @@ public:
     mpi_ranks& operator=(const mpi_ranks&) = delete;
     /// Ends MPI where the run went well; else the launcher ends the others.
     ~mpi_ranks() override {
-        if (std::uncaught_exceptions() == 0) (void)MPI_Finalize();
+        if (std::uncaught_exceptions() == 0 && broken_.empty()) (void)MPI_Finalize();
     }
 
     std::size_t rank() const override { return rank_; }
@@ -116,9 +121,13 @@ private:
     }
     /// Starts an operation and waits for its end: at first without a pause, then with short ones, not for ever.
     template <class Start> void wait(const Start& start) {
+        if (!broken_.empty()) throw lost_ranks(broken_);  // what was under way still uses its memory
         MPI_Request request = MPI_REQUEST_NULL;
         check(start(&request), "an operation");
-        if (!ends_within(&request, patience_)) fail("[mpi] ", silent_ranks());
+        if (ends_within(&request, patience_)) return;
+        broken_ = text("[mpi] ", silent_ranks());
+        if (lost_) lost_(broken_);
+        throw lost_ranks(broken_);
     }
     static bool ends_within(MPI_Request* request, std::chrono::duration<double> patience) {
         const auto begun = std::chrono::steady_clock::now();
@@ -155,6 +164,8 @@ private:
     }
 
     std::chrono::duration<double> patience_;
+    std::function<void(const std::string&)> lost_;
+    std::string broken_;  // why there is no use in asking the others any more
     std::size_t rank_ = 0, size_ = 1;
     std::vector<char> share_;  // of a sum that is shared out
 };

@@ -113,7 +113,7 @@ protected:
 
     /// What is asked for next begins after the backend's work so far.
     void wait_for_backend() {
-        require(comm_ != nullptr, broken_);
+        require_ranks();
         cuda_detail::check(cudaEventRecord(before_, compute_), "cudaEventRecord");
         cuda_detail::check(cudaStreamWaitEvent(stream_, before_, 0), "cudaStreamWaitEvent");
     }
@@ -138,7 +138,10 @@ private:
         broken_ = why;
         if (lost_) lost_(why);
         end_what_waits();
-        fail(why);
+        throw lost_ranks(why);
+    }
+    void require_ranks() const {
+        if (!comm_) throw lost_ranks(broken_);
     }
     static ncclDataType_t type_of(comm_numbers numbers) {
         switch (numbers.type) {
@@ -153,7 +156,7 @@ private:
         }
     }
     void sum_piece(span<double> host) {
-        require(comm_ != nullptr, broken_);  // after a failure, when the ranks ask each other how it went
+        require_ranks();
         auto *device = static_cast<double*>(words_.data()), *pinned = static_cast<double*>(host_words_.data());
         const std::size_t bytes = host.size() * sizeof(double);
         std::copy(host.begin(), host.end(), pinned);

@@ -40,7 +40,9 @@ public:
             facts_ = facts_of(run, files);
             open_directory(folder_, directory, facts_.bytes, comm_);
             together(comm_, [&] { writer_.emplace(atomic_directory::unfinished(directory), run, facts_.provenance); });
-        } catch (const std::exception& problem) { return drop(problem.what()); }
+        } catch (const lost_ranks&) { throw; } catch (const std::exception& problem) {
+            return drop(problem.what());
+        }
         if (const std::size_t layers = run.model.layers(); layers != std::exchange(layers_, layers))
             held_.clear();  // which blocks are this rank's has changed
         each_own_block(
