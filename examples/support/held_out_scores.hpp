@@ -31,7 +31,7 @@ public:
                               order);
     }
 
-    /// Loss and answers.
+    /// Loss and answers, once a step.
     void score() {
         if (scored_at_ == state_.step) return;
         state_.so_far.validation_loss = loss();
@@ -40,21 +40,23 @@ public:
         scored_at_ = state_.step;
     }
 
-    /// What exchanging the middle blocks costs, and how much of the output the last layer still decides.
+    /// What exchanging the middle blocks costs, and how much of the output the last layer still decides, with
+    /// what `score` measures; once a step.
     void score_depth() {
         auto& s = state_.so_far;
         if (depth_scored_at_ == state_.step) return;
+        score();
         const dg::layer_order all(layers_now(trainer()), trainer().model.layers());
         const std::size_t depth = all.size(), block = std::min(run_.settings.block, depth / 2);
         if (block > 0)
-            s.swap_loss = loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) - loss();
+            s.swap_loss =
+                loss(dg::compose(dg::swap_blocks(depth, depth / 2 - block, block), all).sources()) - s.validation_loss;
         s.late_overlap = late_overlap(trainer(), windows_);
         depth_scored_at_ = state_.step;
     }
 
     /// Everything that the run itself measures on held-out tokens, now.
     dg::json all_now() {
-        score();
         score_depth();
         const auto& s = state_.so_far;
         dg::json out = {{"validation_loss", s.validation_loss},

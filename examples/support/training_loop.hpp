@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <numeric>
 
-#include "depthgrow/growth/operators.hpp"
 #include "depthgrow/train/background_save.hpp"
 #include "support/console.hpp"
 #include "support/energy_meter.hpp"
@@ -355,7 +354,6 @@ private:
         s.flops_ratio = run_.flops_ratio();
         s.tokens_per_second = s.seconds > 0 ? s.tokens / s.seconds : 0;
         if (!s.interrupted) {
-            held_out_.score();
             held_out_.score_depth();
             folder_.log({{"done", s.to_json()}});
         }
