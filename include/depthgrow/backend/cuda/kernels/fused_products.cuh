@@ -16,6 +16,12 @@ namespace fused {
 
 using piece = pack<number, 8>;
 __device__ inline piece& piece_at(number* p) { return *reinterpret_cast<piece*>(p); }
+/// In one access of 16 bytes: numbers put into memory one by one are stored so.
+__device__ inline void put_at(number* p, const float (&from)[8]) {
+    piece made;
+    made.put(from);
+    piece_at(p) = made;
+}
 __device__ inline void spread(const piece& from, float (&to)[8]) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) to[j] = from.get(j);
@@ -49,7 +55,7 @@ struct gated {
                 spread(g, gate), spread(u, up);
 #pragma unroll
                 for (int j = 0; j < 8; ++j) y[j] = swiglu_slopes<number>(gate[j], up[j]);
-                piece_at(to).put(gate), piece_at(to + cols).put(up), piece_at(gated).put(y);
+                put_at(to, gate), put_at(to + cols, up), put_at(gated, y);
             }
             result.release(half);
         }
@@ -125,7 +131,7 @@ struct gated_gradient {
 #pragma unroll
                 for (int n = 0; n < 8; ++n)
                     gate[n] = dy[j].get(n) * by_gate[j].get(n), up[n] = dy[j].get(n) * by_up[j].get(n);
-                if (r + j * finishing_warps < last) piece_at(to).put(gate), piece_at(to + cols).put(up);
+                if (r + j * finishing_warps < last) put_at(to, gate), put_at(to + cols, up);
             }
         }
         result.release(1);
@@ -145,8 +151,9 @@ struct rotated_heads {
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ void begin(finished&, tile_place) const {}
     __device__ void operator()(finished& result, tile_place place, tile_place) const {
-        const int pieces = half / 8, rows_together = 32 / pieces, within = result.lane % pieces,
-                  heads = columns / 8 / (2 * pieces);
+        const int pieces = half / 8, rows_together = 32 / pieces, within = result.lane % pieces;
+        const int start = place.column * columns, heads = min(columns, cols - start) / (2 * half),
+                  turned = max(0, min(heads, (rotated - start) / (2 * half)));
         const int last = min(rows_each, result.rows - place.row), step = finishing_warps * rows_together;
         float4 c[2], s[2], c2[2], s2[2];
         const auto fetch = [&](int r) {
@@ -156,30 +163,30 @@ struct rotated_heads {
             s2[0] = *reinterpret_cast<const float4*>(sine + at),
             s2[1] = *reinterpret_cast<const float4*>(sine + at + 4);
         };
-        int r = result.warp * rows_together + result.lane / pieces;
+        // Neighbouring lanes' rows are `pieces` apart, so that eight lanes read from different banks.
+        const int row = result.lane / pieces, apart = max(1, 8 / pieces);
+        int r = result.warp * rows_together + row / 8 * 8 + row % apart * pieces + row % 8 / apart;
         if (last > 0) fetch(r);
         for (int part = 0; part < halves; ++part) {
             result.wait(part);
             for (; r < min(64 * (part + 1), last); r += step) {
                 c[0] = c2[0], c[1] = c2[1], s[0] = s2[0], s[1] = s2[1];
                 fetch(r + step);
-                number* row = out + static_cast<std::size_t>(place.row + r) * stride;
-                for (int h = 0; h < heads; ++h) {
-                    const int low = h * 2 * pieces + within, col = place.column * columns + low * 8;
-                    if (col >= cols) break;
-                    const piece x = result.at(r, low), y = result.at(r, low + pieces);
-                    if (col >= rotated) {
-                        piece_at(row + col) = x, piece_at(row + col + half) = y;
-                        continue;
-                    }
+                number* to = out + static_cast<std::size_t>(place.row + r) * stride + start + within * 8;
+                int low = within;
+#pragma unroll 2
+                for (int h = 0; h < turned; ++h, low += 2 * pieces, to += 2 * half) {
                     float a[8], b[8];
-                    spread(x, a), spread(y, b);
+                    spread(result.at(r, low), a), spread(result.at(r, low + pieces), b);
                     const float cs[8] = {c[0].x, c[0].y, c[0].z, c[0].w, c[1].x, c[1].y, c[1].z, c[1].w},
                                 sn[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
 #pragma unroll
                     for (int j = 0; j < 8; ++j) rotate(a[j], b[j], cs[j], sn[j]);
-                    piece_at(row + col).put(a), piece_at(row + col + half).put(b);
+                    put_at(to, a), put_at(to + half, b);
                 }
+#pragma unroll 2
+                for (int h = turned; h < heads; ++h, low += 2 * pieces, to += 2 * half)
+                    piece_at(to) = result.at(r, low), piece_at(to + half) = result.at(r, low + pieces);
             }
             result.release(part);
         }

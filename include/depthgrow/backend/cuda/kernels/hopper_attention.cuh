@@ -62,6 +62,19 @@ __device__ inline float dot_of_rows(unsigned a, unsigned b, int row, int lane) {
     return sum + __shfl_xor_sync(0xffffffffu, sum, 1);
 }
 
+/// Of four neighbouring lanes each has a word for every one of them, and gets the four that are its own.
+__device__ inline void exchange(unsigned (&words)[4], int lane) {
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            if (i % (2 * step) < step) {
+                unsigned &low = words[i], &high = words[i + step];
+                const bool upper = lane & step;
+                const unsigned got = __shfl_xor_sync(0xffffffffu, upper ? low : high, step);
+                low = upper ? got : low, high = upper ? high : got;
+            }
+}
 /// Writes 64 rows of 64 channels, scaled; with a table rotated back. A lane holds pairs of neighbours in two rows.
 __device__ inline void write(const arguments& a, float (&d)[32], float scale, bool rotated, std::size_t sequence,
                              int position, int column, int lane) {
@@ -79,10 +92,16 @@ __device__ inline void write(const arguments& a, float (&d)[32], float scale, bo
                 rotate(d[4 * j + 2 * below], d[4 * (j + 4) + 2 * below], c.x, -s.x);
                 rotate(d[4 * j + 2 * below + 1], d[4 * (j + 4) + 2 * below + 1], c.y, -s.y);
             }
-        number* to = a.dqkv + (sequence * a.length + at) * a.stride + column * width + channel;
+        number* to = a.dqkv + (sequence * a.length + at) * a.stride + column * width + 8 * (lane % 4);
 #pragma unroll
-        for (int j = 0; j < 8; ++j)
-            *reinterpret_cast<unsigned*>(to + 8 * j) = pack_bf16(d[4 * j + 2 * below], d[4 * j + 2 * below + 1]);
+        for (int j = 0; j < 8; j += 4) {
+            pack<number, 8> piece;
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                piece.words[i] = pack_bf16(d[4 * (j + i) + 2 * below], d[4 * (j + i) + 2 * below + 1]);
+            exchange(piece.words, lane);
+            *reinterpret_cast<pack<number, 8>*>(to + 8 * j) = piece;
+        }
     }
 }
 
@@ -105,13 +124,13 @@ static __global__ void __launch_bounds__(threads, 1)
     }
     __syncthreads();
 
-    // Registers: 24 + 2 * 240 are what three warpgroups start with, 168 each.
+    // Registers: 40 + 2 * 232 are what three warpgroups start with, 168 each.
     if (warpgroup == 0) {
-        fewer_registers<24>();
+        fewer_registers<40>();
         if (threadIdx.x == 0) copy_in<Keys>(qkv, out, dout, a, start, filled, own_filled);
         return;
     }
-    more_registers<240>();
+    more_registers<232>();
     const int half = warpgroup - 1, lane = static_cast<int>(threadIdx.x % 32),
               inside = static_cast<int>(threadIdx.x % 128 / 32) * 16, first = half * 64 + inside;
     const bool leads = lane == 0;
@@ -261,7 +280,7 @@ namespace depthgrow::kernels {
                                              aligned(cosine, 2) && aligned(sine, 2));
     return has_code && s.head_width == 64 && s.length % 128 == 0 && s.length > 0 &&
            (s.window == 0 || s.window >= s.length) && s.rows() * s.packed_width() < (std::size_t{1} << 31) &&
-           aligned(qkv, 8) && aligned(out, 8) && aligned(dout, 8) && aligned(dqkv, 2) && table_fits;
+           aligned(qkv, 8) && aligned(out, 8) && aligned(dout, 8) && aligned(dqkv, 8) && table_fits;
 }
 [[gnu::used]] inline void attention_backward_64(const launch_context& k, const attention_shape& s,
                                                 matrix<const bfloat16> qkv, matrix<const bfloat16> out,

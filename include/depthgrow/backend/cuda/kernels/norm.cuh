@@ -94,8 +94,9 @@ bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T
 
 /// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of
 /// its rows in shared memory (128 / 32 * cols floats), each block writes one row of `partial` (gridDim.x, cols).
+constexpr unsigned backward_blocks(int vectors) { return vectors > 4 ? 2 : vectors > 2 ? 4 : 8; }  // a multiprocessor
 template <class D, int N, int V>
-static __global__ void __launch_bounds__(128, V > 4 ? 2 : 4)
+static __global__ void __launch_bounds__(128, backward_blocks(V))
     rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale,
                              const D* dy, std::size_t dy_stride, const D* skip, std::size_t skip_stride, D* dx,
                              std::size_t dx_stride, float* partial, std::size_t rows, std::size_t cols, fp8_copy copy) {
@@ -220,7 +221,7 @@ bool rms_norm_backward(const launch_context& k, matrix<const T> x, span<const T>
         if (v == 0 || !leaves_fp8<device_t<T>, n>) copy = {};
         if constexpr (v > 0) {
             const std::size_t parts = std::min<std::size_t>(
-                {blocks_for(x.rows, 4), (v > 4 ? 2 : 4) * k.multiprocessors, k.scratch_floats / x.cols});
+                {blocks_for(x.rows, 4), backward_blocks(v) * k.multiprocessors, k.scratch_floats / x.cols});
             rms_norm_backward_kernel<device_t<T>, n, v>
                 <<<static_cast<unsigned>(parts), 128, 4 * v * n * 32 * sizeof(float), k.stream>>>(
                     device(x.data), x.stride, device(gain.data()), rstd.data(), scale, device(dy.data), dy.stride,
