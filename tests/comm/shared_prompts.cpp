@@ -71,6 +71,32 @@ TEST_CASE("one rank's failure ends all: its sentence there, through bodies that 
     CHECK(elsewhere == std::vector<int>{1, 0, 1});
 }
 
+TEST_CASE("without other ranks a failure ends the list too: of a measurement, of what takes its numbers") {
+    dg::single alone;
+    const auto run = [&](std::size_t measured, std::size_t taken) {
+        std::vector<std::size_t> order;
+        std::string said;
+        try {
+            dg::share_out(
+                alone, 5, 1,
+                [&](std::size_t i, dg::span<double> row) {
+                    dg::require(i != measured, "item ", i, " cannot be measured");
+                    row[0] = static_cast<double>(i);
+                },
+                [&](std::size_t i, dg::span<const double> row) {
+                    dg::require(i != taken && row[0] == static_cast<double>(i), "item ", i, " cannot be taken");
+                    order.push_back(i);
+                });
+        } catch (const dg::error& problem) { said = problem.what(); }
+        return std::pair{order, said};
+    };
+    using order = std::vector<std::size_t>;
+    CHECK(run(9, 9) == std::pair{order{0, 1, 2, 3, 4}, std::string{}});
+    CHECK(run(3, 9) == std::pair{order{0, 1, 2}, std::string{"item 3 cannot be measured"}});
+    CHECK(run(9, 2) == std::pair{order{0, 1}, std::string{"item 2 cannot be taken"}});
+    CHECK(run(9, 4) == std::pair{order{0, 1, 2, 3}, std::string{"item 4 cannot be taken"}});
+}
+
 TEST_CASE("several ranks fit the lens that one fits, the same on each of them, also where some have no sequence") {
     constexpr std::size_t length = 8;
     auto config = dg::tiny().with_depth(2);

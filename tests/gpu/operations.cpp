@@ -457,24 +457,20 @@ template <class T> void row_operations(dg::cuda& gpu, std::size_t rows, std::siz
     }
     results.row("row comparisons", name_of_type<T>, size, worst, low_precision<T> ? 1e-3 : 32 * bound<float>(cols));
 
-    dg::rows::softmax_inplace<T>(gpu, y.got());
-    dg::rows::softmax_inplace<double>(reference, y.want());
+    operand<float> log_sums(gpu, 1, rows, 0), dots(gpu, 1, rows, 0), far(gpu, 1, rows, 0);
+    dg::rows::dots<T>(gpu, z.got(), y.got(), dots.got_flat());
+    dg::rows::dots<double>(reference, z.want(), y.want(), dots.want_flat());
+    results.row("row dots", name_of_type<T>, size, dots.error(), bound<float>(cols));
+    dg::rows::softmax_inplace<T>(gpu, y.got(), log_sums.got_flat());
+    dg::rows::softmax_inplace<double>(reference, y.want(), log_sums.want_flat());
     results.row("row softmax", name_of_type<T>, size, y.error(), bound<T>(cols));
+    results.row("row log sums", name_of_type<T>, size, log_sums.error(),
+                bound<float>(cols) + (low_precision<T> ? 1e-5 : 0));
     y.assign([&](std::size_t r, std::size_t col) { return y.want()(r, col); });
-    operand<float> far(gpu, 1, rows, 0), entropy(gpu, 1, rows, 0), loss(gpu, 1, rows, 0);
     dg::rows::softmax_distances<T>(gpu, q.got(), y.got(), far.got_flat());
     dg::rows::softmax_distances<double>(reference, q.want(), y.want(), far.want_flat());
     results.row("row softmax distances", name_of_type<T>, size, far.error(),
                 4 * bound<float>(cols) + (low_precision<T> ? 1e-5 : 0));
-    dg::rows::negative_entropies<T>(gpu, y.got(), entropy.got_flat());
-    dg::rows::negative_entropies<double>(reference, y.want(), entropy.want_flat());
-    entropy.error();
-    dg::rows::kl_gradient_inplace<T>(gpu, z.got(), y.got(), entropy.got_flat(), 0.25f, loss.got_flat());
-    dg::rows::kl_gradient_inplace<double>(reference, z.want(), y.want(), entropy.want_flat(), 0.25, loss.want_flat());
-    results.row(
-        "row entropies, KL and its gradient", name_of_type<T>, size,
-        std::max({entropy.error() / bound<float>(cols), loss.error() / bound<float>(cols), z.error() / bound<T>(cols)}),
-        low_precision<T> ? 24 : 4);
     operand<T> logits(gpu, rows, cols, 7, 0, 3);
     operand<float> value(gpu, 1, rows, 0);
     const auto gold = on_device(gpu, targets);

@@ -1,4 +1,4 @@
-// Row statistics of the diagnostics: relative changes, softmax distances, lens comparisons, KL gradients.
+// Row statistics of the diagnostics: relative changes, softmax distances, lens comparisons, gradients of probabilities.
 // Assumes host memory (a backend derived from `reference`), or a backend that has the operation as a member.
 // Sums run in the wide type within a row, rows over the backend's threads; the definitions are those of metrics/.
 #pragma once
@@ -89,17 +89,37 @@ void changes(Backend& backend, matrix<const T> a_run, matrix<const T> m_run, mat
     }
 }
 
-/// Every row of logits (M, V) becomes its softmax.
-template <class T, class Backend> void softmax_inplace(Backend& backend, matrix<T> logits) {
-    if constexpr (requires { backend.template row_softmax_inplace<T>(logits); }) {
-        backend.template row_softmax_inplace<T>(logits);
+/// Every row of logits (M, V) becomes its softmax; log_sums[r] = log Σ exp(logits[r]), in nats, unless it is empty.
+template <class T, class Backend>
+void softmax_inplace(Backend& backend, matrix<T> logits, span<wide_t<T>> log_sums = {}) {
+    if constexpr (requires { backend.template row_softmax_inplace<T>(logits, log_sums); }) {
+        backend.template row_softmax_inplace<T>(logits, log_sums);
     } else {
         detail::require_host_memory<Backend>();
         detail::each(backend, logits.rows, [&](std::size_t r) {
             T* DEPTHGROW_RESTRICT row = logits.row(r);
-            const T share = T(1) / detail::exponentials(row, logits.cols, detail::largest(row, logits.cols));
+            const T top = detail::largest(row, logits.cols), sum = detail::exponentials(row, logits.cols, top),
+                    share = T(1) / sum;
+            if (!log_sums.empty()) log_sums[r] = static_cast<wide_t<T>>(top) + std::log(static_cast<wide_t<T>>(sum));
 #pragma omp simd
             for (std::size_t c = 0; c < logits.cols; ++c) row[c] *= share;
+        });
+    }
+}
+
+/// out[r] = x[r]·y[r], both (M, C).
+template <class T, class Backend>
+void dots(Backend& backend, matrix<const T> x, matrix<const T> y, span<wide_t<T>> out) {
+    if constexpr (requires { backend.template row_dots<T>(x, y, out); }) {
+        backend.template row_dots<T>(x, y, out);
+    } else {
+        detail::require_host_memory<Backend>();
+        detail::each(backend, x.rows, [&](std::size_t r) {
+            const T *a = x.row(r), *b = y.row(r);
+            wide_t<T> sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (std::size_t c = 0; c < x.cols; ++c) sum += static_cast<wide_t<T>>(a[c]) * static_cast<wide_t<T>>(b[c]);
+            out[r] = sum;
         });
     }
 }
@@ -204,46 +224,6 @@ void compare(Backend& backend, matrix<const T> q, matrix<const T> y, span<const 
         detail::require_host_memory<Backend>();
         detail::each(backend, q.rows,
                      [&](std::size_t r) { out[r] = detail::compare(q.row(r), y.row(r), q.cols, targets[r], k); });
-    }
-}
-
-/// entropy[r] = Σ y log y of probabilities y (M, V), in nats and not above 0.
-template <class T, class Backend>
-void negative_entropies(Backend& backend, matrix<const T> y, span<wide_t<T>> entropy) {
-    if constexpr (requires { backend.template row_negative_entropies<T>(y, entropy); }) {
-        backend.template row_negative_entropies<T>(y, entropy);
-    } else {
-        detail::require_host_memory<Backend>();
-        detail::each(backend, y.rows, [&](std::size_t r) {
-            wide_t<T> sum = 0;
-            for (std::size_t c = 0; c < y.cols; ++c)
-                if (y(r, c) > 0) sum += static_cast<wide_t<T>>(y(r, c)) * std::log(static_cast<wide_t<T>>(y(r, c)));
-            entropy[r] = sum;
-        });
-    }
-}
-
-/// loss[r] = KL(y‖softmax z[r]) for probabilities y with their negative entropies; z becomes scale * (softmax z − y),
-/// the loss's gradient times scale.
-template <class T, class Backend>
-void kl_gradient_inplace(Backend& backend, matrix<T> z, matrix<const T> y, span<const wide_t<T>> entropy,
-                         wide_t<T> scale, span<wide_t<T>> loss) {
-    if constexpr (requires { backend.template row_kl_gradient_inplace<T>(z, y, entropy, scale, loss); }) {
-        backend.template row_kl_gradient_inplace<T>(z, y, entropy, scale, loss);
-    } else {
-        detail::require_host_memory<Backend>();
-        detail::each(backend, z.rows, [&](std::size_t r) {
-            T* DEPTHGROW_RESTRICT row = z.row(r);
-            const T* DEPTHGROW_RESTRICT p = y.row(r);
-            const T top = detail::largest(row, z.cols);
-            wide_t<T> cross = 0, mass = 0;
-#pragma omp simd reduction(+ : cross, mass)
-            for (std::size_t c = 0; c < z.cols; ++c) cross += p[c] * (row[c] - top), mass += p[c];
-            const T sum = detail::exponentials(row, z.cols, top), share = T(1) / sum;
-            loss[r] = entropy[r] - cross + mass * std::log(sum);
-#pragma omp simd
-            for (std::size_t c = 0; c < z.cols; ++c) row[c] = scale * (row[c] * share - p[c]);
-        });
     }
 }
 

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstddef>
+#include <future>
+#include <utility>
 #include <vector>
 
 #include "depthgrow/comm/communicator.hpp"
@@ -30,16 +32,21 @@ template <class Own> void sum_parts(communicator& comm, span<double> numbers, co
 }
 
 /// For every item a row of `columns` numbers: measure(item, row) fills the zeros of a row of this rank's share, then
-/// take(item, row) is given every row, in the order of the items, on every rank. One rank keeps one row at a time.
+/// take(item, row) is given every row, in the order of the items, on every rank. One rank keeps two rows: one is taken
+/// while the next one is measured, on another thread, so that `take` must touch nothing that `measure` does.
 template <class Measure, class Take>
 void share_out(communicator& comm, std::size_t items, std::size_t columns, const Measure& measure, const Take& take) {
     if (comm.alone()) {
-        std::vector<double> row;
+        std::vector<double> row, before;
+        std::future<void> taking;  // of the row before
         for (std::size_t i = 0; i < items; ++i) {
             row.assign(columns, 0);
             measure(i, span<double>(row));
-            take(i, span<const double>(row));
+            if (taking.valid()) taking.get();
+            std::swap(row, before);
+            taking = std::async(std::launch::async, [&, i] { take(i, span<const double>(before)); });
         }
+        if (taking.valid()) taking.get();
         return;
     }
     std::vector<double> rows(items * columns);

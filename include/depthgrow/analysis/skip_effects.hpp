@@ -61,8 +61,11 @@ private:
             if (next < last) fork(l, runs.subspan(next, last - next));
             next = last;
         }
-        if (!active_.empty()) measure_output();
-        read_changes();
+        if (active_.empty()) return;
+        read_measured();
+        measure_output();  // a device works on it while the host goes on
+        raise_changes();
+        raise_outputs();
     }
     /// Takes runs [first, first + count) through layer l and measures them; run 0 is the clean one, whose parts are
     /// kept.
@@ -79,7 +82,7 @@ private:
         if (first == 0) {
             keep(clean_a_, a.row_range(0, length_)), keep(clean_mid_, mid.row_range(0, length_)),
                 keep(clean_m_, m.row_range(0, length_));
-            norms_ = distances({}, {}, clean(clean_a_), clean(clean_m_), length_);
+            norms_ = measured({}, {}, clean(clean_a_), clean(clean_m_), length_);
         }
         const std::size_t skip = first == 0 ? 1 : 0;  // the clean run is not compared with itself
         if (count > skip)
@@ -105,10 +108,10 @@ private:
         }
         backend_.template from_host<token>(tokens.data(), ids_.data(), length_);
         active_.clear();
-        waiting_.clear();
+        waiting_.clear(), forks_.clear();
         measured_ = 0;
-        if (changes_.size() < model_.layers() * rows)
-            changes_ = tensor<wide_t<T>, Backend>(backend_, {model_.layers() * rows});
+        if (const std::size_t most = model_.layers() * (rows + 3 * length_); changes_.size() < most)
+            changes_ = tensor<wide_t<T>, Backend>(backend_, {most});
         tape_.start(false);
         const auto h = model_.embedding(tape_, ids_.flat().subspan(0, length_), model_.extents(length_, 1)).value;
         backend_.template copy<T>(h.data, stream_.data(), h.size());
@@ -119,73 +122,80 @@ private:
     }
     matrix<T> clean(tensor<T, Backend>& part) { return part.rows().row_range(0, length_); }
     matrix<T> run_rows(std::size_t run) { return stream_.rows().row_range(run * length_, length_); }
-    /// ‖(a'+m') − (a+m)‖ of each row, on the host.
-    std::vector<wide_t<T>> distances(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m,
-                                     std::size_t rows) {
-        rows::changes<T>(backend_, a_run, m_run, a, m, distance_.flat().subspan(0, rows));
-        std::vector<wide_t<T>> out(rows);
-        backend_.template to_host<wide_t<T>>(distance_.data(), out.data(), rows);
-        return out;
+    /// ‖(a'+m') − (a+m)‖ of each row, measured now and read at the end of the walk, so that a device need not wait for
+    /// the host at every layer; returns where among the measured.
+    std::size_t measured(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m,
+                         std::size_t rows) {
+        const std::size_t at = measured_;
+        rows::changes<T>(backend_, a_run, m_run, a, m, changes_.flat().subspan(at, rows));
+        measured_ += rows;
+        return at;
     }
-    double ratio(std::size_t layer, wide_t<T> distance, std::size_t position,
-                 const std::vector<wide_t<T>>& norms) const {
-        const double value =
-            static_cast<double>(distance) / detail::floored(static_cast<double>(norms[position]), ratio_floor);
+    double ratio(std::size_t layer, std::size_t at, std::size_t norms, std::size_t position) const {
+        const double value = static_cast<double>(host_[at + position]) /
+                             detail::floored(static_cast<double>(host_[norms + position]), ratio_floor);
         require(std::isfinite(value), "[skip_effects] expected finite activations, got NaN or infinity in layer ",
                 layer, " at position ", position);
         return value;
     }
 
-    /// Changes of layer l in the active runs from `first` on, given what their layer added: measured now, read at the
-    /// end of the walk, so that a device need not wait for the host at every layer.
+    /// Changes of layer l in the active runs from `first` on, given what their layer added.
     void measure(std::size_t l, std::size_t first, matrix<const T> a, matrix<const T> m) {
-        rows::changes<T>(backend_, a, m, clean(clean_a_), clean(clean_m_), changes_.flat().subspan(measured_, a.rows));
-        if (waiting_.empty() || waiting_.back().layer != l) waiting_.push_back({l, first, 0, measured_, norms_});
+        const std::size_t at = measured(a, m, clean(clean_a_), clean(clean_m_), a.rows);
+        if (waiting_.empty() || waiting_.back().layer != l) waiting_.push_back({l, first, 0, at, norms_});
         waiting_.back().runs += a.rows / length_;
-        measured_ += a.rows;
     }
-    void read_changes() {
+    /// What was measured, and which runs have skipped a unit that adds exactly nothing: it changes nothing, and what
+    /// they would tell is rounding.
+    void read_measured() {
         host_.resize(measured_);
         backend_.template to_host<wide_t<T>>(changes_.data(), host_.data(), measured_);
+        for (std::size_t r = 0; r < active_.size(); ++r) {
+            forks_[r].inert = true;
+            for (std::size_t u = 1; u < active_[r].until; ++u)
+                forks_[r].inert = forks_[r].inert && host_[forks_[r].skipped + u] == 0;
+        }
+    }
+    void raise_changes() {
+        for (std::size_t r = 0; r < active_.size(); ++r) {
+            const skip_run& run = active_[r];
+            if (forks_[r].inert) continue;
+            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u)
+                run.into->raise_change(run.layer, run.layer, ratio(run.layer, forks_[r].changed, forks_[r].norms, u));
+        }
         for (const auto& part : waiting_)
             for (std::size_t r = 0; r < part.runs; ++r) {
                 const skip_run& run = active_[part.first + r];
+                if (forks_[part.first + r].inert) continue;
                 double largest = 0;
                 for (std::size_t u = run.from; u < length_; ++u)
-                    largest = std::max(largest, ratio(part.layer, host_[part.at + r * length_ + u], u, part.norms));
+                    largest = std::max(largest, ratio(part.layer, part.at + r * length_, part.norms, u));
                 run.into->raise_change(run.layer, part.layer, largest);
             }
     }
 
-    /// Starts the runs that skip layer l. A unit that adds exactly nothing changes nothing and is not run; neither is
-    /// the last layer in future mode, since nothing after it mixes positions.
+    /// Starts the runs that skip layer l, but for the last layer in future mode, since nothing after it mixes
+    /// positions.
     void fork(std::size_t l, span<const skip_run> runs) {
         const auto a = clean(clean_a_), m = clean(clean_m_);
-        std::vector<wide_t<T>> skipped_norms = norms_, changed = norms_;
+        std::size_t skipped = norms_, changed = norms_;
         matrix<T> replaced = clean(clean_h_);  // what leaves the layer where it is skipped
         if (options_.unit == skip_unit::attention) {
             tape_.start(false);
             const auto alone = model_.mlp_sublayer(tape_, {borrowed(replaced), {}}, l, l, nullptr);
-            skipped_norms = distances({}, {}, a, {}, length_);
-            changed = distances({}, alone.pending.value, a, m, length_);
+            skipped = measured({}, {}, a, {}, length_);
+            changed = measured({}, alone.pending.value, a, m, length_);
             replaced = tape_.make(length_, a.cols).value;
             backend_.template add<T>(alone.h.value, wide_t<T>(1), alone.pending.value, replaced);
         } else if (options_.unit == skip_unit::mlp) {
-            skipped_norms = distances({}, {}, m, {}, length_);
-            changed = distances(a, {}, a, m, length_);
+            skipped = measured({}, {}, m, {}, length_);
+            changed = measured(a, {}, a, m, length_);
             replaced = clean(clean_mid_);
         }
         const auto kept = run_rows(0);  // what leaves the layer where it is not
         for (const skip_run& run : runs) {
-            bool inert = run.from > 0 && l + 1 == model_.layers();
-            if (!inert) {
-                inert = true;
-                for (std::size_t u = 1; u < run.until; ++u) inert = inert && skipped_norms[u] == 0;
-            }
-            if (inert) continue;
-            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u)
-                run.into->raise_change(l, l, ratio(l, changed[u], u, norms_));
-            active_.push_back(run);
+            if (run.from > 0 && l + 1 == model_.layers()) continue;
+            active_.push_back(run), forks_.push_back({skipped, changed, norms_});
             const auto rows = run_rows(active_.size());
             backend_.template copy<T>(kept.row(0), rows.row(0), rows.cols);
             backend_.template copy<T>(replaced.row(1), rows.row(1), (run.until - 1) * rows.cols);
@@ -214,10 +224,12 @@ private:
                                            distance_.flat().subspan(r * length_ + from, end - from));
             }
         }
+    }
+    void raise_outputs() {
         std::vector<wide_t<T>> host(active_.size() * length_);
         backend_.template to_host<wide_t<T>>(distance_.data(), host.data(), host.size());
         for (std::size_t r = 0; r < active_.size(); ++r)
-            for (std::size_t u = active_[r].from; u < length_; ++u) {
+            for (std::size_t u = active_[r].from; u < length_ && !forks_[r].inert; ++u) {
                 const wide_t<T> distance = host[r * length_ + u];
                 require(std::isfinite(distance),
                         "[skip_effects] expected finite logits, got NaN or infinity at position ", u);
@@ -233,15 +245,19 @@ private:
     tensor<T, Backend> clean_h_, clean_a_, clean_mid_, clean_m_;  // of the layer just run, (T, C) each
     tensor<wide_t<T>, Backend> distance_;                         // (runs * T)
     tensor<token, Backend> ids_;
-    tensor<wide_t<T>, Backend> changes_;  // (L * runs * T), what `waiting_` says
+    tensor<wide_t<T>, Backend> changes_;    // what was measured, rows of all layers
+    std::vector<wide_t<T>> host_;           // the same as read
+    std::size_t measured_ = 0, norms_ = 0;  // how many; where ‖c_l‖ of the clean run is among them, (T)
     struct measured_layer {
-        std::size_t layer, first, runs, at;  // runs [first, first + runs), from changes_[at] on
-        std::vector<wide_t<T>> norms;
+        std::size_t layer, first, runs, at, norms;  // runs [first, first + runs); at, norms: places among the measured
     };
     std::vector<measured_layer> waiting_;
-    std::size_t measured_ = 0;
-    std::vector<wide_t<T>> norms_, host_;  // ‖c_l‖ of the clean run, (T); changes_ as read
+    struct fork_of_run {
+        std::size_t skipped, changed, norms;  // places of ‖what is skipped‖, of the layer's own change, of ‖c_l‖
+        bool inert = false;
+    };
     std::vector<skip_run> active_;
+    std::vector<fork_of_run> forks_;  // one an active run
     std::size_t length_ = 0;
 };
 

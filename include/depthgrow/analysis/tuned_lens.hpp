@@ -178,6 +178,9 @@ private:
         };
         return {wide(map.A), wide(map.b)};
     }
+    /// The loss's gradient by the normed x is (p - y) W for probabilities p of the lens and y of the model, and y W,
+    /// `mean`, is the same for every layer. So is the loss without a walk over both: log p = x W - log sum, and hence
+    /// KL(y‖p) = (last - x)·(y W) + log sum of the lens - log sum of the model.
     void accumulate(span<const token> tokens, std::size_t batch, double share, std::vector<double>& losses) {
         const std::size_t rows = tokens.size(), width = lens.width, vocab = model_.config().vocab,
                           chunk = std::min(rows, options_.logit_rows);
@@ -192,47 +195,57 @@ private:
                                   backend_.template copy<T>(h.data, residuals_.rows().row(slot * rows), h.size());
                           })
                 .normed.value;
-        const matrix<T> y_all(y_.data(), chunk, vocab), z_all(z_.data(), chunk, vocab);
-        std::vector<wide_t<T>> host(lens.layers() * chunk);
+        const matrix<T> z_all(z_.data(), chunk, vocab), mean_all(mean_.data(), chunk, width);
+        const std::size_t model = lens.layers();  // the slot of the model's own, behind the layers'
+        std::vector<wide_t<T>> log_sums(log_sums_.size()), dots(dots_.size());
         for (std::size_t first = 0; first < rows; first += chunk) {
             const std::size_t count = std::min(chunk, rows - first);
-            const auto y = y_all.row_range(0, count), z = z_all.row_range(0, count);
-            const auto entropy = entropy_.flat().subspan(0, count);
+            const auto z = z_all.row_range(0, count), mean = mean_all.row_range(0, count);
             const matrix<const T> ones(ones_.data(), count, 1);
-            ops::unembed<T>(backend_, last.row_range(first, count), model_.head().value, y);
-            rows::softmax_inplace<T>(backend_, y);
-            rows::negative_entropies<T>(backend_, y, entropy);
+            const auto probabilities = [&](std::size_t slot, matrix<const T> x) {
+                ops::unembed<T>(backend_, x, model_.head().value, z);
+                rows::softmax_inplace<T>(backend_, z, log_sums_.flat().subspan(slot * chunk, count));
+            };
+            const auto own = last.row_range(first, count);
+            probabilities(model, own);
+            backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0, mean);
+            rows::dots<T>(backend_, own, mean, dots_.flat().subspan(model * chunk, count));
             for (std::size_t l = 0; l < lens.layers(); ++l) {
                 const auto h = residuals_.rows().row_range(l * rows + first, count);
-                const auto loss = loss_.flat().subspan(l * chunk, count);
                 norm_tape_.start(true);
                 const auto x = norm_tape_.make(count, width);
                 detail::translate<T>(backend_, lens.translators[l], h, ones, x.value);
                 const auto normed = model_.final_norm(norm_tape_, x, nullptr);
-                ops::unembed<T>(backend_, normed.value, model_.head().value, z);
-                rows::kl_gradient_inplace<T>(backend_, z, y, {entropy.data(), count}, static_cast<wide_t<T>>(share),
-                                             loss);
-                backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0,
-                                          norm_tape_.claim(normed).out);
+                probabilities(l, normed.value);
+                rows::dots<T>(backend_, normed.value, mean, dots_.flat().subspan(l * chunk, count));
+                const auto dnormed = norm_tape_.claim(normed).out;
+                backend_.template copy<T>(mean.data, dnormed.data, mean.size());
+                backend_.template gemm<T>(transpose::no, transpose::no, static_cast<wide_t<T>>(share), z,
+                                          model_.head().value, -static_cast<wide_t<T>>(share), dnormed);
                 norm_tape_.backward();
                 const auto dx = norm_tape_.gradient(x);  // (count, C)
                 backend_.template gemm<T>(transpose::yes, transpose::no, 1, dx, h, 1, gradients_[l].A.rows());
                 backend_.template gemm<T>(transpose::yes, transpose::no, 1, ones, dx, 1, gradients_[l].b.rows());
             }
-            backend_.template to_host<wide_t<T>>(loss_.data(), host.data(), lens.layers() * chunk);
+            backend_.template to_host<wide_t<T>>(log_sums_.data(), log_sums.data(), log_sums.size());
+            backend_.template to_host<wide_t<T>>(dots_.data(), dots.data(), dots.size());
+            const auto cross_entropy = [&](std::size_t slot, std::size_t r) {  // -Σ y log p
+                return static_cast<double>(log_sums[slot * chunk + r]) - static_cast<double>(dots[slot * chunk + r]);
+            };
             for (std::size_t l = 0; l < lens.layers(); ++l)
-                for (std::size_t r = 0; r < count; ++r) losses[l] += share * static_cast<double>(host[l * chunk + r]);
+                for (std::size_t r = 0; r < count; ++r)
+                    losses[l] += share * (cross_entropy(l, r) - cross_entropy(model, r));
         }
     }
     void reserve(std::size_t rows, std::size_t chunk) {
         const std::size_t vocab = model_.config().vocab;
         if (residuals_.size() < lens.layers() * rows * lens.width)
             residuals_ = tensor<T, Backend>(backend_, {lens.layers() * rows, lens.width});
-        if (y_.size() >= chunk * vocab) return;
-        y_ = tensor<T, Backend>(backend_, {chunk, vocab}), z_ = tensor<T, Backend>(backend_, {chunk, vocab});
+        if (z_.size() >= chunk * vocab) return;
+        z_ = tensor<T, Backend>(backend_, {chunk, vocab}), mean_ = tensor<T, Backend>(backend_, {chunk, lens.width});
         ones_ = tensor<T, Backend>::filled(backend_, {chunk}, T(1));
-        entropy_ = tensor<wide_t<T>, Backend>(backend_, {chunk}),
-        loss_ = tensor<wide_t<T>, Backend>(backend_, {lens.layers() * chunk});
+        for (auto* part : {&log_sums_, &dots_})
+            *part = tensor<wide_t<T>, Backend>(backend_, {(lens.layers() + 1) * chunk});
     }
     void sum_gradients() {
         comm_.grouped([&] {
@@ -286,8 +299,8 @@ private:
     tensor<double, Backend> squares_;
     tensor<adamw_constants, Backend> adam_;
     tensor<momentum_constants, Backend> sgd_;
-    tensor<T, Backend> residuals_, y_, z_, ones_;  // (L * rows, C), (chunk, V) twice, (chunk)
-    tensor<wide_t<T>, Backend> entropy_, loss_;    // (chunk), (L * chunk)
+    tensor<T, Backend> residuals_, z_, mean_, ones_;  // (L * rows, C), (chunk, V), (chunk, C), (chunk)
+    tensor<wide_t<T>, Backend> log_sums_, dots_;      // (L + 1, chunk): of every layer's lens, last of the model
     std::size_t done_ = 0;
 };
 

@@ -403,7 +403,12 @@ public:
                      span<float> distance, span<float> norm) {
         kernels::row_changes<T>(context_, a_run, m_run, a, m, distance, norm);
     }
-    template <class T> void row_softmax_inplace(matrix<T> logits) { kernels::row_softmax_inplace<T>(context_, logits); }
+    template <class T> void row_softmax_inplace(matrix<T> logits, span<float> log_sums) {
+        kernels::row_softmax_inplace<T>(context_, logits, log_sums);
+    }
+    template <class T> void row_dots(matrix<const T> x, matrix<const T> y, span<float> out) {
+        kernels::row_dots<T>(context_, x, y, out);
+    }
     template <class T>
     void row_softmax_distances(matrix<T> logits, matrix<const T> probabilities, span<float> distance) {
         kernels::row_softmax_distances<T>(context_, logits, probabilities, distance);
@@ -426,14 +431,6 @@ public:
                       static_cast<double>(host[r].overlap),
                       host[r].agrees != 0,
                       host[r].hits != 0};
-    }
-    template <class T> void row_negative_entropies(matrix<const T> y, span<float> entropy) {
-        kernels::row_negative_entropies<T>(context_, y, entropy);
-    }
-    template <class T>
-    void row_kl_gradient_inplace(matrix<T> z, matrix<const T> y, span<const float> entropy, float scale,
-                                 span<float> loss) {
-        kernels::row_kl_gradient_inplace<T>(context_, z, y, entropy, scale, loss);
     }
     template <class T> void row_probability_gradient_inplace(matrix<T> z, span<const token> gold, span<float> value) {
         kernels::row_probability_gradient_inplace<T>(context_, z, gold, value);

@@ -63,13 +63,11 @@
                            const double*);                                                                           \
     template void row_changes<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<const T>,           \
                                  matrix<const T>, span<float>, span<float>);                                         \
-    template void row_softmax_inplace<T>(const launch_context&, matrix<T>);                                          \
+    template void row_softmax_inplace<T>(const launch_context&, matrix<T>, span<float>);                             \
+    template void row_dots<T>(const launch_context&, matrix<const T>, matrix<const T>, span<float>);                 \
     template void row_softmax_distances<T>(const launch_context&, matrix<T>, matrix<const T>, span<float>);          \
     template void row_compare<T>(const launch_context&, matrix<const T>, matrix<const T>, span<const token>,         \
                                  std::size_t, span<row_comparison>);                                                 \
-    template void row_negative_entropies<T>(const launch_context&, matrix<const T>, span<float>);                    \
-    template void row_kl_gradient_inplace<T>(const launch_context&, matrix<T>, matrix<const T>, span<const float>,   \
-                                             float, span<float>);                                                    \
     template void row_probability_gradient_inplace<T>(const launch_context&, matrix<T>, span<const token>,           \
                                                       span<float>);                                                  \
     template void sgd_nesterov<T>(const launch_context&, span<float>, span<const float>, span<float>, span<T>,       \

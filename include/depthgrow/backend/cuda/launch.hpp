@@ -166,17 +166,14 @@ struct row_comparison {
 template <class T>
 void row_changes(const launch_context&, matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a,
                  matrix<const T> m, span<float> distance, span<float> norm);
-template <class T> void row_softmax_inplace(const launch_context&, matrix<T> logits);
+template <class T> void row_softmax_inplace(const launch_context&, matrix<T> logits, span<float> log_sums);
+template <class T> void row_dots(const launch_context&, matrix<const T> x, matrix<const T> y, span<float> out);
 template <class T>
 void row_softmax_distances(const launch_context&, matrix<T> logits, matrix<const T> probabilities,
                            span<float> distance);
 template <class T>
 void row_compare(const launch_context&, matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k,
                  span<row_comparison> out);
-template <class T> void row_negative_entropies(const launch_context&, matrix<const T> y, span<float> entropy);
-template <class T>
-void row_kl_gradient_inplace(const launch_context&, matrix<T> z, matrix<const T> y, span<const float> entropy,
-                             float scale, span<float> loss);
 template <class T>
 void row_probability_gradient_inplace(const launch_context&, matrix<T> z, span<const token> gold, span<float> value);
 

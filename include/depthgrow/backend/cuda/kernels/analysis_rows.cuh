@@ -1,5 +1,5 @@
 // Kernels of the analyses: changes between runs, distances and divergences of rows, lens comparisons and gradients.
-// Assumes rows of any width, a block a row.
+// Assumes rows of any width; a block takes a row of logits, a warp one of residuals.
 // Maths: analysis/row_operations.hpp.
 #pragma once
 
@@ -7,27 +7,47 @@
 
 namespace depthgrow::kernels {
 
-template <class D>
-static __global__ void row_changes_kernel(const D* a_run, std::size_t a_run_stride, const D* m_run,
-                                          std::size_t m_run_stride, const D* a, std::size_t a_stride,
-                                          std::size_t a_rows, const D* m, std::size_t m_stride, std::size_t m_rows,
-                                          std::size_t a_run_rows, std::size_t m_run_rows, std::size_t cols,
-                                          float* distance, float* norm) {
-    __shared__ float shared[33];
-    const std::size_t r = blockIdx.x;
-    const auto at = [&](const D* x, std::size_t stride, std::size_t rows, std::size_t c) {
-        return x ? to_float(x[r % rows * stride + c]) : 0.0f;
-    };
-    float difference = 0, clean = 0;
-    for (std::size_t c = threadIdx.x; c < cols; c += blockDim.x) {
-        const float kept = at(a, a_stride, a_rows, c) + at(m, m_stride, m_rows, c);
-        const float d = at(a_run, a_run_stride, a_run_rows, c) + at(m_run, m_run_stride, m_run_rows, c) - kept;
-        difference += d * d;
-        clean += kept * kept;
+constexpr unsigned warps_together = 4;  // of a block whose warps take a row each
+/// body(c) for every N columns of this lane.
+template <int N, class Body> __device__ inline void each_column_of_lane(std::size_t cols, const Body& body) {
+#pragma unroll 2
+    for (std::size_t c = threadIdx.x % 32 * N; c < cols; c += std::size_t{32} * N) body(c);
+}
+
+/// Rows that repeat, or zeros.
+template <class D> struct repeated {
+    const D* data;
+    std::size_t stride, rows;
+    template <int N> __device__ void read(std::size_t r, std::size_t c, float (&to)[N]) const {
+        if (data) return load<N>(data + r % rows * stride + c, to);
+#pragma unroll
+        for (int j = 0; j < N; ++j) to[j] = 0;
     }
-    difference = block_reduce(difference, shared);
-    clean = block_reduce(clean, shared);
-    if (threadIdx.x > 0) return;
+};
+template <class T> repeated<device_t<T>> repeating(matrix<const T> m) {
+    return {device(m.data), m.stride, std::max<std::size_t>(1, m.rows)};
+}
+
+template <class D, int N>
+static __global__ void __launch_bounds__(32 * warps_together)
+    row_changes_kernel(repeated<D> a_run, repeated<D> m_run, repeated<D> a, repeated<D> m, std::size_t rows,
+                       std::size_t cols, float* distance, float* norm) {
+    const std::size_t r = blockIdx.x * std::size_t{warps_together} + threadIdx.x / 32;
+    if (r >= rows) return;
+    float difference = 0, clean = 0;
+    each_column_of_lane<N>(cols, [&](std::size_t c) {
+        float changed[N], more[N], kept[N], also[N];
+        a_run.template read<N>(r, c, changed), m_run.template read<N>(r, c, more);
+        a.template read<N>(r, c, kept), m.template read<N>(r, c, also);
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            const float k = kept[j] + also[j], d = changed[j] + more[j] - k;
+            difference += d * d;
+            clean += k * k;
+        }
+    });
+    difference = warp_sum(difference), clean = warp_sum(clean);
+    if (threadIdx.x % 32 > 0) return;
     distance[r] = sqrtf(difference);
     if (norm) norm[r] = sqrtf(clean);
 }
@@ -36,41 +56,73 @@ void row_changes(const launch_context& k, matrix<const T> a_run, matrix<const T>
                  matrix<const T> m, span<float> distance, span<float> norm) {
     if (distance.empty()) return;
     const std::size_t cols = std::max({a.cols, m.cols, a_run.cols, m_run.cols});
-    row_changes_kernel<<<static_cast<unsigned>(distance.size()), 128, 0, k.stream>>>(
-        device(a_run.data), a_run.stride, device(m_run.data), m_run.stride, device(a.data), a.stride,
-        std::max<std::size_t>(1, a.rows), device(m.data), m.stride, std::max<std::size_t>(1, m.rows),
-        std::max<std::size_t>(1, a_run.rows), std::max<std::size_t>(1, m_run.rows), cols, distance.data(),
-        norm.empty() ? nullptr : norm.data());
+    with_width<T>(
+        [&](auto n) {
+            row_changes_kernel<device_t<T>, decltype(n)::value>
+                <<<blocks_for(distance.size(), warps_together), 32 * warps_together, 0, k.stream>>>(
+                    repeating(a_run), repeating(m_run), repeating(a), repeating(m), distance.size(), cols,
+                    distance.data(), norm.empty() ? nullptr : norm.data());
+        },
+        a_run, m_run, a, m);
     launched("row_changes");
 }
 
 template <class D, int N>
+static __global__ void __launch_bounds__(32 * warps_together)
+    row_dots_kernel(const D* x, std::size_t x_stride, const D* y, std::size_t y_stride, std::size_t rows,
+                    std::size_t cols, float* out) {
+    const std::size_t r = blockIdx.x * std::size_t{warps_together} + threadIdx.x / 32;
+    if (r >= rows) return;
+    float sum = 0;
+    each_column_of_lane<N>(cols, [&](std::size_t c) {
+        float a[N], b[N];
+        load<N>(x + r * x_stride + c, a), load<N>(y + r * y_stride + c, b);
+#pragma unroll
+        for (int j = 0; j < N; ++j) sum += a[j] * b[j];
+    });
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) out[r] = sum;
+}
+template <class T> void row_dots(const launch_context& k, matrix<const T> x, matrix<const T> y, span<float> out) {
+    if (x.rows == 0) return;
+    with_width<T>(
+        [&](auto n) {
+            row_dots_kernel<device_t<T>, decltype(n)::value>
+                <<<blocks_for(x.rows, warps_together), 32 * warps_together, 0, k.stream>>>(
+                    device(x.data), x.stride, device(y.data), y.stride, x.rows, x.cols, out.data());
+        },
+        x, y);
+    launched("row_dots");
+}
+
+template <class D, int N, bool Kept>
 static __global__ void __launch_bounds__(row_threads)
-    row_softmax_kernel(D* logits, std::size_t stride, std::size_t cols) {
+    row_softmax_kernel(D* logits, std::size_t stride, std::size_t cols, float* log_sums) {
     __shared__ float shared[33];
     D* row = logits + blockIdx.x * stride;
     float top, sum;
-    row_softmax_sums<N>(row, cols, shared, top, sum);
+    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
     const float share = 1.0f / sum;
-    each_column<N>(row, cols, [&](std::size_t c, float(&x)[N]) {
+    each_column<N>(again, cols, [&](std::size_t c, float(&x)[N]) {
 #pragma unroll
         for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(x[j] - top);
         store<N>(row + c, x);
     });
+    if (log_sums && threadIdx.x == 0) log_sums[blockIdx.x] = top + logf(sum);
 }
-template <class T> void row_softmax_inplace(const launch_context& k, matrix<T> logits) {
+template <class T> void row_softmax_inplace(const launch_context& k, matrix<T> logits, span<float> log_sums) {
     if (logits.rows == 0) return;
-    with_width<T>(
-        [&](auto n) {
-            row_softmax_kernel<device_t<T>, decltype(n)::value>
-                <<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(device(logits.data), logits.stride,
-                                                                                   logits.cols);
+    with_kept_rows<T>(
+        [](auto n, auto kept) { return &row_softmax_kernel<device_t<T>, decltype(n)::value, decltype(kept)::value>; },
+        [&](auto kernel, std::size_t bytes) {
+            kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(
+                device(logits.data), logits.stride, logits.cols, log_sums.data());
         },
         logits);
     launched("row_softmax");
 }
 
-template <class D, int N>
+template <class D, int N, bool Kept>
 static __global__ void __launch_bounds__(row_threads)
     row_softmax_distance_kernel(const D* logits, std::size_t stride, const D* probabilities, std::size_t p_stride,
                                 std::size_t p_rows, std::size_t cols, float* distance) {
@@ -78,9 +130,9 @@ static __global__ void __launch_bounds__(row_threads)
     const D* row = logits + blockIdx.x * stride;
     const D* other = probabilities + blockIdx.x % p_rows * p_stride;
     float top, sum, squares = 0;
-    row_softmax_sums<N>(row, cols, shared, top, sum);
+    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
     const float share = 1.0f / sum;
-    each_column<N>(row, cols, [&](std::size_t c, float(&x)[N]) {
+    each_column<N>(again, cols, [&](std::size_t c, float(&x)[N]) {
         float p[N];
         load<N>(other + c, p);
 #pragma unroll
@@ -96,12 +148,14 @@ template <class T>
 void row_softmax_distances(const launch_context& k, matrix<T> logits, matrix<const T> probabilities,
                            span<float> distance) {
     if (logits.rows == 0) return;
-    with_width<T>(
-        [&](auto n) {
-            row_softmax_distance_kernel<device_t<T>, decltype(n)::value>
-                <<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(
-                    device(logits.data), logits.stride, device(probabilities.data), probabilities.stride,
-                    probabilities.rows, logits.cols, distance.data());
+    with_kept_rows<T>(
+        [](auto n, auto kept) {
+            return &row_softmax_distance_kernel<device_t<T>, decltype(n)::value, decltype(kept)::value>;
+        },
+        [&](auto kernel, std::size_t bytes) {
+            kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(
+                device(logits.data), logits.stride, device(probabilities.data), probabilities.stride,
+                probabilities.rows, logits.cols, distance.data());
         },
         logits, probabilities);
     launched("row_softmax_distances");
@@ -177,69 +231,6 @@ void row_compare(const launch_context& k, matrix<const T> q, matrix<const T> y, 
         },
         q, y);
     launched("row_compare");
-}
-
-template <class D>
-static __global__ void __launch_bounds__(row_threads)
-    row_negative_entropy_kernel(const D* y, std::size_t stride, std::size_t cols, float* entropy) {
-    __shared__ float shared[33];
-    float sum = 0;
-    for (std::size_t c = threadIdx.x; c < cols; c += blockDim.x)
-        if (const float p = to_float(y[blockIdx.x * stride + c]); p > 0) sum += p * logf(p);
-    sum = block_reduce(sum, shared);
-    if (threadIdx.x == 0) entropy[blockIdx.x] = sum;
-}
-template <class T> void row_negative_entropies(const launch_context& k, matrix<const T> y, span<float> entropy) {
-    if (y.rows == 0) return;
-    row_negative_entropy_kernel<<<static_cast<unsigned>(y.rows), row_threads, 0, k.stream>>>(device(y.data), y.stride,
-                                                                                             y.cols, entropy.data());
-    launched("row_negative_entropies");
-}
-
-template <class D, int N, bool Kept>
-static __global__ void __launch_bounds__(row_threads)
-    row_kl_gradient_kernel(D* z, std::size_t stride, const D* y, std::size_t y_stride, std::size_t cols,
-                           const float* entropy, float scale, float* loss) {
-    __shared__ float shared[33];
-    D* row = z + blockIdx.x * stride;
-    const D* p = y + blockIdx.x * y_stride;
-    float top, sum, cross = 0, mass = 0;
-    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
-    const float share = 1.0f / sum;
-    each_column<N>(again, cols, [&](std::size_t c, float(&x)[N]) {
-        float want[N];
-        load<N>(p + c, want);
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            cross += want[j] * (x[j] - top);
-            mass += want[j];
-            x[j] = scale * (share * exp_of<D>(x[j] - top) - want[j]);
-        }
-        store<N>(row + c, x);
-    });
-    cross = block_reduce(cross, shared);
-    mass = block_reduce(mass, shared);
-    if (threadIdx.x == 0) loss[blockIdx.x] = entropy[blockIdx.x] - cross + mass * logf(sum);
-}
-template <class T>
-void row_kl_gradient_inplace(const launch_context& k, matrix<T> z, matrix<const T> y, span<const float> entropy,
-                             float scale, span<float> loss) {
-    if (z.rows == 0) return;
-    constexpr int wide = widest<device_t<T>>;
-    const auto kernel = row_kl_gradient_kernel<device_t<T>, wide, true>;
-    if (const std::size_t bytes = z.cols * sizeof(T); aligned(z, wide) && aligned(y, wide) && may_keep(kernel, bytes)) {
-        kernel<<<static_cast<unsigned>(z.rows), row_threads, bytes, k.stream>>>(
-            device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
-        return launched("row_kl_gradient");
-    }
-    with_width<T>(
-        [&](auto n) {
-            row_kl_gradient_kernel<device_t<T>, decltype(n)::value, false>
-                <<<static_cast<unsigned>(z.rows), row_threads, 0, k.stream>>>(
-                    device(z.data), z.stride, device(y.data), y.stride, z.cols, entropy.data(), scale, loss.data());
-        },
-        z, y);
-    launched("row_kl_gradient");
 }
 
 template <class D>

@@ -33,22 +33,15 @@ template <class T>
 void cross_entropy_inplace(const launch_context& k, matrix<T> logits, span<const token> targets,
                            span<const float> weights, span<float> loss, bool gradient) {
     if (logits.rows == 0) return;
-    constexpr int wide = widest<device_t<T>>;
-    const auto kernel = cross_entropy_kernel<device_t<T>, wide, true>;
-    if (const std::size_t bytes = logits.cols * sizeof(T);
-        gradient && aligned(logits, wide) && may_keep(kernel, bytes)) {
+    const auto run = [&](auto kernel, std::size_t bytes) {
         kernel<<<static_cast<unsigned>(logits.rows), row_threads, bytes, k.stream>>>(
             device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(), gradient);
-        return launched("cross_entropy");
-    }
-    with_width<T>(
-        [&](auto n) {
-            cross_entropy_kernel<device_t<T>, decltype(n)::value, false>
-                <<<static_cast<unsigned>(logits.rows), row_threads, 0, k.stream>>>(
-                    device(logits.data), logits.stride, logits.cols, targets.data(), weights.data(), loss.data(),
-                    gradient);
-        },
-        logits);
+    };
+    const auto kernel_of = [](auto n, auto kept) {
+        return &cross_entropy_kernel<device_t<T>, decltype(n)::value, decltype(kept)::value>;
+    };
+    if (gradient) with_kept_rows<T>(kernel_of, run, logits);
+    else with_width<T>([&](auto n) { run(kernel_of(n, std::false_type()), 0); }, logits);  // read once as it is
     launched("cross_entropy");
 }
 

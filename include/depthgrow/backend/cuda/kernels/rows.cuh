@@ -79,6 +79,18 @@ template <class T, class Body, class... Rows> void with_width(const Body& go, Ro
     if ((aligned(rows, n) && ...)) go(std::integral_constant<int, n>());
     else go(std::integral_constant<int, 1>());
 }
+/// run(kernel, bytes of shared memory) with the widest accesses that these rows allow, of kernel_of(N, Kept): Kept
+/// where shared memory holds a row of `z`, which the kernel reads more than once.
+template <class T, class KernelOf, class Run, class... Rows>
+void with_kept_rows(const KernelOf& kernel_of, const Run& run, matrix<T> z, Rows... others) {
+    using std::integral_constant;
+    constexpr int wide = widest<device_t<T>>;
+    if (!aligned(z, wide) || !(aligned(others, wide) && ...))
+        return run(kernel_of(integral_constant<int, 1>(), std::false_type()), 0);
+    const auto kept = kernel_of(integral_constant<int, wide>(), std::true_type());
+    if (const std::size_t bytes = z.cols * sizeof(T); may_keep(kept, bytes)) return run(kept, bytes);
+    run(kernel_of(integral_constant<int, wide>(), std::false_type()), 0);
+}
 /// The block's largest value and its lowest column, in every thread.
 __device__ inline void block_argmax(float& best, int& at, float* values, int* places) {
     const auto better = [](float a, int i, float b, int j) { return a > b || (a == b && i < j); };
