@@ -121,17 +121,20 @@ void attention(const dg::decoder_config& model, std::size_t sequences, std::size
     tell(" back", 5, backward);
 }
 
-void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, bool fp8 = false,
-              bool recompute = false) {
-    const std::string name =
-        "train " + model.name + (fp8 ? " fp8" : "") + (recompute ? " recompute " + std::to_string(sequences) : "");
+struct step_options {
+    bool fp8 = false, recompute = false, deterministic = false;
+};
+void training(const dg::decoder_config& model, std::size_t sequences, std::size_t length, step_options options = {}) {
+    const auto [fp8, recompute, deterministic] = options;
+    const std::string name = "train " + model.name + (fp8 ? " fp8" : "") + (deterministic ? " deterministic" : "") +
+                             (recompute ? " recompute " + std::to_string(sequences) : "");
     if (!wanted(name)) return;
     const random_tokens data(model, sequences, length);
     const auto count = static_cast<double>(sequences * length);
     std::size_t free_before = 0, free_after = 0, total = 0;
     (void)cudaMemGetInfo(&free_before, &total);
     if (profile) {
-        profiled gpu({.fp8 = fp8, .record = false});
+        profiled gpu({.deterministic = deterministic, .fp8 = fp8, .record = false});
         dg::trainer<bf16, profiled> trainer(gpu, model, 1, model.layers);
         trainer.recompute(recompute);
         for (int i = 0; i < 3; ++i) trainer.step(data.batch(), sequences, 1e-4);
@@ -141,7 +144,7 @@ void training(const dg::decoder_config& model, std::size_t sequences, std::size_
         gpu.print(count);
         return;
     }
-    dg::cuda gpu({.fp8 = fp8});
+    dg::cuda gpu({.deterministic = deterministic, .fp8 = fp8});
     dg::trainer<bf16, dg::cuda> trainer(gpu, model, 1, model.layers);
     trainer.recompute(recompute);
     double first = 0, last = 0;
@@ -291,9 +294,11 @@ int main(int argc, char** argv) {
         if (wanted("ceilings")) ceilings();
         attention(dg::mini(), 128, 512);
         attention(dg::smollm_360m(), 16, 2048), attention(dg::smollm_1_7b(), 8, 2048);
-        for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, fp8);
-        for (const std::size_t sequences : {16u, 64u}) training(dg::smollm_360m(), sequences, 2048, false, true);
-        for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, fp8);
+        for (const bool fp8 : {false, true}) training(dg::smollm_360m(), 16, 2048, {.fp8 = fp8});
+        training(dg::smollm_360m(), 16, 2048, {.deterministic = true});
+        for (const std::size_t sequences : {16u, 64u})
+            training(dg::smollm_360m(), sequences, 2048, {.recompute = true});
+        for (const bool fp8 : {false, true}) training(dg::smollm_1_7b(), 8, 2048, {.fp8 = fp8});
         training(dg::mini(), 128, 512);
         growth();
         skips(dg::smollm_360m(), 1024);

@@ -1,6 +1,6 @@
 """The optimiser step of `device.cpp` in PyTorch on a GPU, as its users run it: torch.compile, bfloat16 autocast over
 float32 weights, cuDNN attention, fused AdamW, gradient clip. Prints one JSON line a model.
-Usage: peer_cuda.py [--only NAME] [--steps 20]
+Usage: peer_cuda.py [--only NAME] [--steps 20] [--fp8: torchao's float8 training, linear maps of the layers]
 On several GPUs, as `ranks.cpp`: torchrun --nproc-per-node N peer_cuda.py --ddp (gradients exchanged in bfloat16)
 """
 
@@ -23,6 +23,10 @@ def train(name, steps):
     torch.manual_seed(0)
     with torch.device("cuda"):
         model = Llama(*s)
+    if a.fp8:
+        from torchao.float8 import convert_to_float8_training
+
+        convert_to_float8_training(model)
     ranks = torch.distributed.get_world_size() if a.ddp else 1
     run = model
     if a.ddp:
@@ -53,7 +57,7 @@ def train(name, steps):
     print(
         json.dumps(
             {
-                "row": "train " + name,
+                "row": "train " + name + (" fp8" if a.fp8 else ""),
                 "torch": torch.__version__,
                 "ranks": ranks,
                 "tokens_per_second": ranks * s[6] * s[7] / seconds,
@@ -105,6 +109,7 @@ p.add_argument("--only", default="")
 p.add_argument("--steps", type=int, default=20)
 p.add_argument("--attention", action="store_true")
 p.add_argument("--ddp", action="store_true")
+p.add_argument("--fp8", action="store_true")
 a = p.parse_args()
 if a.ddp:
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
