@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::report_settings s;
         bool no_local = false;
-        std::string processes = "1";
+        tools::rank_settings processes;
         std::vector<std::string> labels, arrays;
         const bool of_arrays = std::any_of(argv, argv + argc, [](const std::string& one) {
             return one == "--activations" || one.rfind("--activations=", 0) == 0;
@@ -168,7 +168,7 @@ int main(int argc, char** argv) {
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer of \"text\" prompts: ") + tools::tokenizer_help);
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
-        flags.add_ranks(processes, "the prompts");
+        processes.add(flags, "the prompts");
         flags.add("--max-rows", s.max_rows, "Rows of runs x positions in flight: bounds the memory");
         flags.add("--resamples", s.resamples, "Bootstrap resamples of the 95 % intervals");
         flags.add("--seed", s.seed, "Seed of drawn boundaries and of the bootstrap");

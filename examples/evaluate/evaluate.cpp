@@ -198,7 +198,7 @@ void run(const settings& s, const tools::task_model& model) {
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         settings s;
-        std::string processes = "1";
+        tools::rank_settings processes;
         tools::command_line flags(
             "evaluate --model DIR --task LIST [FLAGS]",
             "Scores a checkpoint on tasks: whole, through a lens at a layer, or under any layer order.");
@@ -215,7 +215,7 @@ int main(int argc, char** argv) {
         flags.add("--tokenizer", s.tokenizer, std::string("Tokenizer: ") + tools::tokenizer_help);
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
-        flags.add_ranks(processes, "the items of a task");
+        processes.add(flags, "the items of a task");
         flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
         flags.add_json(s.json);
         flags.add_output("--html", s.html, "Draw early exits and sweeps on a page");

@@ -8,7 +8,8 @@
 int main(int argc, char** argv) {
     return tools::run_tool([&] {
         tools::lens_table_settings s;
-        std::string json, processes = "1";
+        tools::rank_settings processes;
+        std::string json;
         bool quiet = false;
         tools::command_line flags(
             "fit_lens --model DIR --out DIR [FLAGS]",
@@ -32,7 +33,7 @@ int main(int argc, char** argv) {
         flags.add("--seed", s.seed, "Seed of the data's order");
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
-        flags.add_ranks(processes, "the sequences of a step");
+        processes.add(flags, "the sequences of a step");
         flags.add_json(json);
         flags.add_quiet(quiet);
         flags.examples(

@@ -26,7 +26,8 @@ void add_schedule_flags(command_line& f, training_settings& s) {
     growths.insert(growths.begin(), "none");
     f.add_choice("--growth", s.growth, growths, "Operator that deepens the model while it trains");
     f.add("--block", s.block, "Layers added at a growth (0: the preset's)");
-    f.add("--initial-layers", s.initial_layers, "Layers to start with (0: one block, or those of --init)");
+    f.add("--initial-layers", s.initial_layers,
+          "Layers to start with (0: one block, or those of the checkpoint it starts from)");
     f.add("--growth-plan", s.growth_plan,
           "A file in place of --growth: a line STEP GROWTH for each, GROWTH as in \"lidas block=2\", \"0 1 1 2\" or "
           "\"0 0.5*0+0.5*1 1 init=copy state=zero\"; init= and state= as "

@@ -52,6 +52,26 @@ for count in 0 x -1 all; do
   refused "$sentence" "$TOOLS/fit_lens" --model model --out never --ranks $count
 done
 refused '--ranks: expected none beside --activations' "$TOOLS/depth_report" --activations none --ranks 2
+refused '--rank-timeout: expected seconds above 0, found 0' "${report[@]}" --prompts single.jsonl --rank-timeout 0
+# A rank that stalls ends the others after that time.
+"$TOOLS/fit_lens" --model model --out stalled --steps 1000000 --tokens-per-step 128 --threads 1 --quiet --ranks 2 \
+    --rank-timeout 3 > problem 2>&1 & launcher=$!
+for ((t = 0; t < 100; ++t)); do
+  stalled=$(pgrep -P $launcher | tail -n 1) || true
+  [[ $(pgrep -P $launcher | wc -l) -ge 2 ]] && break
+  sleep 0.1
+done
+sleep 1
+kill -STOP "$stalled"
+for ((t = 0; t < 300; ++t)); do kill -0 $launcher 2> /dev/null || break; sleep 0.1; done
+if kill -0 $launcher 2> /dev/null; then
+  kill -9 $launcher $(pgrep -P $launcher) || true
+  fail "expected the others to end after --rank-timeout 3, found them waiting after 30 s"
+fi
+! wait $launcher 2> /dev/null || fail "expected a failure where a rank stalls"
+grep -q 'expected an answer from every rank within 3 s, found none from rank' problem ||
+  fail "expected the stalled rank to be named, found: $(cat problem)"
+[[ ! -e stalled ]] || fail "expected no lens of a run whose rank had stalled"
 # What every rank finds, before measuring or within (logits that are not finite): one sentence, nothing written.
 cp -r "$fixtures/plain" hot && chmod -R u+w hot
 printf '\xe6\xb1\x61\x7f' | dd of=hot/model.safetensors bs=1 seek=$((8 + 7528 + 96 * 128)) conv=notrunc status=none
