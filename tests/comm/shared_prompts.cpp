@@ -93,6 +93,7 @@ TEST_CASE("without other ranks a failure ends the list too: of a measurement, of
     using order = std::vector<std::size_t>;
     CHECK(run(9, 9) == std::pair{order{0, 1, 2, 3, 4}, std::string{}});
     CHECK(run(3, 9) == std::pair{order{0, 1, 2}, std::string{"item 3 cannot be measured"}});
+    CHECK(run(3, 2) == std::pair{order{0, 1}, std::string{"item 2 cannot be taken"}});
     CHECK(run(9, 2) == std::pair{order{0, 1}, std::string{"item 2 cannot be taken"}});
     CHECK(run(9, 4) == std::pair{order{0, 1, 2, 3}, std::string{"item 4 cannot be taken"}});
 }

@@ -110,6 +110,9 @@ void check_fused_maps(dg::cuda& gpu, bool small) {
     if (!small) swiglu(gpu, 8198, 128, 640, 8);
     rope(gpu, {8, 1030, 16, 4, 64}, 136, 0);
     rope(gpu, {20, 411, 30, 20, 16}, 64, 8);
+    if (!small)
+        for (const std::size_t width : {32u, 128u, 256u})
+            rope(gpu, {8, 1030, 1024 / width, 256 / width, width}, 136, 0);
     if (!small) training();
 }
 

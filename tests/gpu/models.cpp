@@ -1,5 +1,6 @@
 // Whole models on the device: the float64 oracle's fixtures, training in both precisions, growth, recorded steps.
 #include "depthgrow/analysis/cached_decoder.hpp"
+#include "depthgrow/analysis/tuned_lens.hpp"
 #include "depthgrow/growth/operators.hpp"
 #include "depthgrow/nn/forward.hpp"
 #include "depthgrow/optim/muon.hpp"
@@ -290,6 +291,39 @@ double farthest(const std::vector<double>& a, const std::vector<double>& b) {
     return worst;
 }
 
+/// Losses of three steps of a lens, and its translators after them; logits in parts of which the last is smaller.
+struct fitted_lens {
+    std::vector<double> losses, translators;
+};
+template <class T, class Backend> fitted_lens fit_lens(Backend& backend, const fixture::expectations& data) {
+    const dg::checkpoint_reader checkpoint(data.directory);
+    dg::decoder<T, Backend> model(backend, checkpoint.config());
+    dg::read_model(checkpoint, model);
+    dg::lens_fit_options options;
+    options.logit_rows = 7;
+    dg::lens_fitter<T, Backend> fitter(model, options);
+    fitted_lens out;
+    for (int step = 0; step < 3; ++step)
+        for (const double loss : fitter.step(data.ids, data.sequences)) out.losses.push_back(loss);
+    for (const auto& map : fitter.wide_lens().translators)
+        for (const auto* part : {&map.A, &map.b})
+            for (const auto value : part->to_host()) out.translators.push_back(static_cast<double>(value));
+    return out;
+}
+template <class T> void lens_steps(const std::string& folder) {
+    dg::cuda gpu;
+    dg::reference reference;
+    const fixture::expectations data(folder, "grouped");
+    const auto got = fit_lens<T>(gpu, data);
+    const auto want = fit_lens<double>(reference, data);
+    double losses = 0;
+    for (std::size_t i = 0; i < want.losses.size(); ++i)
+        losses = worse(losses, std::fabs(got.losses[i] - want.losses[i]));
+    results.row("lens: KL of three steps, nats", name_of_type<T>, "grouped", losses, bound<T>);
+    results.row("lens: translators after them", name_of_type<T>, "grouped", distance(got.translators, want.translators),
+                trajectory_bound<T>);
+}
+
 }  // namespace
 
 void check_models(const std::string& fixtures) {
@@ -298,6 +332,7 @@ void check_models(const std::string& fixtures) {
         fixture_values<dg::bfloat16>(fixtures, name, true);
     }
     fixture_values<float>(fixtures, "grouped", false);
+    lens_steps<float>(fixtures), lens_steps<dg::bfloat16>(fixtures);
     muon_values<float>(fixtures, true), muon_values<float>(fixtures, false), muon_values<dg::bfloat16>(fixtures, true);
     replayed<float, dg::muon>("muon"), replayed<dg::bfloat16, dg::muon>("muon");
     replayed<float, dg::sgd_nesterov>("sgd_nesterov"), replayed<dg::bfloat16, dg::sgd_nesterov>("sgd_nesterov");

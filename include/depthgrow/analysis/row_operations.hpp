@@ -89,7 +89,8 @@ void changes(Backend& backend, matrix<const T> a_run, matrix<const T> m_run, mat
     }
 }
 
-/// Every row of logits (M, V) becomes its softmax; log_sums[r] = log Σ exp(logits[r]), in nats, unless it is empty.
+/// Every row of logits (M, V) becomes its softmax; log_sums[r] = log Σ exp(logits[r]), in nats, where log_sums is not
+/// empty.
 template <class T, class Backend>
 void softmax_inplace(Backend& backend, matrix<T> logits, span<wide_t<T>> log_sums = {}) {
     if constexpr (requires { backend.template row_softmax_inplace<T>(logits, log_sums); }) {

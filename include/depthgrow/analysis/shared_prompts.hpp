@@ -33,21 +33,30 @@ template <class Own> void sum_parts(communicator& comm, span<double> numbers, co
 
 /// For every item a row of `columns` numbers: measure(item, row) fills the zeros of a row of this rank's share, then
 /// take(item, row) is given every row, in the order of the items, on every rank. One rank keeps two rows: one is taken
-/// while the next one is measured, on another thread, so that `take` must touch nothing that `measure` does.
+/// while the next one is measured, on another thread, so neither may change what the other reads or changes. Of two
+/// failures the earlier item's is told.
 template <class Measure, class Take>
 void share_out(communicator& comm, std::size_t items, std::size_t columns, const Measure& measure, const Take& take) {
     if (comm.alone()) {
         std::vector<double> row, before;
         std::future<void> taking;  // of the row before
+        const auto taken = [&] {
+            if (taking.valid()) taking.get();
+        };
         for (std::size_t i = 0; i < items; ++i) {
             row.assign(columns, 0);
-            measure(i, span<double>(row));
-            if (taking.valid()) taking.get();
+            try {
+                measure(i, span<double>(row));
+            } catch (...) {
+                taken();
+                throw;
+            }
+            taken();
             std::swap(row, before);
-            taking = std::async(std::launch::async, [&, i] { take(i, span<const double>(before)); });
+            taking = std::async(std::launch::async | std::launch::deferred,  // deferred where no thread can be had
+                                [&, i] { take(i, span<const double>(before)); });
         }
-        if (taking.valid()) taking.get();
-        return;
+        return taken();
     }
     std::vector<double> rows(items * columns);
     sum_parts(comm, rows, [&] {  // a number of one rank and zeros of the others: no rounding

@@ -5,6 +5,7 @@
 // Chosen, as in their public code: position 0 is never skipped; without its attention, a layer's MLP is recomputed.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -82,7 +83,7 @@ private:
         if (first == 0) {
             keep(clean_a_, a.row_range(0, length_)), keep(clean_mid_, mid.row_range(0, length_)),
                 keep(clean_m_, m.row_range(0, length_));
-            norms_ = measured({}, {}, clean(clean_a_), clean(clean_m_), length_);
+            norms_ = note_changes({}, {}, clean(clean_a_), clean(clean_m_), length_);
         }
         const std::size_t skip = first == 0 ? 1 : 0;  // the clean run is not compared with itself
         if (count > skip)
@@ -124,8 +125,8 @@ private:
     matrix<T> run_rows(std::size_t run) { return stream_.rows().row_range(run * length_, length_); }
     /// ‖(a'+m') − (a+m)‖ of each row, measured now and read at the end of the walk, so that a device need not wait for
     /// the host at every layer; returns where among the measured.
-    std::size_t measured(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m,
-                         std::size_t rows) {
+    std::size_t note_changes(matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a, matrix<const T> m,
+                             std::size_t rows) {
         const std::size_t at = measured_;
         rows::changes<T>(backend_, a_run, m_run, a, m, changes_.flat().subspan(at, rows));
         measured_ += rows;
@@ -141,7 +142,7 @@ private:
 
     /// Changes of layer l in the active runs from `first` on, given what their layer added.
     void measure(std::size_t l, std::size_t first, matrix<const T> a, matrix<const T> m) {
-        const std::size_t at = measured(a, m, clean(clean_a_), clean(clean_m_), a.rows);
+        const std::size_t at = note_changes(a, m, clean(clean_a_), clean(clean_m_), a.rows);
         if (waiting_.empty() || waiting_.back().layer != l) waiting_.push_back({l, first, 0, at, norms_});
         waiting_.back().runs += a.rows / length_;
     }
@@ -150,11 +151,14 @@ private:
     void read_measured() {
         host_.resize(measured_);
         backend_.template to_host<wide_t<T>>(changes_.data(), host_.data(), measured_);
-        for (std::size_t r = 0; r < active_.size(); ++r) {
-            forks_[r].inert = true;
-            for (std::size_t u = 1; u < active_[r].until; ++u)
-                forks_[r].inert = forks_[r].inert && host_[forks_[r].skipped + u] == 0;
-        }
+        for (std::size_t r = 0; r < active_.size(); ++r)
+            forks_[r].inert = adds_nothing(host_.data() + forks_[r].skipped, active_[r]);
+    }
+    /// Given the norms of what a run skips.
+    static bool adds_nothing(const wide_t<T>* skipped, const skip_run& run) {
+        bool nothing = true;
+        for (std::size_t u = 1; u < run.until; ++u) nothing = nothing && skipped[u] == 0;
+        return nothing;
     }
     void raise_changes() {
         for (std::size_t r = 0; r < active_.size(); ++r) {
@@ -183,18 +187,20 @@ private:
         if (options_.unit == skip_unit::attention) {
             tape_.start(false);
             const auto alone = model_.mlp_sublayer(tape_, {borrowed(replaced), {}}, l, l, nullptr);
-            skipped = measured({}, {}, a, {}, length_);
-            changed = measured({}, alone.pending.value, a, m, length_);
+            skipped = note_changes({}, {}, a, {}, length_);
+            changed = note_changes({}, alone.pending.value, a, m, length_);
             replaced = tape_.make(length_, a.cols).value;
             backend_.template add<T>(alone.h.value, wide_t<T>(1), alone.pending.value, replaced);
         } else if (options_.unit == skip_unit::mlp) {
-            skipped = measured({}, {}, m, {}, length_);
-            changed = measured(a, {}, a, m, length_);
+            skipped = note_changes({}, {}, m, {}, length_);
+            changed = note_changes(a, {}, a, m, length_);
             replaced = clean(clean_mid_);
         }
         const auto kept = run_rows(0);  // what leaves the layer where it is not
         for (const skip_run& run : runs) {
             if (run.from > 0 && l + 1 == model_.layers()) continue;
+            if constexpr (std::is_base_of_v<reference, Backend>)  // in the host's memory: known now
+                if (adds_nothing(changes_.data() + skipped, run)) continue;
             active_.push_back(run), forks_.push_back({skipped, changed, norms_});
             const auto rows = run_rows(active_.size());
             backend_.template copy<T>(kept.row(0), rows.row(0), rows.cols);
@@ -216,7 +222,7 @@ private:
             rows::softmax_inplace<T>(backend_, clean);
             for (std::size_t r = 0; r < active_.size(); ++r) {
                 const std::size_t from = std::max(first, active_[r].from);
-                if (from >= end) continue;
+                if (from >= end || forks_[r].inert) continue;
                 const auto part = z.row_range(0, end - from);
                 ops::unembed<T>(backend_, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value,
                                 part);

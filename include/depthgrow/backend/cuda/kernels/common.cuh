@@ -75,6 +75,7 @@ template <int N, class D> __device__ inline void load(const D* from, float (&to)
 #pragma unroll
     for (int i = 0; i < N; ++i) to[i] = p.get(i);
 }
+/// Made in registers: a pack that is filled where it lies in global memory becomes a store a word.
 template <int N, class D> __device__ inline void store(D* to, const float (&from)[N]) {
     pack<D, N> p;
     p.put(from);

@@ -16,12 +16,6 @@ namespace fused {
 
 using piece = pack<number, 8>;
 __device__ inline piece& piece_at(number* p) { return *reinterpret_cast<piece*>(p); }
-/// In one access of 16 bytes: numbers put into memory one by one are stored so.
-__device__ inline void put_at(number* p, const float (&from)[8]) {
-    piece made;
-    made.put(from);
-    piece_at(p) = made;
-}
 __device__ inline void spread(const piece& from, float (&to)[8]) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) to[j] = from.get(j);
@@ -55,7 +49,7 @@ struct gated {
                 spread(g, gate), spread(u, up);
 #pragma unroll
                 for (int j = 0; j < 8; ++j) y[j] = swiglu_slopes<number>(gate[j], up[j]);
-                put_at(to, gate), put_at(to + cols, up), put_at(gated, y);
+                store<8>(to, gate), store<8>(to + cols, up), store<8>(gated, y);
             }
             result.release(half);
         }
@@ -131,7 +125,7 @@ struct gated_gradient {
 #pragma unroll
                 for (int n = 0; n < 8; ++n)
                     gate[n] = dy[j].get(n) * by_gate[j].get(n), up[n] = dy[j].get(n) * by_up[j].get(n);
-                if (r + j * finishing_warps < last) put_at(to, gate), put_at(to + cols, up);
+                if (r + j * finishing_warps < last) store<8>(to, gate), store<8>(to + cols, up);
             }
         }
         result.release(1);
@@ -182,7 +176,7 @@ struct rotated_heads {
                                 sn[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
 #pragma unroll
                     for (int j = 0; j < 8; ++j) rotate(a[j], b[j], cs[j], sn[j]);
-                    put_at(to, a), put_at(to + half, b);
+                    store<8>(to, a), store<8>(to + half, b);
                 }
 #pragma unroll 2
                 for (int h = turned; h < heads; ++h, low += 2 * pieces, to += 2 * half)

@@ -92,9 +92,11 @@ bool rms_norm_forward(const launch_context& k, matrix<const T> h, matrix<const T
     return copy.out;
 }
 
+/// Blocks of the backward pass that share a multiprocessor, by vectors a lane.
+constexpr unsigned backward_blocks(int vectors) { return vectors > 4 ? 2 : vectors > 2 ? 4 : 8; }
+
 /// dx = skip + d(RMSNorm), a row a warp, all of its numbers asked for at once. Each warp sums the gain's gradient of
 /// its rows in shared memory (128 / 32 * cols floats), each block writes one row of `partial` (gridDim.x, cols).
-constexpr unsigned backward_blocks(int vectors) { return vectors > 4 ? 2 : vectors > 2 ? 4 : 8; }  // a multiprocessor
 template <class D, int N, int V>
 static __global__ void __launch_bounds__(128, backward_blocks(V))
     rms_norm_backward_kernel(const D* x, std::size_t x_stride, const D* gain, const float* rstd, float scale,
