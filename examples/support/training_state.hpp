@@ -3,7 +3,10 @@
 // Every random choice is a function of (seed, step), so a checkpoint needs no generator state.
 #pragma once
 
+#include <algorithm>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "depthgrow/io/byte_tokenizer.hpp"
 #include "depthgrow/io/growth_record.hpp"
@@ -47,16 +50,7 @@ public:
         // another program's run (dg::save_run) tells no settings; its model and its growths must be those of this one
         const dg::json now = state.contains("settings") ? run_.identity() : dg::json::object();
         const dg::json was = state.contains("settings") ? fields.object("settings") : dg::json::object();
-        for (const char* key :
-             {"optimizer", "growth_plan", "mix_loss", "skip_outliers", "residual_init"})  // recorded unless as usual
-            dg::require(now.contains(key) || !was.contains(key), file.string(),
-                        ": expected the settings of this run, found ", key, " ", was.value(key, dg::json()).dump(),
-                        " where it asks for none");
-        const bool as_many = state.value("ranks", std::size_t{1}) == run_.ranks;
-        for (const auto& [key, value] : now.items())
-            dg::require((key == "micro_batch" && !as_many) || (was.contains(key) && was[key] == value), file.string(),
-                        ": expected the settings of this run, found ", key, " ",
-                        was.contains(key) ? was[key].dump() : "missing", " where it asks for ", value.dump());
+        refuse_other_settings(file.string(), was, now, state.value("ranks", std::size_t{1}) == run_.ranks);
         load(dg::checkpoint_reader(from));
         dg::read_optimizer(from / "optimizer.safetensors", trainer_->model.config(), trainer_->optimizer,
                            dg::sharding(comm_));
@@ -115,6 +109,30 @@ public:
     training_summary so_far;
 
 private:
+    /// One sentence with the settings that differ, three of them at most; `micro_batch` counts with as many ranks only.
+    void refuse_other_settings(const std::string& file, const dg::json& was, const dg::json& now, bool as_many) const {
+        std::vector<std::string> others;
+        const auto differs = [&](const std::string& key, const std::string& asked) {
+            others.push_back(key + " " + (was.contains(key) ? was[key].dump() : "missing") + " where it asks for " +
+                             asked);
+        };
+        for (const char* key :
+             {"optimizer", "growth_plan", "mix_loss", "skip_outliers", "residual_init"})  // recorded unless as usual
+            if (was.contains(key) && !now.contains(key)) differs(key, "none");
+        for (const auto& [key, value] : now.items())
+            if ((key != "micro_batch" || as_many) && (!was.contains(key) || was[key] != value))
+                differs(key, value.dump());
+        if (others.empty()) return;
+        std::string told = others[0];
+        for (std::size_t i = 1; i < std::min<std::size_t>(3, others.size()); ++i) told += ", " + others[i];
+        if (others.size() > 3) told += ", and " + std::to_string(others.size() - 3) + " more";
+        const auto& s = run_.settings;
+        const bool no_model =
+            s.preset.empty() && s.config.empty() && was.value("width", dg::json()) != now.value("width", dg::json());
+        dg::fail(file, ": expected the settings of this run, found ", told,
+                 no_model ? "; give the --preset or --config that it began with" : "");
+    }
+
     typename Optimizer::constants_type constants() const {
         typename Optimizer::constants_type out;
         out.decay = run_.settings.weight_decay, out.clip = run_.settings.clip;

@@ -31,6 +31,7 @@ refused 'expected one of copy_random' "${train[@]}" --tasks copying
 sum=$(cat out/log.jsonl out/model.safetensors | cksum)
 refused 'expected a new folder, found another run' "${train[@]}"
 refused 'expected the settings of this run, found' "${train[@]}" --resume auto --lr 1e-4
+refused 'more; give the --preset or --config that it began with' "$TOOLS/train_smol" --out out --resume auto --quiet
 [[ "$(cat out/log.jsonl out/model.safetensors | cksum)" == "$sum" ]] || fail "expected the other run untouched"
 mkdir linked && ln -s "$work/elsewhere.jsonl" linked/log.jsonl
 refused 'linked/log.jsonl: expected a file, found a link that leads nowhere' \
