@@ -56,8 +56,8 @@ template <class T, class Planning> std::size_t counted_memory(const resolved_run
 std::size_t planned_memory(const resolved_run& run) {
     const std::size_t rows = run.micro_batch * run.length;
     if (run.settings.backend == "cuda") {
-        // attention's backward pass: row sums and dq in float, or in a fixed order dS in bfloat16; with grouped heads
-        // dk and dv of every head
+        // attention's backward pass by cuDNN: row sums and dq in float, or in a fixed order dS in bfloat16; with
+        // grouped heads dk and dv of every head (on Hopper heads of 64 channels need the row sums alone)
         const std::size_t dq = run.settings.deterministic ? rows * run.length * run.model.heads * sizeof(dg::bfloat16)
                                                           : rows * run.model.width * sizeof(float);
         const std::size_t apart =

@@ -50,6 +50,9 @@ for measured in smollm-360m:16:181000:351900 smollm-1.7b:8:51500:99000 mini:128:
   scale --preset "$preset" --batch $((2 * rows)) --micro-batch "$rows" --gpu-rate "$one" --gpus 2
   field tokens_per_second | tail -n 1 | awk -v rate="$rate" '{ exit !($1 > 0.95 * rate && $1 < 1.05 * rate) }' ||
     fail "expected about $rate tokens a second of two GPUs, found $(field tokens_per_second)"
+  scale --preset "$preset" --batch $((2 * rows)) --gpus 2  # the preset's own rate
+  field gpu_rate | awk -v one="$one" '{ exit !($1 > 0.9 * one && $1 < 1.1 * one) }' ||
+    fail "expected about $one tokens a second of one GPU with $preset, found $(field gpu_rate)"
 done
 scale --preset smollm-1.7b --batch 1024 --gpus 1024
 [[ $(field gpus | wc -l) -eq 11 ]] || fail "expected rows for 1 to 1024 GPUs: $(cat scale.json)"

@@ -108,8 +108,7 @@ private:
                 *part = tensor<T, Backend>(backend_, {length_, width});
         }
         backend_.template from_host<token>(tokens.data(), ids_.data(), length_);
-        active_.clear();
-        waiting_.clear(), forks_.clear();
+        active_.clear(), waiting_.clear();
         measured_ = 0;
         if (const std::size_t most = model_.layers() * (rows + 3 * length_); changes_.size() < most)
             changes_ = tensor<wide_t<T>, Backend>(backend_, {most});
@@ -151,8 +150,7 @@ private:
     void read_measured() {
         host_.resize(measured_);
         backend_.template to_host<wide_t<T>>(changes_.data(), host_.data(), measured_);
-        for (std::size_t r = 0; r < active_.size(); ++r)
-            forks_[r].inert = adds_nothing(host_.data() + forks_[r].skipped, active_[r]);
+        for (started_run& run : active_) run.inert = adds_nothing(host_.data() + run.skipped, run);
     }
     /// Given the norms of what a run skips.
     static bool adds_nothing(const wide_t<T>* skipped, const skip_run& run) {
@@ -161,16 +159,13 @@ private:
         return nothing;
     }
     void raise_changes() {
-        for (std::size_t r = 0; r < active_.size(); ++r) {
-            const skip_run& run = active_[r];
-            if (forks_[r].inert) continue;
-            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until; ++u)
-                run.into->raise_change(run.layer, run.layer, ratio(run.layer, forks_[r].changed, forks_[r].norms, u));
-        }
+        for (const started_run& run : active_)
+            for (std::size_t u = std::max<std::size_t>(1, run.from); u < run.until && !run.inert; ++u)
+                run.into->raise_change(run.layer, run.layer, ratio(run.layer, run.changed, run.norms, u));
         for (const auto& part : waiting_)
             for (std::size_t r = 0; r < part.runs; ++r) {
-                const skip_run& run = active_[part.first + r];
-                if (forks_[part.first + r].inert) continue;
+                const started_run& run = active_[part.first + r];
+                if (run.inert) continue;
                 double largest = 0;
                 for (std::size_t u = run.from; u < length_; ++u)
                     largest = std::max(largest, ratio(part.layer, part.at + r * length_, part.norms, u));
@@ -201,7 +196,7 @@ private:
             if (run.from > 0 && l + 1 == model_.layers()) continue;
             if constexpr (std::is_base_of_v<reference, Backend>)  // in the host's memory: known now
                 if (adds_nothing(changes_.data() + skipped, run)) continue;
-            active_.push_back(run), forks_.push_back({skipped, changed, norms_});
+            active_.push_back({run, skipped, changed, norms_});
             const auto rows = run_rows(active_.size());
             backend_.template copy<T>(kept.row(0), rows.row(0), rows.cols);
             backend_.template copy<T>(replaced.row(1), rows.row(1), (run.until - 1) * rows.cols);
@@ -222,7 +217,7 @@ private:
             rows::softmax_inplace<T>(backend_, clean);
             for (std::size_t r = 0; r < active_.size(); ++r) {
                 const std::size_t from = std::max(first, active_[r].from);
-                if (from >= end || forks_[r].inert) continue;
+                if (from >= end || active_[r].inert) continue;
                 const auto part = z.row_range(0, end - from);
                 ops::unembed<T>(backend_, normed.row_range((1 + r) * length_ + from, end - from), model_.head().value,
                                 part);
@@ -235,7 +230,7 @@ private:
         std::vector<wide_t<T>> host(active_.size() * length_);
         backend_.template to_host<wide_t<T>>(distance_.data(), host.data(), host.size());
         for (std::size_t r = 0; r < active_.size(); ++r)
-            for (std::size_t u = active_[r].from; u < length_ && !forks_[r].inert; ++u) {
+            for (std::size_t u = active_[r].from; u < length_ && !active_[r].inert; ++u) {
                 const wide_t<T> distance = host[r * length_ + u];
                 require(std::isfinite(distance),
                         "[skip_effects] expected finite logits, got NaN or infinity at position ", u);
@@ -258,12 +253,11 @@ private:
         std::size_t layer, first, runs, at, norms;  // runs [first, first + runs); at, norms: places among the measured
     };
     std::vector<measured_layer> waiting_;
-    struct fork_of_run {
+    struct started_run : skip_run {
         std::size_t skipped, changed, norms;  // places of ‖what is skipped‖, of the layer's own change, of ‖c_l‖
         bool inert = false;
     };
-    std::vector<skip_run> active_;
-    std::vector<fork_of_run> forks_;  // one an active run
+    std::vector<started_run> active_;
     std::size_t length_ = 0;
 };
 
