@@ -73,12 +73,11 @@ function(depthgrow_add_cuda_kernels target)
     set(architecture 90a)
     set(features -DDEPTHGROW_SM90A)
   endif()
-  file(GLOB_RECURSE headers ${include}/depthgrow/backend/*.cuh ${include}/depthgrow/backend/cuda/*.hpp)
   add_custom_command(OUTPUT ${object}
     COMMAND ${nvcc} -std=c++17 -O3 -gencode=arch=compute_${architecture},code=sm_${architecture} ${features}
             -ccbin ${CMAKE_CXX_COMPILER}
-            -Xcompiler=-fPIC -I${include} -c ${unit} -o ${object}
-    DEPENDS ${unit} ${headers} COMMENT "CUDA kernels of ${target}" VERBATIM)
+            -Xcompiler=-fPIC -I${include} -c ${unit} -o ${object} -MD -MF ${object}.d
+    DEPENDS ${unit} DEPFILE ${object}.d COMMENT "CUDA kernels of ${target}" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
   target_sources(${target} PRIVATE ${object})
   target_link_libraries(${target} PUBLIC depthgrow::cuda)

@@ -1,6 +1,7 @@
 // Linear maps fused with SwiGLU and RoPE against `reference` in double, and training with them against training
 // without. What a fused map rounds in between is rounded here too; where the two fall on different sides, that is one
 // unit more.
+#include "depthgrow/analysis/row_operations.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "table.hpp"
 
@@ -43,6 +44,42 @@ void swiglu(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn,
     for (std::size_t r = 0; r < rows; ++r)
         for (std::size_t c = 0; c < 2 * ffn; ++c) d.want()(r, c) = given.want()(r, c) * dout.want()(r, c % ffn);
     results.row("linear_swiglu_backward", "bf16", size, d.error(), one * (1 + largest(given.want())));
+}
+
+/// Averages near the row's largest logit, far below it, and too far off or none at all, so that rows are made anew.
+void softmax(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t vocab, std::size_t extra) {
+    dg::reference reference;
+    operand<T> x(gpu, rows, width, 1, extra), w(gpu, vocab, width, 2, extra, 3 / std::sqrt(static_cast<double>(width))),
+        e(gpu, rows, vocab, 0, extra);
+    operand<float> averages(gpu, 1, rows, 0), shares(gpu, 1, rows, 0), log_sums(gpu, 1, rows, 0);
+    reference.gemm<double>(dg::transpose::no, dg::transpose::yes, 1, x.want(), w.want(), 0, e.want());
+    const auto top = [&](std::size_t r) { return *std::max_element(e.want().row(r), e.want().row(r) + vocab); };
+    averages.assign([&](std::size_t, std::size_t r) {
+        const double off = r % 64 == 5 ? -300 : r % 64 == 6 ? 300 : r % 64 == 7 ? NAN : r % 3 == 1 ? -100 : -3;
+        return top(r) + off;
+    });
+    std::vector<double> rounded;  // how large a row's logits are, less what they are rounded without
+    for (std::size_t r = 0; r < rows; ++r) {
+        const double off = top(r) - averages.want()(0, r);
+        rounded.push_back(1 + (std::fabs(off) < 200 ? off : top(r)));
+    }
+    const bool taken =
+        gpu.linear_softmax<T>(x.got(), w.got(), averages.got_flat(), e.got(), shares.got_flat(), log_sums.got_flat());
+    dg::rows::softmax_inplace<double>(reference, e.want(), log_sums.want_flat());
+    const auto e_got = e.download();
+    const auto shares_got = shares.download(), sums_got = log_sums.download();
+    double worst = taken ? 0 : INFINITY, worst_sum = worst;
+    for (std::size_t r = 0; r < rows; ++r) {
+        for (std::size_t c = 0; c < vocab + extra; ++c) {
+            const double found = to_double(e_got[r * (vocab + extra) + c]);
+            if (c >= vocab) worst = found == 192 ? worst : INFINITY;
+            else worst = worse(worst, std::fabs(found * to_double(shares_got[r]) - e.want()(r, c)) / rounded[r]);
+        }
+        worst_sum = worse(worst_sum, std::fabs(to_double(sums_got[r]) - log_sums.want()(0, r)) / rounded[r]);
+    }
+    const auto size = std::to_string(rows) + " x " + std::to_string(width) + " x " + std::to_string(vocab);
+    results.row("linear_softmax", "bf16", size, worst, 2 * rounding<T>);
+    results.row("linear_softmax, log sums", "bf16", size, worst_sum, rounding<T>);
 }
 
 void rope(dg::cuda& gpu, dg::attention_shape s, std::size_t width, std::size_t extra) {
@@ -108,6 +145,8 @@ void training() {
 void check_fused_maps(dg::cuda& gpu, bool small) {
     swiglu(gpu, 4200, 72, 1032, 0);  // no extent is a whole tile
     if (!small) swiglu(gpu, 8198, 128, 640, 8);
+    softmax(gpu, 4200, 72, 1032, 0);
+    if (!small) softmax(gpu, 300, 136, 30000, 8);
     rope(gpu, {8, 1030, 16, 4, 64}, 136, 0);
     rope(gpu, {20, 411, 30, 20, 16}, 64, 8);
     if (!small)

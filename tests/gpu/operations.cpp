@@ -458,9 +458,15 @@ template <class T> void row_operations(dg::cuda& gpu, std::size_t rows, std::siz
     results.row("row comparisons", name_of_type<T>, size, worst, low_precision<T> ? 1e-3 : 32 * bound<float>(cols));
 
     operand<float> log_sums(gpu, 1, rows, 0), dots(gpu, 1, rows, 0), far(gpu, 1, rows, 0);
-    dg::rows::dots<T>(gpu, z.got(), y.got(), dots.got_flat());
-    dg::rows::dots<double>(reference, z.want(), y.want(), dots.want_flat());
+    operand<float> wide(gpu, rows, cols, 8), other_wide(gpu, rows, cols, 9), shares(gpu, 1, rows, 10);
+    dg::rows::dots<T>(gpu, z.got(), wide.got(), dots.got_flat());
+    dg::rows::dots<double>(reference, z.want(), wide.want(), dots.want_flat());
     results.row("row dots", name_of_type<T>, size, dots.error(), bound<float>(cols));
+    operand<T> difference(gpu, rows, cols, 0);
+    dg::rows::differences<T>(gpu, wide.got(), shares.got_flat(), other_wide.got(), 0.5f, difference.got());
+    dg::rows::differences<double>(reference, wide.want(), shares.want_flat(), other_wide.want(), 0.5,
+                                  difference.want());
+    results.row("row differences", name_of_type<T>, size, difference.error(), bound<T>(4));
     dg::rows::softmax_inplace<T>(gpu, y.got(), log_sums.got_flat());
     dg::rows::softmax_inplace<double>(reference, y.want(), log_sums.want_flat());
     results.row("row softmax", name_of_type<T>, size, y.error(), bound<T>(cols));

@@ -110,17 +110,35 @@ void softmax_inplace(Backend& backend, matrix<T> logits, span<wide_t<T>> log_sum
 
 /// out[r] = x[r]·y[r], both (M, C).
 template <class T, class Backend>
-void dots(Backend& backend, matrix<const T> x, matrix<const T> y, span<wide_t<T>> out) {
+void dots(Backend& backend, matrix<const T> x, matrix<const wide_t<T>> y, span<wide_t<T>> out) {
     if constexpr (requires { backend.template row_dots<T>(x, y, out); }) {
         backend.template row_dots<T>(x, y, out);
     } else {
         detail::require_host_memory<Backend>();
         detail::each(backend, x.rows, [&](std::size_t r) {
-            const T *a = x.row(r), *b = y.row(r);
+            const T* a = x.row(r);
+            const wide_t<T>* b = y.row(r);
             wide_t<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
-            for (std::size_t c = 0; c < x.cols; ++c) sum += static_cast<wide_t<T>>(a[c]) * static_cast<wide_t<T>>(b[c]);
+            for (std::size_t c = 0; c < x.cols; ++c) sum += static_cast<wide_t<T>>(a[c]) * b[c];
             out[r] = sum;
+        });
+    }
+}
+
+/// out[r] = factor (shares[r] x[r] − y[r]), all (M, C).
+template <class T, class Backend>
+void differences(Backend& backend, matrix<const wide_t<T>> x, span<const wide_t<T>> shares, matrix<const wide_t<T>> y,
+                 wide_t<T> factor, matrix<T> out) {
+    if constexpr (requires { backend.template row_differences<T>(x, shares, y, factor, out); }) {
+        backend.template row_differences<T>(x, shares, y, factor, out);
+    } else {
+        detail::require_host_memory<Backend>();
+        detail::each(backend, x.rows, [&](std::size_t r) {
+            const wide_t<T>*a = x.row(r), *b = y.row(r), share = shares[r];
+            T* DEPTHGROW_RESTRICT to = out.row(r);
+#pragma omp simd
+            for (std::size_t c = 0; c < x.cols; ++c) to[c] = static_cast<T>(factor * (share * a[c] - b[c]));
         });
     }
 }

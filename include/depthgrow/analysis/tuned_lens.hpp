@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "depthgrow/analysis/fingerprint.hpp"
-#include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/analysis/linear_softmax.hpp"
 #include "depthgrow/analysis/shared_prompts.hpp"
 #include "depthgrow/autograd/ops/linear.hpp"
 #include "depthgrow/growth/grow.hpp"
@@ -181,7 +181,8 @@ private:
     }
     /// The loss's gradient by the normed x is (p - y) W for probabilities p of the lens and y of the model, and y W,
     /// `mean`, is the same for every layer. The loss needs no walk over both either: log p = x Wᵀ - log sum and Σ y =
-    /// 1, hence KL(y‖p) = (last - x)·(y W) + log sum of the lens - log sum of the model.
+    /// 1, hence KL(y‖p) = (last - x)·(y W) + log sum of the lens - log sum of the model. x·(y W) is the lens's logits'
+    /// average under y.
     void accumulate(span<const token> tokens, std::size_t batch, double share, std::vector<double>& losses) {
         const std::size_t rows = tokens.size(), width = lens.width, vocab = model_.config().vocab,
                           chunk = std::min(rows, options_.logit_rows);
@@ -196,37 +197,36 @@ private:
                                   backend_.template copy<T>(h.data, residuals_.rows().row(slot * rows), h.size());
                           })
                 .normed.value;
-        const matrix<T> z_all(z_.data(), chunk, vocab), mean_all(mean_.data(), chunk, width);
+        const matrix<T> z_all(z_.data(), chunk, vocab);
+        const matrix<wide_t<T>> mean_all(mean_.data(), chunk, width), sums_all(sums_.data(), chunk, width);
         const std::size_t own_slot = lens.layers();  // of the model's own, behind the layers'
         std::vector<wide_t<T>> log_sums(log_sums_.size()), dots(dots_.size());
         for (std::size_t first = 0; first < rows; first += chunk) {
             const std::size_t count = std::min(chunk, rows - first);
-            const auto z = z_all.row_range(0, count), mean = mean_all.row_range(0, count);
-            const matrix<const T> ones(ones_.data(), count, 1);
-            const auto probabilities = [&](std::size_t slot, matrix<const T> x) {
-                ops::unembed<T>(backend_, x, model_.head().value, z);
-                rows::softmax_inplace<T>(backend_, z, log_sums_.flat().subspan(slot * chunk, count));
-            };
+            const auto z = z_all.row_range(0, count);
+            const auto mean = mean_all.row_range(0, count), sums = sums_all.row_range(0, count);
+            const auto shares = shares_.flat().subspan(0, count);
+            const auto of = [&](auto& all, std::size_t slot) { return all.flat().subspan(slot * chunk, count); };
+            const matrix<const T> ones(ones_.data(), count, 1), head = model_.head().value;
             const auto final_rows = last.row_range(first, count);
-            probabilities(own_slot, final_rows);
-            backend_.template gemm<T>(transpose::no, transpose::no, 1, z, model_.head().value, 0, mean);
-            rows::dots<T>(backend_, final_rows, mean, dots_.flat().subspan(own_slot * chunk, count));
+            rows::linear_softmax<T>(backend_, final_rows, head, {}, z, shares, of(log_sums_, own_slot));
+            backend_.template gemm<T>(transpose::no, transpose::no, 1, z, head, 0, mean);
+            rows::dots<T>(backend_, final_rows, mean, of(dots_, own_slot));
             for (std::size_t l = 0; l < lens.layers(); ++l) {
                 const auto h = residuals_.rows().row_range(l * rows + first, count);
                 norm_tape_.start(true);
                 const auto x = norm_tape_.make(count, width);
                 detail::translate<T>(backend_, lens.translators[l], h, ones, x.value);
                 const auto normed = model_.final_norm(norm_tape_, x, nullptr);
-                probabilities(l, normed.value);
-                rows::dots<T>(backend_, normed.value, mean, dots_.flat().subspan(l * chunk, count));
-                const auto dnormed = norm_tape_.claim(normed).out;
-                backend_.template copy<T>(mean.data, dnormed.data, mean.size());
-                backend_.template gemm<T>(transpose::no, transpose::no, static_cast<wide_t<T>>(share), z,
-                                          model_.head().value, -static_cast<wide_t<T>>(share), dnormed);
+                rows::dots<T>(backend_, normed.value, mean, of(dots_, l));
+                rows::linear_softmax<T>(backend_, normed.value, head, of(dots_, l), z, shares, of(log_sums_, l));
+                backend_.template gemm<T>(transpose::no, transpose::no, 1, z, head, 0, sums);
+                rows::differences<T>(backend_, sums, shares, mean, static_cast<wide_t<T>>(share),
+                                     norm_tape_.claim(normed).out);
                 norm_tape_.backward();
                 const auto dx = norm_tape_.gradient(x);  // (count, C)
                 backend_.template gemm<T>(transpose::yes, transpose::no, 1, dx, h, 1, gradients_[l].A.rows());
-                backend_.template gemm<T>(transpose::yes, transpose::no, 1, ones, dx, 1, gradients_[l].b.rows());
+                backend_.template bias_backward<T>(dx, gradients_[l].b.flat());
             }
             backend_.template to_host<wide_t<T>>(log_sums_.data(), log_sums.data(), log_sums.size());
             backend_.template to_host<wide_t<T>>(dots_.data(), dots.data(), dots.size());
@@ -243,8 +243,9 @@ private:
         if (residuals_.size() < lens.layers() * rows * lens.width)
             residuals_ = tensor<T, Backend>(backend_, {lens.layers() * rows, lens.width});
         if (z_.size() >= chunk * vocab) return;
-        z_ = tensor<T, Backend>(backend_, {chunk, vocab}), mean_ = tensor<T, Backend>(backend_, {chunk, lens.width});
-        ones_ = tensor<T, Backend>::filled(backend_, {chunk}, T(1));
+        z_ = tensor<T, Backend>(backend_, {chunk, vocab}), ones_ = tensor<T, Backend>::filled(backend_, {chunk}, T(1));
+        for (auto* part : {&mean_, &sums_}) *part = tensor<wide_t<T>, Backend>(backend_, {chunk, lens.width});
+        shares_ = tensor<wide_t<T>, Backend>(backend_, {chunk});
         for (auto* part : {&log_sums_, &dots_})
             *part = tensor<wide_t<T>, Backend>(backend_, {(lens.layers() + 1) * chunk});
     }
@@ -300,8 +301,9 @@ private:
     tensor<double, Backend> squares_;
     tensor<adamw_constants, Backend> adam_;
     tensor<momentum_constants, Backend> sgd_;
-    tensor<T, Backend> residuals_, z_, mean_, ones_;  // (L * rows, C), (chunk, V), (chunk, C), (chunk)
-    tensor<wide_t<T>, Backend> log_sums_, dots_;      // (L + 1, chunk): of every layer's lens, last of the model
+    tensor<T, Backend> residuals_, z_, ones_;          // (L * rows, C), (chunk, V), (chunk)
+    tensor<wide_t<T>, Backend> mean_, sums_, shares_;  // (chunk, C), (chunk, C), (chunk)
+    tensor<wide_t<T>, Backend> log_sums_, dots_;       // (L + 1, chunk): of every layer's lens, last of the model
     std::size_t done_ = 0;
 };
 

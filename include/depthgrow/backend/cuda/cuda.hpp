@@ -15,6 +15,7 @@
 #include "depthgrow/backend/cuda/launch.hpp"
 #include "depthgrow/backend/cuda/products.hpp"
 #include "depthgrow/backend/cuda/recording.hpp"
+#include "depthgrow/backend/cuda/row_comparisons.hpp"
 
 namespace depthgrow {
 
@@ -406,8 +407,23 @@ public:
     template <class T> void row_softmax_inplace(matrix<T> logits, span<float> log_sums) {
         kernels::row_softmax_inplace<T>(context_, logits, log_sums);
     }
-    template <class T> void row_dots(matrix<const T> x, matrix<const T> y, span<float> out) {
+    template <class T> void row_dots(matrix<const T> x, matrix<const float> y, span<float> out) {
         kernels::row_dots<T>(context_, x, y, out);
+    }
+    template <class T>
+    void row_differences(matrix<const float> x, span<const float> shares, matrix<const float> y, float factor,
+                         matrix<T> out) {
+        kernels::row_differences<T>(context_, x, shares, y, factor, out);
+    }
+    template <class T>
+    bool linear_softmax(matrix<const T> x, matrix<const T> w, span<const float> averages, matrix<T> e,
+                        span<float> shares, span<float> log_sums) {
+        contract::gemm(transpose::no, transpose::yes, x, w, e);
+        for (const std::size_t n : {averages.size(), shares.size(), log_sums.size()})
+            require(n == x.rows, "[linear_softmax] expected ", x.rows, " averages, shares and sums, got ", n);
+        if constexpr (std::is_same_v<T, bfloat16>)
+            return options_.fuse && kernels::linear_softmax(context_, x, w, averages, e, shares, log_sums);
+        else return false;
     }
     template <class T>
     void row_softmax_distances(matrix<T> logits, matrix<const T> probabilities, span<float> distance) {
@@ -416,21 +432,7 @@ public:
     template <class T, class Comparison>
     void row_compare(matrix<const T> q, matrix<const T> y, span<const token> targets, std::size_t k,
                      span<Comparison> out) {
-        const std::size_t rows = q.rows;
-        comparisons_.resize(rows * (sizeof(kernels::row_comparison) + sizeof(token)));
-        auto* results = static_cast<kernels::row_comparison*>(comparisons_.data());
-        auto* wanted = reinterpret_cast<token*>(results + rows);
-        from_host<token>(targets.data(), wanted, rows);
-        kernels::row_compare<T>(context_, q, y, {wanted, rows}, k, {results, rows});
-        std::vector<kernels::row_comparison> host(rows);
-        to_host<kernels::row_comparison>(results, host.data(), rows);
-        for (std::size_t r = 0; r < rows; ++r)
-            out[r] = {static_cast<double>(host[r].kl_lens_final),
-                      static_cast<double>(host[r].kl_final_lens),
-                      static_cast<double>(host[r].cross_entropy),
-                      static_cast<double>(host[r].overlap),
-                      host[r].agrees != 0,
-                      host[r].hits != 0};
+        compare_rows_(*this, context_, q, y, targets, k, out);
     }
     template <class T> void row_probability_gradient_inplace(matrix<T> z, span<const token> gold, span<float> value) {
         kernels::row_probability_gradient_inplace<T>(context_, z, gold, value);
@@ -486,7 +488,8 @@ private:
     cuda_detail::products products_;
     cuda_detail::fp8_maps fp8_;
     cuda_detail::cudnn_attention attention_;
-    cuda_detail::device_bytes scratch_, comparisons_;
+    cuda_detail::device_bytes scratch_;
+    cuda_detail::row_comparisons compare_rows_;
     kernels::launch_context context_;
 };
 

@@ -15,6 +15,7 @@
 #include "depthgrow/backend/cuda/kernels/fused_products.cuh"
 #include "depthgrow/backend/cuda/kernels/hopper_attention.cuh"
 #include "depthgrow/backend/cuda/kernels/layer_norm.cuh"
+#include "depthgrow/backend/cuda/kernels/linear_softmax.cuh"
 #include "depthgrow/backend/cuda/kernels/muon.cuh"
 #include "depthgrow/backend/cuda/kernels/norm.cuh"
 #include "depthgrow/backend/cuda/kernels/optimizer.cuh"
@@ -64,7 +65,9 @@
     template void row_changes<T>(const launch_context&, matrix<const T>, matrix<const T>, matrix<const T>,           \
                                  matrix<const T>, span<float>, span<float>);                                         \
     template void row_softmax_inplace<T>(const launch_context&, matrix<T>, span<float>);                             \
-    template void row_dots<T>(const launch_context&, matrix<const T>, matrix<const T>, span<float>);                 \
+    template void row_dots<T>(const launch_context&, matrix<const T>, matrix<const float>, span<float>);             \
+    template void row_differences<T>(const launch_context&, matrix<const float>, span<const float>,                  \
+                                     matrix<const float>, float, matrix<T>);                                         \
     template void row_softmax_distances<T>(const launch_context&, matrix<T>, matrix<const T>, span<float>);          \
     template void row_compare<T>(const launch_context&, matrix<const T>, matrix<const T>, span<const token>,         \
                                  std::size_t, span<row_comparison>);                                                 \

@@ -61,6 +61,11 @@ bool linear_swiglu_backward(const launch_context&, matrix<const bfloat16> dy, ma
 bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w, matrix<bfloat16> out,
                  std::size_t length, std::size_t rotated, matrix<const float> cosine, matrix<const float> sine);
 
+/// e = softmax(x wᵀ) but for a factor a row, shares[r], and log Σ exp of every row's logits, of which averages[r] is
+/// some average: close to the largest one, or it takes long. False: as above.
+bool linear_softmax(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w,
+                    span<const float> averages, matrix<bfloat16> e, span<float> shares, span<float> log_sums);
+
 void fill_words(const launch_context&, void* to, std::size_t count, std::size_t word_bytes, std::uint64_t word);
 /// *sum += the squares of all numbers of all blocks.
 void accumulate_squares(const launch_context&, span<const span<const float>> blocks, double* sum);
@@ -167,7 +172,10 @@ template <class T>
 void row_changes(const launch_context&, matrix<const T> a_run, matrix<const T> m_run, matrix<const T> a,
                  matrix<const T> m, span<float> distance, span<float> norm);
 template <class T> void row_softmax_inplace(const launch_context&, matrix<T> logits, span<float> log_sums);
-template <class T> void row_dots(const launch_context&, matrix<const T> x, matrix<const T> y, span<float> out);
+template <class T> void row_dots(const launch_context&, matrix<const T> x, matrix<const float> y, span<float> out);
+template <class T>
+void row_differences(const launch_context&, matrix<const float> x, span<const float> shares, matrix<const float> y,
+                     float factor, matrix<T> out);
 template <class T>
 void row_softmax_distances(const launch_context&, matrix<T> logits, matrix<const T> probabilities,
                            span<float> distance);

@@ -69,7 +69,7 @@ void row_changes(const launch_context& k, matrix<const T> a_run, matrix<const T>
 
 template <class D, int N>
 static __global__ void __launch_bounds__(32 * warps_together)
-    row_dots_kernel(const D* x, std::size_t x_stride, const D* y, std::size_t y_stride, std::size_t rows,
+    row_dots_kernel(const D* x, std::size_t x_stride, const float* y, std::size_t y_stride, std::size_t rows,
                     std::size_t cols, float* out) {
     const std::size_t r = blockIdx.x * std::size_t{warps_together} + threadIdx.x / 32;
     if (r >= rows) return;
@@ -83,16 +83,47 @@ static __global__ void __launch_bounds__(32 * warps_together)
     sum = warp_sum(sum);
     if (threadIdx.x % 32 == 0) out[r] = sum;
 }
-template <class T> void row_dots(const launch_context& k, matrix<const T> x, matrix<const T> y, span<float> out) {
+template <class T> void row_dots(const launch_context& k, matrix<const T> x, matrix<const float> y, span<float> out) {
     if (x.rows == 0) return;
     with_width<T>(
         [&](auto n) {
             row_dots_kernel<device_t<T>, decltype(n)::value>
                 <<<blocks_for(x.rows, warps_together), 32 * warps_together, 0, k.stream>>>(
-                    device(x.data), x.stride, device(y.data), y.stride, x.rows, x.cols, out.data());
+                    device(x.data), x.stride, y.data, y.stride, x.rows, x.cols, out.data());
         },
         x, y);
     launched("row_dots");
+}
+
+template <class D, int N>
+static __global__ void __launch_bounds__(32 * warps_together)
+    row_differences_kernel(const float* x, std::size_t x_stride, const float* shares, const float* y,
+                           std::size_t y_stride, std::size_t rows, std::size_t cols, float factor, D* out,
+                           std::size_t out_stride) {
+    const std::size_t r = blockIdx.x * std::size_t{warps_together} + threadIdx.x / 32;
+    if (r >= rows) return;
+    const float share = shares[r];
+    each_column_of_lane<N>(cols, [&](std::size_t c) {
+        float a[N], b[N];
+        load<N>(x + r * x_stride + c, a), load<N>(y + r * y_stride + c, b);
+#pragma unroll
+        for (int j = 0; j < N; ++j) a[j] = factor * (share * a[j] - b[j]);
+        store<N>(out + r * out_stride + c, a);
+    });
+}
+template <class T>
+void row_differences(const launch_context& k, matrix<const float> x, span<const float> shares, matrix<const float> y,
+                     float factor, matrix<T> out) {
+    if (x.rows == 0) return;
+    with_width<T>(
+        [&](auto n) {
+            row_differences_kernel<device_t<T>, decltype(n)::value>
+                <<<blocks_for(x.rows, warps_together), 32 * warps_together, 0, k.stream>>>(
+                    x.data, x.stride, shares.data(), y.data, y.stride, x.rows, x.cols, factor, device(out.data),
+                    out.stride);
+        },
+        x, y, out);
+    launched("row_differences");
 }
 
 template <class D, int N, bool Kept>

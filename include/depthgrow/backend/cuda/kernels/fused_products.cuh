@@ -28,7 +28,7 @@ struct gated {
     std::size_t stride, out_stride;
     int cols;
     static constexpr int columns = 128;  // of `out` a tile
-    static constexpr bool right_transposed = false;
+    static constexpr bool right_transposed = false, centred = false;
     static constexpr unsigned own_bytes = 0;
     __device__ int right_from(int tile, int column) const {
         return column / columns * cols + tile * columns + column % columns;
@@ -66,7 +66,7 @@ struct gated_gradient {
     int cols;
     static constexpr int columns = 256, together = 3, deep = 2, rows_together = together * finishing_warps,
                          each = (rows_each + rows_together - 1) / rows_together;
-    static constexpr bool right_transposed = true;
+    static constexpr bool right_transposed = true, centred = false;
     static constexpr unsigned row_bytes = finishing * 16, slot_bytes = 2 * together * row_bytes,
                               own_bytes = deep * slot_bytes;
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
@@ -140,7 +140,7 @@ struct rotated_heads {
     std::size_t stride;
     int cols, rotated, length, half;
     static constexpr int columns = 256;
-    static constexpr bool right_transposed = false;
+    static constexpr bool right_transposed = false, centred = false;
     static constexpr unsigned own_bytes = 0;
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ void begin(finished&, tile_place) const {}

@@ -1,8 +1,9 @@
 // A matrix product on Hopper whose tiles are worked on before they leave the chip: left (M, K) times right, (N, K) or
 // (K, N), in bfloat16 with float sums. Assumes rows of whole 16 bytes and code for sm_90a. A block makes tiles of 128 x
 // 256; the two of a cluster share the right operand. One warp copies tiles in, two warpgroups multiply and leave their
-// results in shared memory, rounded to bfloat16, and three warps make of them what is written
-// (`Finish`, fused_products.cuh), while the next tile is being multiplied. No order of sums depends on timing.
+// results in shared memory, less a number of the row where `Finish` is `centred`, rounded to bfloat16, and three warps
+// make of them what is written (`Finish`, fused_products.cuh), while the next tile is being multiplied. No order of
+// sums depends on timing.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/hopper.cuh"
@@ -107,8 +108,13 @@ static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads
                        warp = static_cast<unsigned>(thread) / 32;
         const unsigned to = results + half * half_bytes + (warp * 16 + lane % 16) * result_pitch;
         unsigned stage = 0, phase = 0, round = 0, last = 0;
-        float d[128];
+        float d[128], centre[2] = {0, 0};  // of rows lane / 4 and 8 more of the warp's 16
         for (int t = first; t < tiles; t += step, round ^= 1) {
+            if constexpr (Finish::centred) {
+                const int row = place_of(t, row_tiles, column_tiles, rank).row + static_cast<int>(half) * 64 +
+                                static_cast<int>(warp * 16 + lane / 4);
+                centre[0] = finish.centre(min(row, rows - 1)), centre[1] = finish.centre(min(row + 8, rows - 1));
+            }
             for (int k = 0; k < depth_tiles; ++k) {
                 const unsigned from = start + stage * stage_bytes;
                 barrier_wait(filled + 8 * stage, phase);
@@ -131,6 +137,10 @@ static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads
             products_wait<0>();
             products_made(d);
             if (thread < cluster) barrier_arrive_at(emptied + 8 * last, static_cast<unsigned>(thread));
+            if constexpr (Finish::centred) {
+#pragma unroll
+                for (int i = 0; i < 128; ++i) d[i] -= centre[i / 2 % 2];
+            }
             barrier_wait(taken + 8 * half, round ^ 1);
 #pragma unroll
             for (int j = 0; j < 16; ++j)
