@@ -43,6 +43,10 @@ elseif(NOT depthgrow_FIND_QUIETLY AND (NOT depthgrow_FIND_COMPONENTS OR depthgro
 endif()
 
 # depthgrow_add_cuda_kernels(TARGET TYPES float bf16): links depthgrow::cuda and the kernels of these types to TARGET.
+# A function keeps the policies of its definition: dependency files are read as 3.20 and newer do (CMP0116), whatever
+# the including project asks for.
+cmake_policy(PUSH)
+cmake_policy(VERSION 3.22)
 function(depthgrow_add_cuda_kernels target)
   cmake_parse_arguments(arg "" "" "TYPES" ${ARGN})
   if(NOT TARGET depthgrow::cuda)
@@ -82,3 +86,4 @@ function(depthgrow_add_cuda_kernels target)
   target_sources(${target} PRIVATE ${object})
   target_link_libraries(${target} PUBLIC depthgrow::cuda)
 endfunction()
+cmake_policy(POP)

@@ -9,8 +9,8 @@
 namespace depthgrow::rows {
 
 /// shares[r] e[r] = softmax(x[r] Wᵀ) and log_sums[r] = log Σ exp(x[r] Wᵀ), in nats, for x (M, C), W (V, C), e (M, V).
-/// averages[r] is an average of the row's logits under any distribution, for speed alone: near their largest it is fast
-/// on backends that fuse. Without averages the shares are 1.
+/// averages[r] is an average of the row's logits under any distribution, for speed alone: on backends that fuse it is
+/// fast where the largest logit is less than some 115 above. Without averages the shares are 1.
 template <class T, class Backend>
 void linear_softmax(Backend& backend, matrix<const T> x, matrix<const T> weight, span<const wide_t<T>> averages,
                     matrix<T> e, span<wide_t<T>> shares, span<wide_t<T>> log_sums) {

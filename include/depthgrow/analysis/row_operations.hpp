@@ -135,7 +135,9 @@ void differences(Backend& backend, matrix<const wide_t<T>> x, span<const wide_t<
     } else {
         detail::require_host_memory<Backend>();
         detail::each(backend, x.rows, [&](std::size_t r) {
-            const wide_t<T>*a = x.row(r), *b = y.row(r), share = shares[r];
+            const wide_t<T>* a = x.row(r);
+            const wide_t<T>* b = y.row(r);
+            const wide_t<T> share = shares[r];
             T* DEPTHGROW_RESTRICT to = out.row(r);
 #pragma omp simd
             for (std::size_t c = 0; c < x.cols; ++c) to[c] = static_cast<T>(factor * (share * a[c] - b[c]));

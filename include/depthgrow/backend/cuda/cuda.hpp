@@ -1,5 +1,5 @@
-// The CUDA backend: device memory, products by cuBLASLt or fused with SwiGLU and RoPE by ours, attention by cuDNN, the
-// rest ours. Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
+// The CUDA backend: device memory, products by cuBLASLt or fused with SwiGLU, RoPE, softmax by ours, attention by
+// cuDNN, the rest ours. Assumes one stream and one device an object. Compiles with plain g++; link kernels made by
 // depthgrow_add_cuda_kernels(target TYPES float bf16). T is float or bfloat16; statistics, losses, gradients of weights
 // and the optimiser's numbers are float. Operations: backend/reference.hpp.
 #pragma once
@@ -25,7 +25,7 @@ struct cuda_options {
     bool tune = true;            // time several algorithms the first time that a large product or attention is met
     bool many_shapes = false;    // an analysis: few runs of many lengths and batches, so that tuning them does not pay
     bool fp8 = false;            // linear maps of the inner layers in e4m3, of their MLPs the gradients of weights too
-    bool fuse = true;            // linear maps fused with SwiGLU and RoPE where there is a kernel for it (not with fp8)
+    bool fuse = true;            // linear maps fused with SwiGLU, RoPE (not with fp8), softmax where a kernel takes it
     bool record = true;          // replay steps as CUDA graphs
     bool decode_steps = true;    // generate by recorded steps, products of few rows by kernels of ours
     std::size_t product_workspace = std::size_t{64} << 20;
@@ -421,6 +421,7 @@ public:
         contract::gemm(transpose::no, transpose::yes, x, w, e);
         for (const std::size_t n : {averages.size(), shares.size(), log_sums.size()})
             require(n == x.rows, "[linear_softmax] expected ", x.rows, " averages, shares and sums, got ", n);
+        fp8_.forget_copy();
         if constexpr (std::is_same_v<T, bfloat16>)
             return options_.fuse && kernels::linear_softmax(context_, x, w, averages, e, shares, log_sums);
         else return false;

@@ -14,8 +14,6 @@ namespace depthgrow::kernels {
 
 namespace fused {
 
-using piece = pack<number, 8>;
-__device__ inline piece& piece_at(number* p) { return *reinterpret_cast<piece*>(p); }
 __device__ inline void spread(const piece& from, float (&to)[8]) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) to[j] = from.get(j);

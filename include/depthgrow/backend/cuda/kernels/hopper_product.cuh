@@ -11,6 +11,8 @@
 namespace depthgrow::kernels::fused {
 
 using number = __nv_bfloat16;
+using piece = pack<number, 8>;
+__device__ inline piece& piece_at(number* p) { return *reinterpret_cast<piece*>(p); }
 constexpr int rows_each = 128, columns_each = 256, depth_each = 64, halves = 2, stages = 3, cluster = 2;
 constexpr int threads = 384, finishing_warps = 3, finishing = 32 * finishing_warps;
 constexpr int row_tiles_together =
@@ -41,8 +43,8 @@ struct finished {
     __device__ void wait(int half) const { hopper::barrier_wait(made + 8 * half, phase); }
     __device__ void release(int half) const { hopper::barrier_arrive(taken + 8 * half); }
     /// Eight numbers of a row.
-    __device__ pack<number, 8> at(int row, int piece) const {
-        return hopper::shared_piece(results + row * result_pitch + place_in(row, piece));
+    __device__ piece at(int row, int which) const {
+        return hopper::shared_piece(results + row * result_pitch + place_in(row, which));
     }
 };
 

@@ -58,7 +58,7 @@ struct exponentials {
         result.wait(0);
         for (int r = result.warp * together; r < rows_each; r += finishing_warps * together) {
             if (half == 0 && r >= rows_each / halves) result.release(0), result.wait(half = 1);
-            pack<number, 8> x[together];
+            piece x[together];
             float sum[together];
 #pragma unroll
             for (int i = 0; i < together; ++i) x[i] = result.at(r + i, result.lane);
@@ -76,7 +76,7 @@ struct exponentials {
             number* to = out + static_cast<std::size_t>(place.row + r) * stride + col;
 #pragma unroll
             for (int i = 0; i < together; ++i, to += stride)
-                if (r + i < last && col < cols) *reinterpret_cast<pack<number, 8>*>(to) = x[i];
+                if (r + i < last && col < cols) piece_at(to) = x[i];
             const float total = sum_of_row_of_lane(sum, result.lane);
             const int row = r + result.lane / 4;
             if (result.lane % 4 == 0 && row < last)
