@@ -1,7 +1,7 @@
 // Linear maps fused with SwiGLU and RoPE against `reference` in double, and training with them against training
 // without. What a fused map rounds in between is rounded here too; where the two fall on different sides, that is one
 // unit more.
-#include "depthgrow/analysis/row_operations.hpp"
+#include "depthgrow/analysis/tuned_lens.hpp"
 #include "depthgrow/train/trainer.hpp"
 #include "table.hpp"
 
@@ -47,7 +47,9 @@ void swiglu(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t ffn,
 }
 
 /// Averages near the row's largest logit, far below it, and too far off or none at all, so that rows are made anew.
-void softmax(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t vocab, std::size_t extra) {
+/// With memory for the sums of `part` rows alone, those are made at a time.
+void softmax(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t vocab, std::size_t extra,
+             std::size_t part = 0) {
     dg::reference reference;
     operand<T> x(gpu, rows, width, 1, extra), w(gpu, vocab, width, 2, extra, 3 / std::sqrt(static_cast<double>(width))),
         e(gpu, rows, vocab, 0, extra);
@@ -63,8 +65,12 @@ void softmax(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t voc
         const double off = top(r) - averages.want()(0, r);
         rounded.push_back(1 + (std::fabs(off) < 200 ? off : top(r)));
     }
+    dg::tensor<float, dg::cuda> scratch(gpu, {part * ((vocab + 255) / 256) + 1});
     const bool taken =
-        gpu.linear_softmax<T>(x.got(), w.got(), averages.got_flat(), e.got(), shares.got_flat(), log_sums.got_flat());
+        part ? dg::kernels::linear_softmax({gpu.stream(), scratch.data(), scratch.size(), 64}, x.got(), w.got(),
+                                           averages.got_flat(), e.got(), shares.got_flat(), log_sums.got_flat())
+             : gpu.linear_softmax<T>(x.got(), w.got(), averages.got_flat(), e.got(), shares.got_flat(),
+                                     log_sums.got_flat());
     dg::rows::softmax_inplace<double>(reference, e.want(), log_sums.want_flat());
     const auto e_got = e.download();
     const auto shares_got = shares.download(), sums_got = log_sums.download();
@@ -77,7 +83,8 @@ void softmax(dg::cuda& gpu, std::size_t rows, std::size_t width, std::size_t voc
         }
         worst_sum = worse(worst_sum, std::fabs(to_double(sums_got[r]) - log_sums.want()(0, r)) / rounded[r]);
     }
-    const auto size = std::to_string(rows) + " x " + std::to_string(width) + " x " + std::to_string(vocab);
+    const auto size = std::to_string(rows) + " x " + std::to_string(width) + " x " + std::to_string(vocab) +
+                      (part ? ", in parts" : "");
     results.row("linear_softmax", "bf16", size, worst, 2 * rounding<T>);
     results.row("linear_softmax, log sums", "bf16", size, worst_sum, rounding<T>);
 }
@@ -140,19 +147,49 @@ void training() {
     results.row("training, fused, recomputing", "bf16", "3 layers, 3 steps", recomputing, 0);
 }
 
+/// Three steps of a lens with logits enough for the fused kernel, with and without it.
+void lens() {
+    const dg::decoder_config config = dg::mini().with_depth(3);
+    const std::size_t sequences = 4, length = 256;
+    std::vector<dg::token> ids(sequences * length);
+    dg::rng random(5);
+    for (auto& id : ids) id = static_cast<dg::token>(random.below(config.vocab));
+    std::vector<double> losses[2], translators[2];
+    for (const bool fuse : {false, true}) {
+        dg::cuda gpu({.deterministic = true, .fuse = fuse});
+        const dg::decoder<T, dg::cuda> model(gpu, config, 1);
+        dg::lens_fit_options options;
+        options.logit_rows = ids.size();
+        dg::lens_fitter<T, dg::cuda> fitter(model, options);
+        for (int step = 0; step < 3; ++step)
+            for (const double loss : fitter.step(ids, sequences)) losses[fuse].push_back(loss);
+        for (const auto& map : fitter.wide_lens().translators)
+            for (const auto* values : {&map.A, &map.b})
+                for (const double value : values->to_host()) translators[fuse].push_back(value);
+    }
+    double apart = 0, off = 0, all = 0;
+    for (std::size_t i = 0; i < losses[0].size(); ++i)
+        apart = worse(apart, std::fabs(losses[1][i] - losses[0][i]) / (1 + losses[0][i]));
+    for (std::size_t i = 0; i < translators[0].size(); ++i)
+        off += std::pow(translators[1][i] - translators[0][i], 2), all += std::pow(translators[0][i], 2);
+    results.row("lens: KL, fused against separate", "bf16", "3 layers, 3 steps", apart, 2 * rounding<T>);
+    results.row("lens: translators, likewise", "bf16", "3 layers, 3 steps", std::sqrt(off / all), 8 * rounding<T>);
+}
+
 }  // namespace
 
 void check_fused_maps(dg::cuda& gpu, bool small) {
     swiglu(gpu, 4200, 72, 1032, 0);  // no extent is a whole tile
     if (!small) swiglu(gpu, 8198, 128, 640, 8);
     softmax(gpu, 4200, 72, 1032, 0);
+    softmax(gpu, 4200, 72, 1032, 8, 1100);
     if (!small) softmax(gpu, 300, 136, 30000, 8);
     rope(gpu, {8, 1030, 16, 4, 64}, 136, 0);
     rope(gpu, {20, 411, 30, 20, 16}, 64, 8);
     if (!small)
         for (const std::size_t width : {32u, 128u, 256u})
             rope(gpu, {8, 1030, 1024 / width, 256 / width, width}, 136, 0);
-    if (!small) training();
+    if (!small) training(), lens();
 }
 
 }  // namespace gpu_test

@@ -62,7 +62,7 @@ bool linear_rope(const launch_context&, matrix<const bfloat16> x, matrix<const b
                  std::size_t length, std::size_t rotated, matrix<const float> cosine, matrix<const float> sine);
 
 /// e = softmax(x wᵀ) but for a factor a row, shares[r], and log Σ exp of every row's logits, of which averages[r] is
-/// some average: less than some 115 below the largest one, or it takes long. False: as above.
+/// some average: where one is more than some 115 below the largest, all products are made twice. False: as above.
 bool linear_softmax(const launch_context&, matrix<const bfloat16> x, matrix<const bfloat16> w,
                     span<const float> averages, matrix<bfloat16> e, span<float> shares, span<float> log_sums);
 

@@ -28,6 +28,7 @@ struct gated {
     static constexpr int columns = 128;  // of `out` a tile
     static constexpr bool right_transposed = false, centred = false;
     static constexpr unsigned own_bytes = 0;
+    __device__ bool wanted() const { return true; }
     __device__ int right_from(int tile, int column) const {
         return column / columns * cols + tile * columns + column % columns;
     }
@@ -67,6 +68,7 @@ struct gated_gradient {
     static constexpr bool right_transposed = true, centred = false;
     static constexpr unsigned row_bytes = finishing * 16, slot_bytes = 2 * together * row_bytes,
                               own_bytes = deep * slot_bytes;
+    __device__ bool wanted() const { return true; }
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ int last_of(const finished& result, tile_place place) const {
         return place.column * columns + result.lane * 8 < cols ? min(rows_each, result.rows - place.row) : 0;
@@ -140,6 +142,7 @@ struct rotated_heads {
     static constexpr int columns = 256;
     static constexpr bool right_transposed = false, centred = false;
     static constexpr unsigned own_bytes = 0;
+    __device__ bool wanted() const { return true; }
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ void begin(finished&, tile_place) const {}
     __device__ void operator()(finished& result, tile_place place, tile_place) const {

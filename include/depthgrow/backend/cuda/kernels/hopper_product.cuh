@@ -53,6 +53,7 @@ static __global__ void __cluster_dims__(cluster, 1, 1) __launch_bounds__(threads
     product_kernel(const __grid_constant__ CUtensorMap left, const __grid_constant__ CUtensorMap right, int rows,
                    int row_tiles, int column_tiles, int depth_tiles, Finish finish) {
     using namespace hopper;
+    if (!finish.wanted()) return;
     extern __shared__ __align__(1024) unsigned char shared[];
     const unsigned start = shared_address(shared), results = start + stages * stage_bytes,
                    own = results + halves * half_bytes, filled = own + Finish::own_bytes;

@@ -1,8 +1,8 @@
 // Softmax of a linear map's rows, up to a factor a row, in one pass over the result: no row is read again to be
 // divided, the factor goes where the row is used. Assumes bfloat16 and code for sm_90a, else returns false. Needs an
 // average of each row's logits beforehand: the largest is not below it, so that exp(logit - average - 50) does not
-// vanish, nor overflow while the largest is less than some 115 above. Rows that are further off, or whose average is
-// none, are made anew, one by one: right for every average, fast for good ones.
+// vanish, nor overflow while the largest is less than some 115 above. Where rows are further off, or an average is
+// none, the product is made once more and those rows' softmax from it: right for every average, fast for good ones.
 #pragma once
 
 #include "depthgrow/backend/cuda/kernels/rows.cuh"
@@ -49,6 +49,7 @@ struct exponentials {
     static constexpr int columns = 256, together = 8;
     static constexpr bool right_transposed = false, centred = true;
     static constexpr unsigned own_bytes = 0;
+    __device__ bool wanted() const { return true; }
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
     __device__ float centre(int row) const { return averages[row]; }
     __device__ void begin(finished&, tile_place) const {}
@@ -86,41 +87,71 @@ struct exponentials {
     }
 };
 
-/// Adds up a row's sums; a row whose sum is out of bounds becomes softmax(x wᵀ), by this block alone.
+/// Writes results, as they are, of rows without a share alone.
+struct lost_logits {
+    number* out;
+    const float* shares;
+    std::size_t stride;
+    int rows, cols;
+    static constexpr int columns = 256;
+    static constexpr bool right_transposed = false, centred = false;
+    static constexpr unsigned own_bytes = 0;
+    /// For all threads of a block together: whether there is anything to do.
+    __device__ bool wanted() const {
+        bool lost = false;
+        for (int r = static_cast<int>(threadIdx.x); r < rows; r += threads) lost = lost || shares[r] == 0;
+        return __syncthreads_or(lost);
+    }
+    __device__ int right_from(int tile, int column) const { return tile * columns + column; }
+    __device__ void begin(finished&, tile_place) const {}
+    __device__ void operator()(finished& result, tile_place place, tile_place) const {
+        const int col = place.column * columns + result.lane * 8,
+                  last = col < cols ? min(rows_each, rows - place.row) : 0;
+        for (int half = 0; half < halves; ++half) {
+            result.wait(half);
+            for (int r = 64 * half + result.warp; r < min(64 * (half + 1), last); r += finishing_warps)
+                if (shares[place.row + r] == 0)
+                    piece_at(out + static_cast<std::size_t>(place.row + r) * stride + col) = result.at(r, result.lane);
+            result.release(half);
+        }
+    }
+};
+
+constexpr std::size_t rows_a_block = 64;
+
+/// Adds up a row's sums; a row whose sum is out of bounds gets no share: 0.
 static __global__ void __launch_bounds__(row_threads)
-    softmax_rows_kernel(const number* x, std::size_t x_stride, const number* w, std::size_t w_stride, std::size_t depth,
-                        exponentials e, std::size_t rows, std::size_t rows_a_block, float* shares, float* log_sums) {
-    __shared__ float shared[33];
+    shares_kernel(exponentials e, std::size_t rows, float* shares, float* log_sums) {
     const std::size_t first = blockIdx.x * rows_a_block, last = min(first + rows_a_block, rows);
-    const std::size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, cols = static_cast<std::size_t>(e.cols);
-    bool lost = false;
+    const std::size_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (std::size_t r = first + warp; r < last; r += row_threads / 32) {
         float sum = 0;
         for (int t = static_cast<int>(lane); t < e.column_tiles; t += 32) sum += e.sums[r * e.column_tiles + t];
         sum = warp_sum(sum);
         const bool good = sum > least_sum && sum < largest_sum;
-        lost = lost || !good;
         if (lane == 0) shares[r] = good ? 1.0f / sum : 0.0f, log_sums[r] = e.averages[r] + headroom + logf(sum);
     }
-    if (!__syncthreads_or(lost)) return;
+}
+/// Softmax in place of rows without a share, which then is 1.
+static __global__ void __launch_bounds__(row_threads)
+    lost_softmax_kernel(lost_logits lost, float* shares, float* log_sums) {
+    __shared__ float shared[33];
+    const std::size_t first = blockIdx.x * rows_a_block, rows = static_cast<std::size_t>(lost.rows),
+                      last = min(first + rows_a_block, rows), cols = static_cast<std::size_t>(lost.cols);
+    const bool here = threadIdx.x < last - first && shares[first + threadIdx.x] == 0;
+    if (!__syncthreads_or(here)) return;
     for (std::size_t r = first; r < last; ++r) {
         if (shares[r] != 0) continue;  // the same for all threads
-        number* row = e.out + r * e.stride;
-        for (std::size_t c = warp; c < cols; c += row_threads / 32) {
-            float logit = 0;
-            for (std::size_t k = lane; k < depth; k += 32)
-                logit += to_float(x[r * x_stride + k]) * to_float(w[c * w_stride + k]);
-            logit = warp_sum(logit);
-            if (lane == 0) row[c] = from_float<number>(logit);
-        }
-        __syncthreads();
+        number* row = lost.out + r * lost.stride;
         float top, sum;
-        row_softmax_sums<1>(row, cols, shared, top, sum);
-        each_column<1>(row, cols, [&](std::size_t c, float(&z)[1]) {
-            row[c] = from_float<number>(exp_of<number>(z[0] - top) / sum);
+        row_softmax_sums<8>(row, cols, shared, top, sum);
+        each_column<8>(row, cols, [&](std::size_t c, float(&z)[8]) {
+#pragma unroll
+            for (int j = 0; j < 8; ++j) z[j] = exp_of<number>(z[j] - top) / sum;
+            store<8>(row + c, z);
         });
-        if (threadIdx.x == 0) shares[r] = 1, log_sums[r] = top + logf(sum);
         __syncthreads();
+        if (threadIdx.x == 0) shares[r] = 1, log_sums[r] = top + logf(sum);
     }
 }
 
@@ -129,20 +160,24 @@ static __global__ void __launch_bounds__(row_threads)
 [[gnu::used]] inline bool linear_softmax(const launch_context& k, matrix<const bfloat16> x, matrix<const bfloat16> w,
                                          span<const float> averages, matrix<bfloat16> e, span<float> shares,
                                          span<float> log_sums) {
-    using fused::exponentials;
-    const std::size_t tiles = blocks_for(e.cols, exponentials::columns), rows_a_block = 64,
+    using fused::exponentials, fused::rows_a_block;
+    const std::size_t tiles = blocks_for(e.cols, exponentials::columns),
                       together = k.scratch_floats / tiles / rows_a_block * rows_a_block;
     if (!fused::takes(k, x, w, e.cols) || !aligned(e, 8) || together == 0) return false;
     for (std::size_t first = 0; first < e.rows; first += together) {
         const std::size_t count = std::min(together, e.rows - first);
         const auto from = x.row_range(first, count);
-        const exponentials finish{device(e.row(first)),     k.scratch,
-                                  averages.data() + first,  e.stride,
-                                  static_cast<int>(e.cols), static_cast<int>(tiles)};
+        const auto share = shares.subspan(first, count), log_sum = log_sums.subspan(first, count);
+        const int cols = static_cast<int>(e.cols);
+        const exponentials finish{device(e.row(first)),   k.scratch, averages.data() + first, e.stride, cols,
+                                  static_cast<int>(tiles)};
+        const fused::lost_logits lost{finish.out, share.data(), e.stride, static_cast<int>(count), cols};
+        const unsigned blocks = blocks_for(count, rows_a_block);
         fused::run(k, from, w, e.cols, finish, "linear_softmax");
-        fused::softmax_rows_kernel<<<blocks_for(count, rows_a_block), row_threads, 0, k.stream>>>(
-            device(from.data), from.stride, device(w.data), w.stride, from.cols, finish, count, rows_a_block,
-            shares.data() + first, log_sums.data() + first);
+        fused::shares_kernel<<<blocks, row_threads, 0, k.stream>>>(finish, count, share.data(), log_sum.data());
+        launched("linear_softmax");
+        fused::run(k, from, w, e.cols, lost, "linear_softmax");
+        fused::lost_softmax_kernel<<<blocks, row_threads, 0, k.stream>>>(lost, share.data(), log_sum.data());
         launched("linear_softmax");
     }
     return true;
