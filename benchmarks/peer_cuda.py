@@ -1,6 +1,9 @@
 """The optimiser step of `device.cpp` in PyTorch on a GPU, as its users run it: torch.compile, bfloat16 autocast over
 float32 weights, cuDNN attention, fused AdamW, gradient clip. Prints one JSON line a model.
 Usage: peer_cuda.py [--only NAME] [--steps 20] [--fp8: torchao's float8 training, linear maps of the layers]
+       peer_cuda.py --skips: current skip effects of a 1024-token prompt, a forward pass a skipped layer, bfloat16
+       peer_cuda.py --lens: steps of a lens of every layer, 8 x 2048 tokens, compiled
+       peer_cuda.py --attention: cuDNN's attention alone
 On several GPUs, as `ranks.cpp`: torchrun --nproc-per-node N peer_cuda.py --ddp (gradients exchanged in bfloat16)
 """
 
@@ -104,10 +107,97 @@ def attention(name):
     )
 
 
+def frozen(name):
+    torch.manual_seed(0)
+    layers, d, f, h, kv, vocab, _, length = SETUPS[name]
+    with torch.device("cuda"):
+        return Llama(layers, d, f, h, kv, vocab, 1, length).bfloat16().requires_grad_(False)
+
+
+def residuals(model, x, skipped=None):
+    """The residual at every layer's input and after the last; a skipped layer adds to the first position alone."""
+    states, (cos, sin) = [x], (t[: x.shape[1]] for t in (model.cos, model.sin))
+    for layer, block in enumerate(model.blocks):
+        y = block(x, cos, sin)
+        if layer == skipped:
+            y[:, 1:] = x[:, 1:]
+        states.append(x := y)
+    return states
+
+
+@torch.inference_mode()
+def skips(name, length=1024):
+    model = frozen(name)
+
+    def contributions(ids, skipped=None):
+        states = residuals(model, model.embed(ids), skipped)
+        last = F.linear(model.norm(states[-1]), model.embed.weight)
+        return [b - a for a, b in zip(states, states[1:])], last.float().softmax(-1)
+
+    def effects(ids):
+        clean, y = contributions(ids)
+        norms = [c.norm(dim=-1).clamp_min(1e-6) for c in clean]
+        out = []
+        for layer in range(len(model.blocks)):
+            changed, y2 = contributions(ids, layer)
+            out += [((x - c).norm(dim=-1) / n).max() for x, c, n in zip(changed, clean, norms)]
+            out.append((y2 - y).norm(dim=-1).max())
+        return torch.stack(out).tolist()
+
+    times = []
+    for _ in range(6):
+        ids = torch.randint(SETUPS[name][5], (1, length), device="cuda")
+        t = time.perf_counter()
+        effects(ids)
+        times.append(time.perf_counter() - t)
+    print(json.dumps({"row": "skip " + name, "torch": torch.__version__, "seconds": statistics.median(times[1:])}))
+
+
+def lens(name, batch=8):
+    model = frozen(name)
+    layers, d, length = SETUPS[name][0], SETUPS[name][1], SETUPS[name][7]
+    with torch.device("cuda"):
+        maps = torch.nn.ModuleList(torch.nn.Linear(d, d) for _ in range(layers))
+    for p in maps.parameters():
+        torch.nn.init.zeros_(p)
+    optimizer = torch.optim.SGD(maps.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    ids = torch.randint(SETUPS[name][5], (batch, length), device="cuda")
+
+    @torch.compile
+    def divergence(h, own, weight, bias):
+        z = F.linear(model.norm(h + F.linear(h, weight, bias)), model.embed.weight)
+        return F.kl_div(z.float().log_softmax(-1), own, reduction="sum", log_target=True) / h.shape[0]
+
+    def step():
+        optimizer.zero_grad()
+        with torch.no_grad():
+            states = [x.flatten(0, 1) for x in residuals(model, model.embed(ids))]
+            own = F.linear(model.norm(states[-1]), model.embed.weight).float().log_softmax(-1)
+        losses = []
+        for m, h in zip(maps, states):
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = divergence(h, own, m.weight, m.bias)
+            loss.backward()
+            losses.append(loss.detach())
+        torch.nn.utils.clip_grad_norm_(maps.parameters(), 1.0)
+        optimizer.step()
+        return torch.stack(losses).tolist()
+
+    step(), step()
+    times = []
+    for _ in range(5):
+        t = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - t)
+    rate = batch * length / statistics.median(times)
+    print(json.dumps({"row": "lens " + name, "torch": torch.__version__, "tokens_per_second": rate}))
+
+
 p = argparse.ArgumentParser()
 p.add_argument("--only", default="")
 p.add_argument("--steps", type=int, default=20)
-p.add_argument("--attention", action="store_true")
+for kind in ("skips", "lens", "attention"):
+    p.add_argument("--" + kind, action="store_true")
 p.add_argument("--ddp", action="store_true")
 p.add_argument("--fp8", action="store_true")
 a = p.parse_args()
@@ -116,5 +206,12 @@ if a.ddp:
     torch.distributed.init_process_group("nccl")
 torch.set_float32_matmul_precision("high")
 for name in SETUPS:
-    if a.only in name:
-        attention(name) if a.attention else train(name, a.steps)
+    if a.only not in name:
+        continue
+    if a.attention:
+        attention(name)
+    elif a.skips or a.lens:
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            skips(name) if a.skips else lens(name)
+    else:
+        train(name, a.steps)
