@@ -219,6 +219,10 @@ template <class T> void check_decoding(dg::cuda& gpu) {
     step_attention<T>(gpu, {1, 1, 15, 5, 64}, {700, 0, 31, 32});
     step_attention<T>(gpu, {1, 1, 15, 5, 64, 20}, {300, 0, 19, 20, 21});
     step_attention<T>(gpu, {1, 1, 3, 1, 33, 7}, {40, 3});
+    std::vector<std::size_t> many;  // heads of many sequences: more blocks than fit, and smaller ones
+    for (std::size_t r = 0; r < 24; ++r) many.push_back(r * 29 % 300);
+    step_attention<T>(gpu, {1, 1, 15, 5, 64}, many);
+    step_attention<T>(gpu, {1, 1, 16, 16, 40, 50}, many);
     if constexpr (!low_precision<T>) likeliest(gpu, 3, 1000), likeliest(gpu, 5, 49152), likeliest(gpu, 2, 37);
     gpu.overlap(false);
     sequences<T>(gpu, "small", dg::small());

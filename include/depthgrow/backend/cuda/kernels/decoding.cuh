@@ -8,17 +8,17 @@
 
 namespace depthgrow::kernels {
 
-constexpr int step_warps = 16, step_keys = 4;  // warps of a block; keys that a lane asks for at once
+constexpr int step_keys = 4;  // that a lane asks for at once
 
-/// A block takes a row and a head. L lanes share a key, each with V vectors of N of its channels; every such group of
-/// lanes has a softmax of its own; a warp merges those of its groups, the block those of its warps. Past keys are asked
-/// for while the kernel before still runs.
-template <int N, int L, int V, class D>
-static __global__ void __launch_bounds__(32 * step_warps)
+/// A block of W warps takes a row and a head. L lanes share a key, each with V vectors of N of its channels; every such
+/// group of lanes has a softmax of its own; a warp merges those of its groups, the block those of its warps. Past keys
+/// are asked for while the kernel before still runs.
+template <int W, int N, int L, int V, class D>
+static __global__ void __launch_bounds__(32 * W)
     step_attention_kernel(const D* qkv, attention_places p, float scale, const cached_row<D>* caches,
                           const token* positions, D* out, std::size_t out_stride) {
     constexpr int at_once = 32 / L;
-    __shared__ float tops[step_warps], sums[step_warps], parts[step_warps][L * V * N];
+    __shared__ float tops[W], sums[W], parts[W][L * V * N];
     let_next_start();
     const std::size_t row = blockIdx.x / p.heads, h = blockIdx.x % p.heads, group = p.heads / p.kv_heads,
                       kv = h / group, newest = static_cast<std::size_t>(positions[row]);
@@ -89,7 +89,7 @@ static __global__ void __launch_bounds__(32 * step_warps)
                     for (int i = 0; i < N; ++i) o[v][i] += weight * x[j][v].get(i);
                 }
         }
-        first += step_warps * at_once * step_keys;
+        first += W * at_once * step_keys;
         ask_past(first);
     }
     float highest = top;
@@ -115,8 +115,8 @@ static __global__ void __launch_bounds__(32 * step_warps)
     for (std::size_t c = threadIdx.x; c < p.width; c += blockDim.x) {
         float mixed = 0, total = 0;
         highest = -INFINITY;
-        for (int w = 0; w < step_warps; ++w) highest = fmaxf(highest, tops[w]);  // finite: the newest is seen
-        for (int w = 0; w < step_warps; ++w) {
+        for (int w = 0; w < W; ++w) highest = fmaxf(highest, tops[w]);  // finite: the newest is seen
+        for (int w = 0; w < W; ++w) {
             const float factor = exp_of<D>(tops[w] - highest);
             mixed += parts[w][c] * factor, total += sums[w] * factor;
         }
@@ -131,13 +131,19 @@ void step_attention(const launch_context& k, matrix<const T> qkv, attention_shap
         fail("[step_attention] expected heads of at most ", 32 * attention_channels, " channels, got ", s.head_width);
     using D = device_t<T>;
     const attention_places p{1, qkv.rows, s.heads, s.kv_heads, s.head_width, qkv.stride, s.window};
-    const auto go = [&](auto n, auto lanes, auto vectors) {
-        launch(k, static_cast<unsigned>(qkv.rows * s.heads), 32 * step_warps,
-               step_attention_kernel<decltype(n)::value, decltype(lanes)::value, decltype(vectors)::value, D>,
+    using std::integral_constant;
+    const auto blocks = static_cast<unsigned>(qkv.rows * s.heads);
+    const auto run = [&](auto warps, auto n, auto lanes, auto vectors) {
+        constexpr int w = decltype(warps)::value;
+        launch(k, blocks, 32 * w,
+               step_attention_kernel<w, decltype(n)::value, decltype(lanes)::value, decltype(vectors)::value, D>,
                device(qkv.data), p, s.score_scale<float>(), reinterpret_cast<const cached_row<D>*>(caches.data()),
                positions.data(), device(out.data), out.stride);
     };
-    using std::integral_constant;
+    const auto go = [&](auto... shape) {  // few blocks: more keys on their way in each
+        if (blocks > k.multiprocessors) run(integral_constant<int, 8>(), shape...);
+        else run(integral_constant<int, 16>(), shape...);
+    };
     constexpr int n = widest<D>;
     const std::size_t vectors = (s.head_width + n - 1) / n;
     const bool wide = aligned(qkv, n) && s.head_width % n == 0;  // caches are whole allocations of such heads
