@@ -187,13 +187,11 @@ void growth() {
 template <class Backend> void skips_on(Backend& gpu, const dg::decoder_config& model, std::size_t length) {
     const dg::decoder<bf16, Backend> made(gpu, model, 1);
     const random_tokens data(model, 1, length);
-    dg::skip_options options;
-    options.max_rows = 65536, options.layer_rows = 65536, options.logit_rows = 1024;
     const std::vector<dg::prompt> prompts(9, {data.ids, {}, {}});
     double sum = 0;
     const auto run = [&](std::size_t count) {
         const double start = now();
-        sum += dg::current_effects(made, dg::span<const dg::prompt>(prompts).subspan(0, count), options).output_max[0];
+        sum += dg::current_effects(made, dg::span<const dg::prompt>(prompts).subspan(0, count)).output_max[0];
         return now() - start;
     };
     const double first = run(1);
@@ -231,9 +229,7 @@ void lens(const dg::decoder_config& model, std::size_t sequences, std::size_t le
     dg::cuda gpu;
     const dg::decoder<bf16, dg::cuda> made(gpu, model, 1);
     const random_tokens data(model, sequences, length);
-    dg::lens_fit_options options;
-    options.max_rows = sequences * length, options.logit_rows = sequences * length;
-    dg::lens_fitter<bf16, dg::cuda> fitter(made, options);
+    dg::lens_fitter<bf16, dg::cuda> fitter(made, dg::lens_fit_options());
     double last = 0;
     const auto step = [&] { last = fitter.step(data.ids, sequences).back(); };
     step();
@@ -305,7 +301,8 @@ int main(int argc, char** argv) {
         skips(dg::smollm_1_7b(), 1024);
         lens(dg::smollm_360m(), 8, 2048);
         lens(dg::smollm_1_7b(), 8, 2048);
-        for (const std::size_t sequences : {1u, 4u, 8u, 32u}) generate<bf16>(dg::smollm_360m(), sequences, "bf16");
+        for (const std::size_t sequences : {1u, 4u, 8u, 32u, 128u})
+            generate<bf16>(dg::smollm_360m(), sequences, "bf16");
         generate<bf16>(dg::smollm_360m(), 1, "bf16", true);
         generate<float>(dg::smollm_360m(), 1, "fp32");
         for (const std::size_t sequences : {1u, 32u}) generate<bf16>(dg::smollm_1_7b(), sequences, "bf16");

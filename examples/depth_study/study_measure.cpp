@@ -177,7 +177,6 @@ private:
         s.model = now_.checkpoint.string(), s.backend = run_.settings.backend, s.precision = precision_;
         s.threads = run_.threads;
         if (measure_.has("tuned_lens")) s.lens = lens_folder().string();
-        if (s.backend == "cuda") s.max_rows = 16384;
         tools::with_task_model(s, [&](const tools::task_model& model) {
             for (const auto& name : measure_.tasks.empty() ? run_.tasks : measure_.tasks)
                 out["tasks"][name] = score_task(name, model);

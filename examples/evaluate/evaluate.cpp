@@ -216,7 +216,8 @@ int main(int argc, char** argv) {
         flags.add_device(s.backend, s.precision);
         flags.add_threads(s.threads);
         processes.add(flags, "the items of a task");
-        flags.add("--max-rows", s.max_rows, "Tokens of one batch: bounds the memory");
+        flags.add("--max-rows", s.max_rows,
+                  "Tokens of one batch: bounds the memory (0: 4096 on a CPU, 16384 on a GPU)");
         flags.add_json(s.json);
         flags.add_output("--html", s.html, "Draw early exits and sweeps on a page");
         flags.add_quiet(s.quiet);

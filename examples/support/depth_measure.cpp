@@ -92,6 +92,9 @@ depth_measurement measure(Backend& backend, dg::communicator& comm, const report
         dg::require(l < L, "--integrated-gradients: expected layers below ", L, ", found ", l);
     out.interventions = parse_sweeps("--sweeps", settings.sweeps, L);
 
+    const auto rows_at_most = [&](std::size_t most) {
+        return settings.max_rows ? std::min(settings.max_rows, most) : most;
+    };
     if (settings.contributions)
         timed("contributions", [&] {
             std::vector<std::size_t> spans = {1};
@@ -124,7 +127,7 @@ depth_measurement measure(Backend& backend, dg::communicator& comm, const report
         for (const auto& one : out.interventions) orders.push_back(one.order);
         out.sweep_prompts = std::min(prompts.size(), std::max<std::size_t>(1, settings.sweep_prompts));
         out.losses = dg::order_losses(model, dg::span<const dg::prompt>(prompts).subspan(0, out.sweep_prompts), orders,
-                                      bootstrap, comm, settings.max_rows);
+                                      bootstrap, comm, rows_at_most(16384));
     });
     if (!gradient_layers.empty())
         timed("integrated gradients", [&] {
@@ -136,9 +139,8 @@ depth_measurement measure(Backend& backend, dg::communicator& comm, const report
                         ": expected a prompt with answer_from for --integrated-gradients, found none");
             const auto one_prompt = [&](std::size_t a, dg::span<double> row) {
                 const auto& one = given[answered[a]];
-                const auto values =
-                    dg::integrated_gradients(model, one, *one.answer_from, gradient_layers,
-                                             {settings.gradient_steps, std::min<std::size_t>(settings.max_rows, 2048)});
+                const auto values = dg::integrated_gradients(model, one, *one.answer_from, gradient_layers,
+                                                             {settings.gradient_steps, rows_at_most(2048)});
                 for (std::size_t i = 0; i < values.size(); ++i)
                     std::copy(values[i].begin(), values[i].end(), row.subspan(i * longest, longest).begin());
             };

@@ -27,7 +27,7 @@ struct report_settings {
     std::string order, prompts, unit = "layer", boundaries, sweeps = "standard", gradients, json, html,
                                 backend = "blas", precision = "fp32", tokenizer = "auto";
     std::optional<std::size_t> block;
-    std::size_t max_rows = 16384, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
+    std::size_t max_rows = 0, sweep_prompts = 5, gradient_steps = 256, resamples = 2000, seed = 12345;
     int threads = 0;
     bool local = true, quiet = false;
     bool contributions = true, logit_lens = true, similarity = true;

@@ -91,7 +91,6 @@ lens_fit_result fit(Backend& backend, dg::communicator& comm, const lens_fit_set
 
     dg::lens_fit_options options;
     options.steps = s.steps, options.rate = s.rate;
-    if (s.backend == "cuda") options.max_rows = options.logit_rows = std::min<std::size_t>(s.tokens_per_step, 16384);
     options.optimizer = s.optimizer == "adam" ? dg::lens_optimizer::adam : dg::lens_optimizer::sgd_nesterov;
     dg::lens_fitter<T, Backend> fitter(model, options, warm_lens<T>(s, backend, config), comm);
     lens_fit_result out;

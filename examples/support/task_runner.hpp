@@ -17,7 +17,7 @@ class measuring_ranks;
 
 struct task_run_settings {
     std::string model, lens, order, tokenizer = "auto", backend = "blas", precision = "fp32";
-    std::size_t max_rows = 4096, max_tokens = 64;
+    std::size_t max_rows = 0, max_tokens = 64;  // rows: tokens of one batch; 0: what suits the backend
     int threads = 0;
     const measuring_ranks* ranks = nullptr;  // which share every task's items; null: this process answers alone
 };

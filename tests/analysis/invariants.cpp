@@ -335,6 +335,21 @@ TEST_CASE("results do not depend on the rows in flight") {
     }
 }
 
+/// As a device says it.
+struct many_rows_backend : dg::blas {
+    static constexpr bool wants_many_rows = true;
+};
+
+TEST_CASE("rows at a time are the options', or suit the backend, and those of a layer are among those in flight") {
+    dg::skip_options options;
+    const auto cpu = options.on<dg::blas>(), device = options.on<many_rows_backend>();
+    CHECK((cpu.max_rows == 16384 && cpu.layer_rows == 4096 && cpu.logit_rows == 256));
+    CHECK((device.max_rows == 65536 && device.layer_rows == 65536 && device.logit_rows == 1024));
+    options.max_rows = 2000, options.logit_rows = 7;
+    const auto bounded = options.on<many_rows_backend>();
+    CHECK((bounded.max_rows == 2000 && bounded.layer_rows == 2000 && bounded.logit_rows == 7));
+}
+
 TEST_CASE("prompts and boundaries out of range are refused with a sentence") {
     dg::blas backend;
     const auto one = shapes()[0];

@@ -15,7 +15,8 @@ constexpr bool keeps_the_contract =
                     depthgrow::steps_with_momentum<depthgrow::cuda, T>&& depthgrow::steps_with_muon<depthgrow::cuda, T>;
 static_assert(keeps_the_contract<float> && keeps_the_contract<depthgrow::bfloat16> &&
               depthgrow::runs_fp8_mlps<depthgrow::cuda, depthgrow::bfloat16> &&
-              depthgrow::repeats_scales<depthgrow::cuda> && depthgrow::keeps_scales<depthgrow::cuda>);
+              depthgrow::repeats_scales<depthgrow::cuda> && depthgrow::keeps_scales<depthgrow::cuda> &&
+              depthgrow::rows_at_a_time<depthgrow::cuda>(0, 1, 2) == 2);
 
 int main(int argc, char** argv) {
     bool small = false;

@@ -17,7 +17,7 @@ namespace depthgrow {
 
 struct lens_options {
     std::size_t k = 5;              // of the overlap
-    std::size_t logit_rows = 256;   // rows of logits at a time
+    std::size_t logit_rows = 0;     // rows of logits at a time; 0: 256, on a device 1024
     bootstrap_options bootstrap{};  // of the means' intervals
 };
 
@@ -86,7 +86,8 @@ lens_report measure_lens(const Model& model, span<const prompt> prompts, const t
     tensor<T, Backend> residuals;
     const auto measure = [&](std::size_t p, span<double> row) {
         const prompt& one = prompts[p];
-        const std::size_t length = one.tokens.size(), chunk = std::min(length, options.logit_rows);
+        const std::size_t length = one.tokens.size(),
+                          chunk = std::min(length, rows_at_a_time<Backend>(options.logit_rows, 256, 1024));
         if (residuals.size() < (L + 1) * length * width)
             residuals = tensor<T, Backend>(backend, {(L + 1) * length, width});
         const auto ids = tensor<token, Backend>::from_host(backend, {length}, one.tokens);

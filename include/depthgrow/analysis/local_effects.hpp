@@ -20,7 +20,7 @@ struct local_effects_result {
 template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class local_walker {
 public:
     local_walker(const Model& model, const skip_options& options)
-        : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+        : model_(model), backend_(model.backend()), options_(options.on<Backend>()), tape_(model.backend()) {}
 
     /// Raises the changes of one prompt's runs in `run.into`.
     void operator()(span<const token> tokens, span<const skip_run> runs) {
@@ -54,8 +54,7 @@ private:
         const auto c = kept_.rows().row_range(l * length_, length_);
         backend_.template copy<T>(clean.data, c.data, c.size());
         auto norms = distances({}, c, length_);
-        const std::size_t together =
-            std::max<std::size_t>(1, std::min(options_.max_rows, options_.layer_rows) / length_);
+        const std::size_t together = std::max<std::size_t>(1, options_.layer_rows / length_);
         for (std::size_t first = 0; first < earlier.size(); first += together) {
             const auto part = earlier.subspan(first, std::min(together, earlier.size() - first));
             tape_.start(false);

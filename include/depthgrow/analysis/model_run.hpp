@@ -19,7 +19,7 @@ template <class T, class Backend> struct scoring_options {
     std::vector<std::size_t> order;         // source layers to run; empty: all, once
     std::optional<std::size_t> exit_layer;  // answer from what enters this slot; the number of slots: the whole model
     const tuned_lens<T, Backend>* lens = nullptr;  // at the exit; null: the logit lens
-    std::size_t max_rows = 4096;                   // tokens of one batch
+    std::size_t max_rows = 0;    // tokens of one batch; 0: what suits the backend, 4096, on a device 16384
     bool share_contexts = true;  // run a context once for all continuations of it, where the backend can
 };
 
@@ -36,6 +36,7 @@ template <class T, class Backend, decoder_model Model = decoder<T, Backend>> cla
 public:
     model_run(const char* owner, const Model& model, scoring_options<T, Backend> options)
         : owner_(owner), model_(model), options_(std::move(options)), tape_(model.backend()) {
+        options_.max_rows = rows_at_a_time<Backend>(options_.max_rows, 4096, 16384);
         auto& order = options_.order;
         if (order.empty()) {
             order.resize(model.layers());

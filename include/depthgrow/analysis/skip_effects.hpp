@@ -22,11 +22,21 @@ enum class skip_unit { layer, attention, mlp };
 
 struct skip_options {
     skip_unit unit = skip_unit::layer;
-    std::size_t max_rows = 16384;   // rows of runs × positions in flight, one residual each: bounds the memory
-    std::size_t layer_rows = 4096;  // rows that pass through a layer together: bounds its activations
-    std::size_t logit_rows = 256;   // rows of logits at a time
+    // rows at a time, which bound the memory; 0: what suits the backend, here on a CPU and on a device
+    std::size_t max_rows = 0;       // of runs × positions in flight, one residual each: 16384, 65536
+    std::size_t layer_rows = 0;     // that pass through a layer together, with its activations: 4096, 65536
+    std::size_t logit_rows = 0;     // of logits: 256, 1024
     std::uint64_t seed = 12345;     // of boundaries that prompts do not name
     bootstrap_options bootstrap{};  // of the means' intervals
+
+    /// These with the rows that suit the backend.
+    template <class Backend> skip_options on() const {
+        auto out = *this;
+        out.max_rows = rows_at_a_time<Backend>(max_rows, 16384, 65536);
+        out.layer_rows = std::min(out.max_rows, rows_at_a_time<Backend>(layer_rows, 4096, 65536));
+        out.logit_rows = rows_at_a_time<Backend>(logit_rows, 256, 1024);
+        return out;
+    }
 };
 
 /// One run: unit of `layer` skipped at positions [1, until), measured from position `from`, into `into`.
@@ -39,7 +49,7 @@ struct skip_run {
 template <class T, class Backend, decoder_model Model = decoder<T, Backend>> class skip_walker {
 public:
     skip_walker(const Model& model, const skip_options& options)
-        : model_(model), backend_(model.backend()), options_(options), tape_(model.backend()) {}
+        : model_(model), backend_(model.backend()), options_(options.on<Backend>()), tape_(model.backend()) {}
 
     /// Runs every skip, batch by batch; `runs` sorted by layer.
     void operator()(span<const token> tokens, span<const skip_run> runs) {

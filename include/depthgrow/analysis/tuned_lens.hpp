@@ -91,12 +91,13 @@ enum class lens_optimizer { sgd_nesterov, adam };
 struct lens_fit_options {
     std::size_t steps = 250;
     lens_optimizer optimizer = lens_optimizer::sgd_nesterov;
-    double rate = 0;               // 0: 0.1 for SGD (falling linearly to 0), 1e-3 for Adam (constant)
-    double momentum = 0.9;         // SGD
-    double decay = 1e-3;           // SGD, coupled
-    double clip = 1.0;             // global norm over all translators
-    std::size_t max_rows = 4096;   // tokens whose residuals of all layers are held at once
-    std::size_t logit_rows = 256;  // rows of logits at a time
+    double rate = 0;        // 0: 0.1 for SGD (falling linearly to 0), 1e-3 for Adam (constant)
+    double momentum = 0.9;  // SGD
+    double decay = 1e-3;    // SGD, coupled
+    double clip = 1.0;      // global norm over all translators
+    // rows at a time, which bound the memory; 0: what suits the backend, here on a CPU and on a device
+    std::size_t max_rows = 0;    // tokens whose residuals of all layers are held: 4096, 16384
+    std::size_t logit_rows = 0;  // of logits: 256, 16384
 };
 
 /// Fits a lens to a model step by step; the caller brings the tokens. The ranks of a communicator share a step's
@@ -120,6 +121,8 @@ public:
         require(lens.width == model.config().width && lens.layers() == model.layers(),
                 "[lens_fitter] expected a warm start of ", model.layers(), " layers of width ", model.config().width,
                 ", got ", lens.layers(), " of width ", lens.width);
+        options_.max_rows = rows_at_a_time<Backend>(options.max_rows, 4096, 16384);
+        options_.logit_rows = rows_at_a_time<Backend>(options.logit_rows, 256, 16384);
         lens.fingerprint = unembedding_fingerprint(model);
         for (auto* set : {&gradients_, &first_, &second_})
             for (std::size_t l = 0; l < lens.layers(); ++l)

@@ -120,6 +120,14 @@ template <class Backend> std::size_t head_rows(const Backend& backend) {
     else return 512;
 }
 
+/// Rows that an analysis works on at a time: `given`, or where that is 0 `few` in a CPU's caches, `many` where the
+/// backend says that it needs them to be busy, as a device does.
+template <class Backend> constexpr std::size_t rows_at_a_time(std::size_t given, std::size_t few, std::size_t many) {
+    if (given > 0) return given;
+    if constexpr (requires { requires Backend::wants_many_rows; }) return many;
+    else return few;
+}
+
 /// A planning backend that makes the same choices as `Backend` with numbers of T.
 template <class Backend, class T>
 using planning_for = std::conditional_t<adds_linear_maps<Backend, T>, joining_planning, planning>;

@@ -54,6 +54,7 @@ public:
     const cuda_options& options() const { return options_; }
     /// Rows of logits that exist at a time in the head.
     std::size_t head_rows() const { return 8192; }
+    static constexpr bool wants_many_rows = true;  // rows_at_a_time
 
     // ---- memory: `allocate` throws out_of_device_memory
     template <class T> T* allocate(std::size_t count) {

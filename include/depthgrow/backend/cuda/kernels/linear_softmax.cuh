@@ -96,10 +96,10 @@ struct lost_logits {
     static constexpr int columns = 256;
     static constexpr bool right_transposed = false, centred = false;
     static constexpr unsigned own_bytes = 0;
-    /// For all threads of a block together: whether there is anything to do.
+    /// For all threads of a block together: whether there is anything to do. The same in all blocks.
     __device__ bool wanted() const {
         bool lost = false;
-        for (int r = static_cast<int>(threadIdx.x); r < rows; r += threads) lost = lost || shares[r] == 0;
+        for (int r = static_cast<int>(threadIdx.x); r < rows; r += threads) lost |= shares[r] == 0;
         return __syncthreads_or(lost);
     }
     __device__ int right_from(int tile, int column) const { return tile * columns + column; }
