@@ -29,14 +29,27 @@ auto choose_backend(const std::string& name, const std::string& precision, int t
         depthgrow::blas_options{own_threads(threads), cpu_product_of(precision).run});
 }
 
+/// body(); where a device has too little memory for it, the error ends with what helps.
+template <class Body> void within_memory([[maybe_unused]] const char* what_helps, const Body& body) {
+#if DEPTHGROW_USES_CUDA
+    try {
+        body();
+    } catch (const depthgrow::out_of_device_memory& problem) { depthgrow::fail(problem.what(), "; ", what_helps); }
+#else
+    body();
+#endif
+}
+
 /// body.template operator()<T>(backend, comm), on all `ranks` (null: on this one alone); all fail when one does.
+/// `what_helps` where a device has too little memory: flags to lower.
 template <class Body>
 void with_backend(const std::string& name, const std::string& precision, int threads, bool many_shapes,
-                  const measuring_ranks* ranks, const Body& body) {
+                  const measuring_ranks* ranks, const char* what_helps, const Body& body) {
     choose_backend(name, precision, threads, many_shapes, [&]<class T, class Backend>(const auto& options) {
         Backend backend(options);
         const auto run = [&](depthgrow::communicator& comm) {
-            depthgrow::together(comm, [&] { body.template operator()<T>(backend, comm); });
+            depthgrow::together(
+                comm, [&] { within_memory(what_helps, [&] { body.template operator()<T>(backend, comm); }); });
         };
         if (ranks) ranks->with(backend, run);
         else run(depthgrow::no_other_ranks());

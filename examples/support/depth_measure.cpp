@@ -192,7 +192,7 @@ depth_measurement measure_depth(const report_settings& settings, std::size_t ind
                                 const std::function<void(const std::string&)>& progress) {
     const dg::bootstrap_options bootstrap{settings.seed, settings.resamples, 0.95};
     std::optional<depth_measurement> out;
-    with_backend(settings.backend, settings.precision, settings.threads, true, settings.ranks,
+    with_backend(settings.backend, settings.precision, settings.threads, true, settings.ranks, "lower --max-rows",
                  [&]<class T>(auto& backend, dg::communicator& comm) {
                      out = measure<T>(backend, comm, settings, index, bootstrap, progress);
                  });

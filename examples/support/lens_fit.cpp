@@ -132,7 +132,7 @@ lens_fit_result fit_lens(const lens_fit_settings& settings, const dg::training_d
                          const std::function<void(std::size_t, double)>& progress) {
     lens_fit_result out;
     with_backend(
-        settings.backend, settings.precision, settings.threads, false, settings.ranks,
+        settings.backend, settings.precision, settings.threads, false, settings.ranks, "lower --tokens-per-step",
         [&]<class T>(auto& backend, dg::communicator& comm) { out = fit<T>(backend, comm, settings, data, progress); });
     return out;
 }

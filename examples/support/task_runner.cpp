@@ -136,7 +136,7 @@ void open(Backend& backend, dg::communicator& comm, const task_run_settings& s,
 }  // namespace
 
 void with_task_model(const task_run_settings& settings, const std::function<void(const task_model&)>& body) {
-    with_backend(settings.backend, settings.precision, settings.threads, true, settings.ranks,
+    with_backend(settings.backend, settings.precision, settings.threads, true, settings.ranks, "lower --max-rows",
                  [&]<class T>(auto& backend, dg::communicator& comm) { open<T>(backend, comm, settings, body); });
 }
 
