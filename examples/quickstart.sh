@@ -7,8 +7,14 @@ start=$SECONDS
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$root/cmake/debian.sh"
 text=()
+if [[ " $* " == *" --help "* ]]; then
+  sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
+  exit 0
+fi
 if [[ $# -gt 0 && "$1" != --* ]]; then
   [[ -f "$1" ]] || { echo "error: $1: expected a text file, found none of that name" >&2; exit 1; }
+  [[ "$1" =~ \.(txt|jsonl|bin)$ ]] ||
+    { echo "error: $1: expected a name ending in .txt, .jsonl or .bin" >&2; exit 1; }
   text=(--data "$(realpath "$1")")
   shift
 fi

@@ -230,6 +230,8 @@ int main(int argc, char** argv) {
         if (!flags.parse(argc, argv)) return;
         dg::require(s.html.empty() || !s.exits.empty() || !s.sweep.empty(),
                     "--html: expected --exit-layer or --sweep to draw, found neither");
+        dg::require(s.lens.empty() || !s.exits.empty(),
+                    "--lens: expected --exit-layer, where a lens answers, found none");
         dg::require(s.items > 0, "--items: expected at least 1, found 0");
         const tools::measuring_ranks ranks(processes, s.backend);
         s.ranks = &ranks, s.quiet = s.quiet || !ranks.first();

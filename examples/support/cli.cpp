@@ -23,6 +23,7 @@ struct command_line::implementation {
     std::string title = "Options";
     std::vector<std::string> flags;
     std::vector<std::pair<std::string, std::function<bool()>>> required;  // sentence, whether it is missing
+    std::vector<std::pair<std::string, const std::string*>> outputs;      // files to be written, by flag
 
     CLI::Option* keep(CLI::Option* option, const std::string& flag) {
         flags.push_back(flag);
@@ -34,9 +35,9 @@ namespace {
 
 /// Empty for the digits of a count; CLI11 alone would read "-3" as 2^64 - 3.
 std::string not_a_count(const std::string& given) {
-    const bool digits =
-        !given.empty() && given.size() <= 18 && given.find_first_not_of("0123456789") == std::string::npos;
-    return digits ? std::string() : "expected a whole number of at least 0, found \"" + given + "\"";
+    if (given.empty() || given.find_first_not_of("0123456789") != std::string::npos)
+        return "expected a whole number of at least 0, found \"" + given + "\"";
+    return given.size() <= 18 ? std::string() : "expected a number of at most 18 digits, found \"" + given + "\"";
 }
 
 /// Empty for a file that can be written, as far as its name and folder tell.
@@ -51,6 +52,18 @@ std::string not_an_output(const std::string& file) {
     const auto folder = std::filesystem::absolute(file).parent_path();
     if (std::filesystem::is_directory(folder, ignored)) return {};
     return "expected a file in a folder that exists, found no folder " + folder.string();
+}
+
+/// Whether two names are those of one file, there or not yet; a device is none.
+bool same_file(const std::string& a, const std::string& b) {
+    std::error_code wrong;
+    if (std::filesystem::exists(a, wrong) && !std::filesystem::is_regular_file(a, wrong)) return false;
+    if (std::filesystem::equivalent(a, b, wrong)) return true;
+    const auto whole = [&](const std::string& name) {
+        return std::filesystem::weakly_canonical(std::filesystem::absolute(name, wrong), wrong);
+    };
+    const auto first = whole(a);
+    return !wrong && first == whole(b) && !wrong;
 }
 
 /// A sentence in which a word of thousands of letters, a name that somebody's script made, keeps its two ends.
@@ -163,6 +176,7 @@ void command_line::add_required(const std::string& flag, std::vector<std::string
 }
 void command_line::add_output(const std::string& flag, std::string& file, const std::string& help) {
     inner_->keep(inner_->app.add_option(flag, file, help)->check(not_an_output), flag);
+    inner_->outputs.emplace_back(flag, &file);
 }
 void command_line::add_device(std::string& backend, std::string& precision) {
     add_choice("--backend", backend, {"blas", "cuda"}, "Where to compute; cuda: in a build with -DDEPTHGROW_CUDA=ON");
@@ -203,6 +217,16 @@ bool command_line::parse(int argc, char** argv) {
     }
     for (const auto& [sentence, missing] : inner_->required)
         if (missing()) depthgrow::fail(sentence);
+    for (const auto& [flag, file] : inner_->outputs)
+        for (const auto* option : inner_->app.get_options()) {
+            const auto name = option->get_name();
+            if (file->empty() || *file == "-" || name == flag || option->count() == 0 ||
+                option->get_expected_max() == 0)
+                continue;
+            for (const auto& value : option->reduced_results())
+                if (same_file(*file, value))
+                    depthgrow::fail(flag, ": expected a file that ", name, " does not name, found ", *file);
+        }
     return true;
 }
 

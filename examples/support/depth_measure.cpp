@@ -32,10 +32,13 @@ std::vector<dg::intervention> parse_sweeps(const std::string& flag, const std::s
                         ": expected a number of extra repetitions after x, found \"", part, "\"");
             times = given[0], lengths.resize(cross);
         }
+        const std::size_t before = out.size();
         for (std::size_t length : parse_numbers(flag, lengths)) {
             auto more = dg::interventions(kind, length, depth, times);
             out.insert(out.end(), more.begin(), more.end());
         }
+        dg::require(out.size() > before, flag, ": expected a length that fits ", depth, " layers, found \"", part,
+                    "\"");
     }
     return out;
 }

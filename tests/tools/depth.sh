@@ -111,6 +111,16 @@ refused '--block: expected a block that divides the 8 layers' "${good[@]}" --blo
 refused '--integrated-gradients: expected layers below 8' "${good[@]}" --integrated-gradients 8
 refused 'expected a prompt with answer_from' "${good[@]}" --integrated-gradients 1
 refused '--sweeps: expected kinds' "${good[@]}" --sweeps swop:1
+refused '--sweeps: expected a length that fits 8 layers, found "swap:5"' "${good[@]}" --sweeps 'swap:1;swap:5'
+prompts_sum=$(cksum < prompts.jsonl)
+refused '--json: expected a file that --prompts does not name, found ./prompts.jsonl' \
+    "$TOOLS/depth_report" --model grown --prompts prompts.jsonl --json ./prompts.jsonl
+[[ "$(cksum < prompts.jsonl)" == "$prompts_sum" ]] || fail "expected the prompts untouched"
+refused 'expected a file that --html does not name, found never.json' "${good[@]}" --html ./never.json
+[[ ! -e never.json ]] || fail "expected nothing written by refused reports"
+refused '--max-rows: expected a number of at most 18 digits' "${good[@]}" --max-rows 9999999999999999999
+refused '--lens: expected --exit-layer, where a lens answers, found none' \
+    "$TOOLS/evaluate" --model grown --task choices=choices.jsonl --lens lens
 refused 'lens: [tuned_lens] expected a model of width 32, got 24' "$TOOLS/depth_report" --model "$fixtures/grouped" \
     --prompts "$fixtures/grouped/prompts.jsonl" --lens lens --json never.json
 refused '--lens: expected one for each of 2 --model, found 1' "${good[@]}" --model grown --lens lens
