@@ -6,6 +6,7 @@
 #include "depthgrow/backend/blas.hpp"
 #include "support/cli.hpp"
 #include "support/cpu_backend.hpp"
+#include "support/device_memory.hpp"
 #include "support/measuring_ranks.hpp"
 #if DEPTHGROW_USES_CUDA
 #include "depthgrow/backend/cuda/cuda.hpp"
@@ -27,17 +28,6 @@ auto choose_backend(const std::string& name, const std::string& precision, int t
 #endif
     return body.template operator()<float, depthgrow::blas>(
         depthgrow::blas_options{own_threads(threads), cpu_product_of(precision).run});
-}
-
-/// body(); where a device has too little memory for it, the error ends with what helps.
-template <class Body> void within_memory([[maybe_unused]] const char* what_helps, const Body& body) {
-#if DEPTHGROW_USES_CUDA
-    try {
-        body();
-    } catch (const depthgrow::out_of_device_memory& problem) { depthgrow::fail(problem.what(), "; ", what_helps); }
-#else
-    body();
-#endif
 }
 
 /// body.template operator()<T>(backend, comm), on all `ranks` (null: on this one alone); all fail when one does.

@@ -18,6 +18,22 @@
 
 namespace tools {
 
+namespace {
+
+/// Whether two names are those of one file, there or not yet; a device is none.
+bool same_file(const std::string& a, const std::string& b) {
+    std::error_code wrong;
+    if (std::filesystem::exists(a, wrong) && !std::filesystem::is_regular_file(a, wrong)) return false;
+    if (std::filesystem::equivalent(a, b, wrong)) return true;
+    const auto whole = [&](const std::string& name) {
+        return std::filesystem::weakly_canonical(std::filesystem::absolute(name, wrong), wrong);
+    };
+    const auto first = whole(a);
+    return !wrong && first == whole(b) && !wrong;
+}
+
+}  // namespace
+
 struct command_line::implementation {
     CLI::App app;
     std::string title = "Options";
@@ -28,6 +44,16 @@ struct command_line::implementation {
     CLI::Option* keep(CLI::Option* option, const std::string& flag) {
         flags.push_back(flag);
         return option->group(title)->take_last();
+    }
+    /// Another flag that was given this file; empty: none was.
+    std::string also_naming(const std::string& file, const std::string& flag) const {
+        if (file.empty() || file == "-") return {};
+        for (const auto* option : app.get_options()) {
+            if (option->count() == 0 || option->get_expected_max() == 0 || option->get_name() == flag) continue;
+            for (const auto& value : option->reduced_results())
+                if (same_file(file, value)) return option->get_name();
+        }
+        return {};
     }
 };
 
@@ -52,18 +78,6 @@ std::string not_an_output(const std::string& file) {
     const auto folder = std::filesystem::absolute(file).parent_path();
     if (std::filesystem::is_directory(folder, ignored)) return {};
     return "expected a file in a folder that exists, found no folder " + folder.string();
-}
-
-/// Whether two names are those of one file, there or not yet; a device is none.
-bool same_file(const std::string& a, const std::string& b) {
-    std::error_code wrong;
-    if (std::filesystem::exists(a, wrong) && !std::filesystem::is_regular_file(a, wrong)) return false;
-    if (std::filesystem::equivalent(a, b, wrong)) return true;
-    const auto whole = [&](const std::string& name) {
-        return std::filesystem::weakly_canonical(std::filesystem::absolute(name, wrong), wrong);
-    };
-    const auto first = whole(a);
-    return !wrong && first == whole(b) && !wrong;
 }
 
 /// A sentence in which a word of thousands of letters, a name that somebody's script made, keeps its two ends.
@@ -218,15 +232,8 @@ bool command_line::parse(int argc, char** argv) {
     for (const auto& [sentence, missing] : inner_->required)
         if (missing()) depthgrow::fail(sentence);
     for (const auto& [flag, file] : inner_->outputs)
-        for (const auto* option : inner_->app.get_options()) {
-            const auto name = option->get_name();
-            if (file->empty() || *file == "-" || name == flag || option->count() == 0 ||
-                option->get_expected_max() == 0)
-                continue;
-            for (const auto& value : option->reduced_results())
-                if (same_file(*file, value))
-                    depthgrow::fail(flag, ": expected a file that ", name, " does not name, found ", *file);
-        }
+        if (const auto other = inner_->also_naming(*file, flag); !other.empty())
+            depthgrow::fail(flag, ": expected a file that ", other, " does not name, found ", *file);
     return true;
 }
 

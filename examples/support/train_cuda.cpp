@@ -1,5 +1,6 @@
 #include "depthgrow/backend/cuda/cuda.hpp"
 #include "support/any_optimizer.hpp"
+#include "support/device_memory.hpp"
 #include "support/made_by.hpp"
 #include "support/ranks.hpp"
 #include "support/training_loop.hpp"
@@ -33,8 +34,9 @@ std::string cuda_device_bus_id() {
 }
 
 training_summary train_on_cuda(const resolved_run& given, const training_watch& watch) {
-    auto run = given;
-    try {
+    const auto smaller = dg::text("lower --micro-batch (now ", given.micro_batch, ") or --context");
+    return within_memory(smaller, [&] {
+        auto run = given;
         dg::cuda backend(
             {.device = own_gpu(), .deterministic = run.settings.deterministic, .fp8 = run.settings.precision == "fp8"});
         const auto several = gpu_ranks(backend, run.settings.out, run.settings.rank_timeout);
@@ -43,9 +45,7 @@ training_summary train_on_cuda(const resolved_run& given, const training_watch& 
         run.from = run_folder(run.settings, comm.first()).checkpoint_to_resume(comm);
         return run.settings.precision == "fp32" ? run_in<float>(backend, run, comm, watch)
                                                 : run_in<dg::bfloat16>(backend, run, comm, watch);
-    } catch (const dg::out_of_device_memory& problem) {
-        dg::fail(problem.what(), "; lower --micro-batch (now ", run.micro_batch, ") or --context");
-    }
+    });
 }
 
 }  // namespace tools

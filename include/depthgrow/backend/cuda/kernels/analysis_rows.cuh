@@ -130,16 +130,8 @@ template <class D, int N, bool Kept>
 static __global__ void __launch_bounds__(row_threads)
     row_softmax_kernel(D* logits, std::size_t stride, std::size_t cols, float* log_sums) {
     __shared__ float shared[33];
-    D* row = logits + blockIdx.x * stride;
-    float top, sum;
-    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
-    const float share = 1.0f / sum;
-    each_column<N>(again, cols, [&](std::size_t c, float(&x)[N]) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(x[j] - top);
-        store<N>(row + c, x);
-    });
-    if (log_sums && threadIdx.x == 0) log_sums[blockIdx.x] = top + logf(sum);
+    const float log_sum = softmax_in_place<N, Kept>(logits + blockIdx.x * stride, cols, shared);
+    if (log_sums && threadIdx.x == 0) log_sums[blockIdx.x] = log_sum;
 }
 template <class T> void row_softmax_inplace(const launch_context& k, matrix<T> logits, span<float> log_sums) {
     if (logits.rows == 0) return;

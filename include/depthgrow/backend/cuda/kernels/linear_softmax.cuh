@@ -142,16 +142,9 @@ static __global__ void __launch_bounds__(row_threads)
     if (!__syncthreads_or(here)) return;
     for (std::size_t r = first; r < last; ++r) {
         if (shares[r] != 0) continue;  // the same for all threads
-        number* row = lost.out + r * lost.stride;
-        float top, sum;
-        row_softmax_sums<8>(row, cols, shared, top, sum);
-        each_column<8>(row, cols, [&](std::size_t c, float(&z)[8]) {
-#pragma unroll
-            for (int j = 0; j < 8; ++j) z[j] = exp_of<number>(z[j] - top) / sum;
-            store<8>(row + c, z);
-        });
+        const float log_sum = softmax_in_place<8, false>(lost.out + r * lost.stride, cols, shared);
         __syncthreads();
-        if (threadIdx.x == 0) shares[r] = 1, log_sums[r] = top + logf(sum);
+        if (threadIdx.x == 0) shares[r] = 1, log_sums[r] = log_sum;
     }
 }
 

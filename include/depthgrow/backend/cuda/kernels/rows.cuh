@@ -64,6 +64,19 @@ __device__ inline const D* row_softmax_sums_of(const D* row, std::size_t cols, f
     }
 }
 
+/// Softmax of a row in its place, by the block; returns log Σ exp of what was there, in every thread.
+template <int N, bool Kept, class D> __device__ inline float softmax_in_place(D* row, std::size_t cols, float* shared) {
+    float top, sum;
+    const D* again = row_softmax_sums_of<N, Kept>(row, cols, shared, top, sum);
+    const float share = 1.0f / sum;
+    each_column<N>(again, cols, [&](std::size_t c, float(&x)[N]) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) x[j] = share * exp_of<D>(x[j] - top);
+        store<N>(row + c, x);
+    });
+    return top + logf(sum);
+}
+
 /// Whether a kernel may have so much shared memory: at most what lets two blocks share a multiprocessor.
 template <class Kernel> bool may_keep(Kernel kernel, std::size_t bytes) {
     if (bytes > 112 * 1024) return false;
